@@ -1,0 +1,34 @@
+"""Fixtures for what the set-up provides. A missing service fails a test, it never skips one."""
+
+import os
+from collections.abc import Callable
+
+import pytest
+
+MISSING = "{name} is not set: run the tests with 'make test', or start the services with 'make up' and '. .state/env'"
+
+
+def need(name: str) -> str:
+    """Return the environment variable `name` of the set-up, or fail the test with what to run."""
+    value = os.environ.get(name, "")
+    if not value:
+        pytest.fail(MISSING.format(name=name), pytrace=False)
+    return value
+
+
+def provide(name: str) -> Callable[[], str]:
+    """Return a session fixture that gives the environment variable `name`."""
+
+    @pytest.fixture(scope="session", name=name.removeprefix("LC_").lower())
+    def fixture() -> str:
+        return need(name)
+
+    return fixture
+
+
+docker_host = provide("DOCKER_HOST")
+registry = provide("LC_REGISTRY")
+cometbft = provide("LC_COMETBFT")
+cometbft_040 = provide("LC_COMETBFT_040")
+base_image = provide("LC_BASE_IMAGE")
+digits_image = provide("LC_DIGITS_IMAGE")

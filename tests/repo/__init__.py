@@ -1,0 +1,1 @@
+"""Tests of the repository itself: layout, packaging, purity of the core, set-up."""

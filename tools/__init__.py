@@ -1,0 +1,1 @@
+"""Repository tools: set-up, generation of protobuf code. Nothing here is installed."""
