@@ -73,7 +73,7 @@ class Unbonding(_message.Message):
     def __init__(self, amount: _Optional[int] = ..., release_ms: _Optional[int] = ..., release_height: _Optional[int] = ..., number: _Optional[int] = ...) -> None: ...
 
 class Account(_message.Message):
-    __slots__ = ("keys", "balance", "bond", "bucket_units", "bucket_ms", "banned", "checker", "checker_jailed_ms", "unbonding", "next_unbonding", "validator_jailed_ms")
+    __slots__ = ("keys", "balance", "bond", "bucket_units", "bucket_ms", "banned", "checker", "checker_jailed_ms", "unbonding", "validator_jailed_ms")
     KEYS_FIELD_NUMBER: _ClassVar[int]
     BALANCE_FIELD_NUMBER: _ClassVar[int]
     BOND_FIELD_NUMBER: _ClassVar[int]
@@ -83,7 +83,6 @@ class Account(_message.Message):
     CHECKER_FIELD_NUMBER: _ClassVar[int]
     CHECKER_JAILED_MS_FIELD_NUMBER: _ClassVar[int]
     UNBONDING_FIELD_NUMBER: _ClassVar[int]
-    NEXT_UNBONDING_FIELD_NUMBER: _ClassVar[int]
     VALIDATOR_JAILED_MS_FIELD_NUMBER: _ClassVar[int]
     keys: _containers.RepeatedCompositeFieldContainer[Key]
     balance: int
@@ -94,9 +93,8 @@ class Account(_message.Message):
     checker: int
     checker_jailed_ms: int
     unbonding: _containers.RepeatedCompositeFieldContainer[Unbonding]
-    next_unbonding: int
     validator_jailed_ms: int
-    def __init__(self, keys: _Optional[_Iterable[_Union[Key, _Mapping]]] = ..., balance: _Optional[int] = ..., bond: _Optional[int] = ..., bucket_units: _Optional[int] = ..., bucket_ms: _Optional[int] = ..., banned: _Optional[bool] = ..., checker: _Optional[int] = ..., checker_jailed_ms: _Optional[int] = ..., unbonding: _Optional[_Iterable[_Union[Unbonding, _Mapping]]] = ..., next_unbonding: _Optional[int] = ..., validator_jailed_ms: _Optional[int] = ...) -> None: ...
+    def __init__(self, keys: _Optional[_Iterable[_Union[Key, _Mapping]]] = ..., balance: _Optional[int] = ..., bond: _Optional[int] = ..., bucket_units: _Optional[int] = ..., bucket_ms: _Optional[int] = ..., banned: _Optional[bool] = ..., checker: _Optional[int] = ..., checker_jailed_ms: _Optional[int] = ..., unbonding: _Optional[_Iterable[_Union[Unbonding, _Mapping]]] = ..., validator_jailed_ms: _Optional[int] = ...) -> None: ...
 
 class Standing(_message.Message):
     __slots__ = ("jobs_posted", "jobs_paid", "jobs_refunded", "jobs_faulty", "network_fees_paid", "bounties_paid_out", "wins", "rejections", "convictions", "defaults", "votes_agreed", "votes_outvoted", "votes_missed", "strikes", "suspended_until_ms", "missed_in_a_row", "silent_since_ms", "open_jobs", "candidacies", "unsecured_candidacies")
@@ -306,11 +304,13 @@ class Supply(_message.Message):
     burned: int
     def __init__(self, genesis: _Optional[int] = ..., balances: _Optional[int] = ..., escrow: _Optional[int] = ..., deposits: _Optional[int] = ..., bonds: _Optional[int] = ..., unbonding: _Optional[int] = ..., burned: _Optional[int] = ...) -> None: ...
 
-class JobCounter(_message.Message):
-    __slots__ = ("next_id",)
-    NEXT_ID_FIELD_NUMBER: _ClassVar[int]
-    next_id: int
-    def __init__(self, next_id: _Optional[int] = ...) -> None: ...
+class Counters(_message.Message):
+    __slots__ = ("next_job_id", "next_unbonding")
+    NEXT_JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    NEXT_UNBONDING_FIELD_NUMBER: _ClassVar[int]
+    next_job_id: int
+    next_unbonding: int
+    def __init__(self, next_job_id: _Optional[int] = ..., next_unbonding: _Optional[int] = ...) -> None: ...
 
 class RegistrationLoad(_message.Message):
     __slots__ = ("recent", "period")

@@ -1,0 +1,17 @@
+"""Ed25519 signatures under libsodium's strict rule: S < L, canonical and not small-order keys, byte comparison of R."""
+
+from nacl.bindings import crypto_sign_open
+from nacl.exceptions import BadSignatureError
+
+from abci_app.protocol.limits import KEY_BYTES, SIGNATURE_BYTES
+
+
+def is_valid_signature(public_key: bytes, message: bytes, signature: bytes) -> bool:
+    """Tell whether `signature` (64 bytes) of `message` by `public_key` (32 bytes) is valid."""
+    if len(public_key) != KEY_BYTES or len(signature) != SIGNATURE_BYTES:
+        return False
+    try:
+        crypto_sign_open(signature + message, public_key)
+    except BadSignatureError:
+        return False
+    return True

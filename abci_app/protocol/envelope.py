@@ -1,0 +1,113 @@
+"""The envelope of a transaction: who sends it, on which chain, when, in which order and how often.
+
+Order of checks: size and decoding (`transaction.parse`), chain tag, expiry height, account, key and scope, ban,
+nonce, quota, signature. A failure changes nothing.
+"""
+
+from abci_app.pb.learningchain.v1 import state_pb2, tx_pb2
+from abci_app.protocol import errors, keys
+from abci_app.protocol.accounts import find_key, get_account, is_public_key_taken
+from abci_app.protocol.context import BlockContext, TxContext
+from abci_app.protocol.hashing import compute_address, compute_work, count_leading_zero_bits
+from abci_app.protocol.limits import BUCKET_UNIT, MAX_SOLUTION_BYTES
+from abci_app.protocol.messages import HANDLERS
+from abci_app.protocol.quota import compute_bucket, fill_bucket
+from abci_app.protocol.registration import get_required_bits
+from abci_app.protocol.state import BlockState
+from abci_app.protocol.transaction import ParsedTx
+
+OWED_VOTES = ("commit_vote", "reveal_vote")
+
+
+def check_chain_and_expiry(tx: ParsedTx, block: BlockContext) -> None:
+    """Raise WrongChain, Expired or ExpiryTooFar: the absolute rules, also used by ProcessProposal."""
+    if tx.chain_tag != block.chain_tag:
+        raise errors.WrongChain
+    if block.height > tx.expires:
+        raise errors.Expired
+    if tx.expires > block.height + block.params.max_tx_lifetime:
+        raise errors.ExpiryTooFar
+
+
+def check_envelope(state: BlockState, context: TxContext, tx: ParsedTx) -> None:
+    """Raise the EnvelopeError that refuses the transaction, if any."""
+    check_chain_and_expiry(tx, context.block)
+    if tx.kind == "register":
+        _check_register(state, context.block, tx)
+    else:
+        _check_sender(state, context, tx)
+    if not tx.is_signature_valid():
+        raise errors.BadSignature
+
+
+def consume_envelope(state: BlockState, context: TxContext, tx: ParsedTx) -> None:
+    """Take nonce and quota of a transaction whose envelope holds; call before the message runs."""
+    if tx.kind == "register":
+        state.registrations += 1
+        state.fresh_accounts[tx.account] = None
+        return
+    free = is_owed_vote(state, context, tx)
+    account = state.edit_unindexed(keys.account(tx.account), state_pb2.Account)
+    fill_bucket(account, context.block.params, context.block.time_ms, 0 if free else BUCKET_UNIT)
+    key = find_key(account, tx.public_key)
+    if key is None:
+        raise LookupError("the key of a checked envelope is gone")
+    key.nonce = tx.nonce
+
+
+def is_owed_vote(state: BlockState, context: TxContext, tx: ParsedTx) -> bool:
+    """Tell whether this is a vote that its sender owes and that its own checks accept: it needs no quota."""
+    if tx.kind not in OWED_VOTES:
+        return False
+    handler = HANDLERS[tx.kind]
+    try:
+        handler.check_stateless(tx.message)
+        handler.check_stateful(state, context, tx.message)
+    except errors.MessageError:
+        return False
+    return True
+
+
+def _check_sender(state: BlockState, context: TxContext, tx: ParsedTx) -> None:
+    block = context.block
+    account = get_account(state, tx.account)
+    if account is None:
+        raise errors.UnknownAccount
+    if tx.account in state.fresh_accounts:
+        raise errors.FreshAccount
+    key = find_key(account, tx.public_key)
+    if key is None:
+        raise errors.UnknownKey
+    _check_key(key, block.time_ms, tx.kind)
+    if account.banned:
+        raise errors.AccountBanned
+    if tx.nonce != key.nonce + 1:
+        raise errors.WrongNonce
+    if compute_bucket(account, block.params, block.time_ms) < BUCKET_UNIT and not is_owed_vote(state, context, tx):
+        raise errors.QuotaExceeded
+
+
+def _check_key(key: state_pb2.Key, now_ms: int, kind: str) -> None:
+    if key.scope == tx_pb2.KEY_SCOPE_REMOVED:
+        raise errors.KeyRemoved
+    if key.expires_at_ms and now_ms >= key.expires_at_ms:
+        raise errors.KeyExpired
+    if key.scope != tx_pb2.KEY_SCOPE_OWNER and not HANDLERS[kind].WORK_SCOPE:
+        raise errors.ScopeTooSmall
+
+
+def _check_register(state: BlockState, block: BlockContext, tx: ParsedTx) -> None:
+    message = tx.message
+    if not isinstance(message, tx_pb2.Register) or not 1 <= len(message.solution) <= MAX_SOLUTION_BYTES:
+        raise errors.BadSolution
+    if tx.nonce != 0:
+        raise errors.RegisterNonce
+    if tx.account != compute_address(tx.public_key):
+        raise errors.RegisterAddress
+    if get_account(state, tx.account) is not None or is_public_key_taken(state, tx.public_key):
+        raise errors.AlreadyRegistered
+    if state.registrations >= block.params.max_registrations_per_block:
+        raise errors.RegistrationsFull
+    bits = get_required_bits(state, block.params, block.time_ms)
+    if count_leading_zero_bits(compute_work(block.chain_tag, tx.public_key, message.solution)) < bits:
+        raise errors.WorkTooSmall

@@ -1,0 +1,30 @@
+"""The messages, one module each: what it checks without state, what it checks against the state, what it does."""
+
+from typing import Any, Final, Protocol
+
+from abci_app.protocol.context import TxContext
+from abci_app.protocol.messages import register, transfer
+from abci_app.protocol.state import StateRead, StateWrite
+
+
+class Handler(Protocol):
+    """One message. The checks raise MessageError; `execute` runs after both and cannot fail."""
+
+    WORK_SCOPE: bool
+    """Whether a work key may send it."""
+
+    def check_stateless(self, message: Any) -> None:
+        """Check what the message says by itself."""
+
+    def check_stateful(self, state: StateRead, context: TxContext, message: Any) -> None:
+        """Check the message against the state."""
+
+    def execute(self, state: StateWrite, context: TxContext, message: Any) -> None:
+        """Carry the message out."""
+
+
+HANDLERS: Final[dict[str, Handler]] = {
+    "register": register,
+    "transfer": transfer,
+}
+"""The handler of each field of `TxBody.message`."""

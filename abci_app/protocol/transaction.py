@@ -1,0 +1,106 @@
+"""Parsing of transactions: bytes in, a strict and canonical `ParsedTx` or an EnvelopeError out."""
+
+from typing import Final, TypeVar
+
+from google.protobuf.message import DecodeError, Message
+
+from abci_app.pb.learningchain.v1 import tx_pb2 as pb
+from abci_app.protocol import errors
+from abci_app.protocol.crypto import is_valid_signature
+from abci_app.protocol.hashing import get_tx_sign_bytes
+from abci_app.protocol.limits import ADDRESS_BYTES, KEY_BYTES, MAX_TX_BYTES, SIGNATURE_BYTES, TAG_BYTES
+
+M = TypeVar("M", bound=Message)
+
+CACHE_ENTRIES: Final = 50_000
+"""Transactions a `TxCache` remembers: more than a mempool of 20 000 and a block."""
+
+
+class ParsedTx:
+    """A well-formed transaction. Its signature is checked at the first question and then remembered."""
+
+    __slots__ = ("_signature_ok", "account", "body", "chain_tag", "expires", "kind", "message", "nonce", "public_key", "signature")
+
+    def __init__(self, signed: pb.SignedTx, body: pb.TxBody, kind: str) -> None:
+        """Take the fields out of the decoded layers."""
+        self.body = signed.body_bytes
+        self.public_key = signed.public_key
+        self.signature = signed.signature
+        self.chain_tag = body.chain_tag
+        self.account = body.account
+        self.nonce = body.nonce
+        self.expires = body.expires_at_height
+        self.kind = kind
+        self.message: Message = getattr(body, kind)
+        self._signature_ok: bool | None = None
+
+    def is_signature_valid(self) -> bool:
+        """Tell whether the signature is valid, a pure function of the transaction's bytes."""
+        if self._signature_ok is None:
+            message = get_tx_sign_bytes(self.chain_tag, self.body)
+            self._signature_ok = is_valid_signature(self.public_key, message, self.signature)
+        return self._signature_ok
+
+    @property
+    def is_signature_known(self) -> bool:
+        """Whether the signature was checked before; for counting checks, never for deciding."""
+        return self._signature_ok is not None
+
+
+def parse(tx: bytes) -> ParsedTx:
+    """Decode a transaction strictly. Raises EnvelopeError: too large, undecodable, not canonical, bad field length."""
+    if len(tx) > MAX_TX_BYTES:
+        raise errors.TooLarge
+    signed = _decode(pb.SignedTx, tx)
+    body = _decode(pb.TxBody, signed.body_bytes)
+    kind = body.WhichOneof("message")
+    if kind is None:
+        raise errors.Undecodable
+    if len(body.chain_tag) != TAG_BYTES or len(body.account) != ADDRESS_BYTES:
+        raise errors.BadFieldLength
+    if len(signed.public_key) != KEY_BYTES or len(signed.signature) != SIGNATURE_BYTES:
+        raise errors.BadFieldLength
+    return ParsedTx(signed, body, kind)
+
+
+def _decode(kind: type[M], data: bytes) -> M:
+    """Decode one layer. upb keeps unknown fields and would write them again, so they are dropped before comparing."""
+    try:
+        message = kind.FromString(data)
+    except DecodeError:
+        raise errors.Undecodable from None
+    message.DiscardUnknownFields()
+    if message.SerializeToString(deterministic=True) != data:
+        raise errors.NotCanonical
+    return message
+
+
+class TxCache:
+    """Remembers what `parse` gave for the same bytes: a pure memo, bounded, oldest out first."""
+
+    __slots__ = ("_entries", "_limit")
+
+    def __init__(self, limit: int = CACHE_ENTRIES) -> None:
+        """Begin empty; `limit` is in transactions."""
+        self._entries: dict[bytes, ParsedTx | errors.TxError] = {}
+        self._limit = limit
+
+    def parse(self, tx: bytes) -> ParsedTx:
+        """Return `parse(tx)`, or raise what it raised."""
+        entry = self._entries.get(tx)
+        if entry is None:
+            entry = self._parse_new(tx)
+        if isinstance(entry, errors.TxError):
+            raise type(entry)
+        return entry
+
+    def _parse_new(self, tx: bytes) -> ParsedTx | errors.TxError:
+        entry: ParsedTx | errors.TxError
+        try:
+            entry = parse(tx)
+        except errors.EnvelopeError as error:
+            return error
+        if len(self._entries) >= self._limit:
+            del self._entries[next(iter(self._entries))]
+        self._entries[tx] = entry
+        return entry
