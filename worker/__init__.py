@@ -1,0 +1,1 @@
+"""Worker: follows the chain, trains, evaluates, announces, reveals and checks."""

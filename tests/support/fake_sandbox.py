@@ -1,0 +1,133 @@
+"""A sandbox in memory: what an image does is read from the model itself.
+
+A model is a line of ASCII. A number is the loss it scores. Other words: `crash` (no valid score), `overrun`,
+`own-failure` (raises OwnFailureError), `hungry 0.123` (scores, but uses 0.9 of its memory). An image whose name
+contains `broken` is UNRUNNABLE. Training writes the checkpoints of `checkpoints`, one per call of `status`.
+"""
+
+import hashlib
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from worker.sandbox import (
+    RESERVED_LOSS,
+    BrokenImageError,
+    Checkpoint,
+    Evaluation,
+    EvaluationLimits,
+    Finding,
+    InvalidScoreError,
+    LogLine,
+    OrphanReport,
+    OwnFailureError,
+    Progress,
+    StopReason,
+    TrainingSpec,
+    TrainingState,
+    TrainingStatus,
+    Usage,
+    parse_loss,
+)
+
+
+@dataclass
+class FakeTraining:
+    """Gives one checkpoint per look at its status; ends after the last."""
+
+    spec: TrainingSpec
+    checkpoints: list[bytes]
+    published: int = 0
+    copied: int = 0
+    stopped: bool = False
+    forgotten: bool = False
+    closed: bool = False
+
+    def status(self) -> TrainingStatus:
+        if self.stopped:
+            return TrainingStatus(TrainingState.STOPPED, float(self.published), reason=StopReason.STOPPED)
+        if self.published == len(self.checkpoints):
+            return TrainingStatus(TrainingState.ENDED, float(self.published), exit_code=0)
+        self.published += 1
+        return TrainingStatus(TrainingState.RUNNING, float(self.published))
+
+    def lines(self) -> list[Progress | LogLine]:
+        return [Progress(step=self.published, total=len(self.checkpoints))]
+
+    def checkpoint(self, into: Path) -> Checkpoint | None:
+        if self.copied == self.published:
+            return None
+        self.copied = self.published
+        model = self.checkpoints[self.copied - 1]
+        into.write_bytes(model)
+        return Checkpoint(into, hashlib.sha256(model).digest(), len(model))
+
+    def stop(self, grace_seconds: float = 30.0) -> TrainingStatus:
+        self.stopped = True
+        return self.status()
+
+    def close(self, *, forget: bool) -> None:
+        self.closed = True
+        self.forgotten = forget
+
+
+@dataclass
+class FakeSandbox:
+    """Implements worker.sandbox.Sandbox and records what was asked of it."""
+
+    checkpoints: Iterable[bytes] = (b"0.5", b"0.4", b"0.3")
+    evaluated: list[tuple[str, bytes]] = field(default_factory=list)
+    trainings: list[FakeTraining] = field(default_factory=list)
+    prepared: list[str] = field(default_factory=list)
+    removed_images: list[str] = field(default_factory=list)
+    kept_attempts: list[str] | None = None
+    closed: bool = False
+
+    def check_engine(self) -> str:
+        return "fake engine"
+
+    def prepare(self, image: str, image_mib: int) -> None:
+        self.prepared.append(image)
+        if "broken" in image:
+            raise BrokenImageError(f"{image} breaks the contract")
+
+    def evaluate(self, image: str, model: Path, limits: EvaluationLimits) -> Evaluation:
+        content = model.read_bytes()
+        self.evaluated.append((image, content))
+        if "broken" in image:
+            return _unscored(Finding.UNRUNNABLE, 0)
+        words = content.decode("ascii").split() or ["crash"]
+        if words[0] == "own-failure":
+            raise OwnFailureError("the fake engine is down")
+        if words[0] == "overrun":
+            return _unscored(Finding.OVERRUN, 0)
+        return _measure(words[-1], Usage(memory=0.9 if words[0] == "hungry" else 0.1))
+
+    def start_training(self, spec: TrainingSpec) -> FakeTraining:
+        self.prepare(spec.image, spec.limits.image_mib)
+        training = FakeTraining(spec, list(self.checkpoints))
+        self.trainings.append(training)
+        return training
+
+    def remove_image(self, image: str) -> None:
+        self.removed_images.append(image)
+
+    def remove_orphans(self, keep_attempts: Collection[str] = ()) -> OrphanReport:
+        self.kept_attempts = list(keep_attempts)
+        return OrphanReport()
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def _measure(word: str, usage: Usage) -> Evaluation:
+    receipt = hashlib.sha256(b"predictions of " + word.encode()).digest()
+    try:
+        loss = parse_loss(word)
+    except InvalidScoreError:
+        loss = RESERVED_LOSS
+    return Evaluation(Finding.MEASURED, loss, receipt, 0.1, usage, "")
+
+
+def _unscored(finding: Finding, loss: int) -> Evaluation:
+    return Evaluation(finding, loss, b"", 0.1, Usage(), finding.name)
