@@ -1,0 +1,115 @@
+"""The model's state and the movements of credits on which everything else stands."""
+
+from dataclasses import dataclass, field
+
+from abci_app.pb.learningchain.v1 import state_pb2
+from tests.model.records import UNSETTLED, Account, Entry, Job, Round, Validator
+
+
+@dataclass
+class State:
+    """Everything the chain knows, and the block that is being made."""
+
+    params: state_pb2.Params
+    tag: bytes
+    accounts: dict[bytes, Account] = field(default_factory=dict)
+    jobs: dict[int, Job] = field(default_factory=dict)
+    rounds: dict[tuple[int, int], Round] = field(default_factory=dict)
+    validators: dict[bytes, Validator] = field(default_factory=dict)
+    tables: dict[int, list[Entry]] = field(default_factory=dict)
+    table_epoch: int = -1
+    epoch: int = -1
+    next_job: int = 1
+    burned: int = 0
+    recent: int = 0  # registrations
+    period: int = 0
+    outage_end: int = 0
+    height: int = 0
+    now: int = 0
+    block_hash: bytes = b""
+    proposer: bytes | None = None
+    index: int = 0  # of the transaction in its block
+    registered: int = 0  # in this block
+
+    def pay(self, account: bytes, amount: int) -> None:
+        """Give credits to an account; whatever is owed to a banned one is burned."""
+        if self.accounts[account].banned:
+            self.burned += amount
+        else:
+            self.accounts[account].balance += amount
+
+    def total(self) -> int:
+        """Return all credits there are, each counted where it lies."""
+        held = sum(a.balance + a.bond + sum(u.amount for u in a.unbonding) for a in self.accounts.values())
+        locked = sum(job.escrow + sum(c.deposit for c in job.candidates) for job in self.jobs.values())
+        return held + locked + self.burned
+
+    def standing_in(self, account: bytes) -> list[Job]:
+        """Return the unsettled jobs whose list holds this account."""
+        return [j for j in self.jobs.values() if any(c.account == account for c in j.candidates)]
+
+    def unsecured(self, account: bytes) -> int:
+        """Return in how many jobs this account stands with nothing at stake."""
+        jobs = self.standing_in(account)
+        return sum(not c.secured for job in jobs for c in job.candidates if c.account == account)
+
+    def open_jobs(self, contractor: bytes) -> list[Job]:
+        """Return the unsettled jobs of a contractor."""
+        return [j for j in self.jobs.values() if j.contractor == contractor and j.state in UNSETTLED]
+
+    def eligible(self, epoch: int, job_class: int) -> list[Entry]:
+        """Return the entries of a checker table that evaluate this class."""
+        return [e for e in self.tables.get(epoch, []) if e.highest_class >= job_class]
+
+
+def strike(s: State, address: bytes) -> None:
+    """Suspend an account that is not suspended, each time for twice as long."""
+    account = s.accounts[address]
+    if s.now < account.suspended_until:
+        return
+    account.count("strikes")
+    exponent = min(account.counters["strikes"] - 1, 7)
+    account.suspended_until = s.now + s.params.suspension_ms * 2**exponent
+
+
+def count_miss(s: State, address: bytes) -> None:
+    """Count a round without a vote; jail a checker that has been silent for long."""
+    account = s.accounts[address]
+    account.count("votes_missed")
+    account.missed_in_a_row += 1
+    if account.missed_in_a_row < s.params.max_missed_votes or s.now - account.silent_since < s.params.silence_ms:
+        return
+    account.checker_jailed_ms = s.now
+
+
+def fix_table(s: State) -> None:
+    """Fix the checker table of the epoch, at its first block; stored only when it differs from the one before."""
+    epoch = s.now // s.params.epoch_ms
+    if epoch == s.epoch:
+        return
+    s.epoch = epoch
+    able = [
+        (-a.bond, address)
+        for address, a in s.accounts.items()
+        if a.checker and not a.banned and not a.checker_jailed_ms and a.bond >= s.params.min_bond
+    ]
+    chosen = sorted(address for _, address in sorted(able)[: s.params.max_checkers])
+    table = [Entry(x, s.accounts[x].bond, s.accounts[x].checker - 1) for x in chosen]
+    if s.tables.get(s.table_epoch) != table:
+        s.table_epoch = epoch
+        s.tables[epoch] = table
+
+
+def release_unbondings(s: State) -> None:
+    """Give back what has been unbonding for long enough, in time and in blocks."""
+    due = sorted(
+        (u.release_ms, u.release_height, u.number, address)
+        for address, account in s.accounts.items()
+        for u in account.unbonding
+        if u.release_ms <= s.now and u.release_height <= s.height
+    )
+    for _, _, number, address in due[: s.params.max_released_per_block]:
+        account = s.accounts[address]
+        entry = next(u for u in account.unbonding if u.number == number)
+        account.unbonding.remove(entry)
+        account.balance += entry.amount
