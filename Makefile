@@ -1,0 +1,56 @@
+# Two commands matter: `make demo` and `make test`. Both set up whatever they need.
+# YES=1 goes on without asking before Debian packages are installed.
+PYTHON ?= python3
+SETUP := $(PYTHON) -m tools.setup
+BIN := .venv/bin
+TEST_SECONDS := 1800
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format bench proto lock up down status clean tests-alone
+
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-8s %s\n", $$1, $$2 }'
+
+demo: ## set up, then run a chain of four validators with three real jobs (about five minutes)
+	@$(SETUP) run -- $(BIN)/lc demo
+
+test: ## set up, then all checks and all tests (at most 30 minutes)
+	@$(SETUP) run --tests --limit $(TEST_SECONDS) -- $(MAKE) --no-print-directory check tests-alone
+
+check: ## style, types, import directions, spelling, generated code (needs the environment of `make test`)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/codespell
+	$(BIN)/python tools/gen_proto.py --check
+
+tests-alone:
+	$(BIN)/pytest
+
+format: ## bring the code into the project's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: ## measure transactions per second, block times and memory into build/bench.json
+	@$(SETUP) run --no-containers -- $(BIN)/python -m tools.bench
+
+proto: ## generate abci_app/pb from proto/
+	$(BIN)/python tools/gen_proto.py
+
+lock: ## lock the dependencies of pyproject.toml anew (needs uv)
+	uv lock
+	uv export --quiet --frozen --no-emit-project --no-dev --output-file requirements.txt
+	uv export --quiet --frozen --no-emit-project --all-groups --output-file requirements-dev.txt
+
+up: ## set up and leave engine and registry running; then `. .state/env`
+	@$(SETUP) up
+
+down: ## stop what `make up` left running
+	@$(SETUP) down
+
+status: ## say which services run
+	@$(SETUP) status
+
+clean: ## stop everything and delete what was downloaded, built or kept
+	@$(SETUP) clean

@@ -1,0 +1,171 @@
+"""The Docker Engine: a running one where there is one, else a private one below the state folder."""
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from tools.setup.engine_api import Engine
+from tools.setup.packages import find_program
+from tools.setup.processes import (
+    as_root,
+    read_record,
+    send_signal,
+    start_daemon,
+    stop_recorded,
+    wait_for_end,
+    write_record,
+)
+from tools.setup.settings import LOGS, SOCKET_PATH_BYTES, STATE, STOP_SECONDS, SetupError
+from tools.setup.steps import Work
+
+DEFAULT_SOCKET = Path("/var/run/docker.sock")
+SYSTEMD = Path("/run/systemd/system")
+DATA = STATE / "engine"
+RECORD = STATE / "engine.json"
+LOG = LOGS / "dockerd.log"
+START_SECONDS = 40
+SERVICE_SECONDS = 10
+"""How long the system's own service may take to answer after its package was installed."""
+LONGEST_SOCKET = "containerd/containerd-debug.sock"
+"""The longest path that the engine makes below its run folder."""
+TRUST_KEY = Path("/etc/docker/key.json")
+"""Engines before 24 write a key here whatever their settings; it is removed if the private engine made it."""
+KEY_NOTE = STATE / "engine-made-key"
+
+
+def get_run_folder() -> Path:
+    """Return the folder of the private engine's sockets: in the state folder, or a short one where that is too long."""
+    folder = STATE / "run"
+    if len(os.fsencode(folder / LONGEST_SOCKET)) <= SOCKET_PATH_BYTES:
+        return folder
+    name = hashlib.sha256(os.fsencode(STATE)).hexdigest()[:8]
+    return Path(tempfile.gettempdir()) / f"lc-{name}"
+
+
+def get_private_host() -> str:
+    """Return the address of the private engine, running or not."""
+    return f"unix://{get_run_folder()}/docker.sock"
+
+
+def find_running() -> tuple[str, str] | None:
+    """Return (address, whose) of an engine that answers. Raise SetupError when DOCKER_HOST names one that does not."""
+    named = os.environ.get("DOCKER_HOST", "")
+    if named and named != get_private_host():
+        if reason := Engine(named).why_not():
+            raise SetupError(
+                f"DOCKER_HOST={named} does not answer: {reason}", "start that engine, or: unset DOCKER_HOST"
+            )
+        return named, "the engine of DOCKER_HOST"
+    if read_record(RECORD) and not Engine(get_private_host()).why_not():
+        return get_private_host(), "the private engine, already running"
+    if DEFAULT_SOCKET.exists() and not Engine(f"unix://{DEFAULT_SOCKET}").why_not():
+        return f"unix://{DEFAULT_SOCKET}", "the system's engine"
+    return None
+
+
+def ensure(work: Work, *, just_installed: bool) -> tuple[str, str]:
+    """Return (address, what to show) of an engine, starting a private one if none answers."""
+    deadline = time.monotonic() + (SERVICE_SECONDS if just_installed and SYSTEMD.exists() else 0)
+    while True:
+        if found := find_running():
+            note = "; its package started it, it is used and left running" if just_installed else ""
+            return found[0], f"{found[1]}{note}"
+        if time.monotonic() >= deadline:
+            break
+        work.say("waiting for the system's own service")
+        time.sleep(0.5)
+    start_private(work)
+    return get_private_host(), "a private engine, stopped at the end"
+
+
+def start_private(work: Work) -> None:
+    """Start dockerd below the state folder and wait until it answers."""
+    program = find_program("dockerd")
+    if program is None:
+        raise SetupError("no Docker Engine answers and dockerd is not installed", "apt-get install docker.io")
+    stop_private()  # what a killed run may have left
+    run = get_run_folder()
+    run.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if run.stat().st_uid != os.geteuid():
+        raise SetupError(f"{run} belongs to somebody else", f"rm -r {run}")
+    if not TRUST_KEY.exists():
+        KEY_NOTE.touch()
+    LOG.unlink(missing_ok=True)
+    start_daemon(as_root(get_command(program, run)), RECORD, LOG)
+    wait_until_ready(work, run)
+
+
+def get_command(program: str, run: Path) -> list[str]:
+    """Return the command line of the private engine: no bridge and no firewall rules on the host."""
+    name = f"lc-{hashlib.sha256(os.fsencode(STATE)).hexdigest()[:8]}"  # apart from others in a system-wide containerd
+    return [
+        program, "--data-root", str(DATA), "--exec-root", str(run / "exec"), "--pidfile", str(run / "docker.pid"),
+        "-H", f"unix://{run}/docker.sock", "-G", str(os.getegid()),
+        "--bridge=none", "--iptables=false", "--ip-masq=false",
+        "--containerd-namespace", name, "--containerd-plugins-namespace", f"{name}-plugins",
+    ]  # fmt: skip
+
+
+def wait_until_ready(work: Work, run: Path) -> None:
+    """Wait for the first answer; raise SetupError with the engine's last words when it ends instead."""
+    deadline = time.monotonic() + START_SECONDS
+    while reason := Engine(get_private_host()).why_not():
+        if read_record(RECORD) is None or time.monotonic() > deadline:
+            text = "\n    ".join(LOG.read_text(errors="replace").splitlines()[-6:])
+            stop_private()
+            raise SetupError(
+                f"dockerd did not start ({reason}):\n    {text}",
+                f"see {LOG}; is this machine a container without cgroups?",
+            )
+        work.say("starting dockerd")
+        time.sleep(0.1)
+    pid = (run / "docker.pid").read_text()
+    write_record(RECORD, int(pid))  # under sudo the child is sudo, not dockerd
+
+
+def stop_private() -> bool:
+    """Stop the private engine with its containers and remove its sockets; True if it ran."""
+    run = get_run_folder()
+    stopped = stop_recorded(RECORD, 2 * STOP_SECONDS)
+    end_orphans(run)
+    remove_tree(run)
+    if KEY_NOTE.exists():
+        subprocess.run(as_root(["rm", "-f", str(TRUST_KEY)]), check=False)
+        KEY_NOTE.unlink()
+    return stopped
+
+
+def end_orphans(run: Path) -> None:
+    """End the engine's own helpers (containerd, its shims) that survive a killed dockerd."""
+    needle = os.fsencode(run / "exec")
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            arguments = (entry / "cmdline").read_bytes().split(b"\0")
+        except OSError:  # it ended while we looked
+            continue
+        if b"containerd" in Path(os.fsdecode(arguments[0])).name.encode() and any(
+            a.startswith(needle) for a in arguments
+        ):
+            send_signal(int(entry.name), signal.SIGTERM)
+            if not wait_for_end(int(entry.name), STOP_SECONDS):
+                send_signal(int(entry.name), signal.SIGKILL)
+
+
+def remove_tree(folder: Path) -> None:
+    """Delete a folder that may hold files of root; mounts that a killed engine left in it are taken off first."""
+    if not folder.exists():
+        return
+    mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    for mount in sorted((m for m in mounts if Path(m).is_relative_to(folder)), reverse=True):
+        subprocess.run(as_root(["umount", "--lazy", mount]), check=False)
+    if os.geteuid() == 0:
+        shutil.rmtree(folder)
+    else:
+        subprocess.run(as_root(["rm", "-rf", "--one-file-system", str(folder)]), check=False)

@@ -1,0 +1,106 @@
+"""Debian packages: which are missing, the one question about them, and their installation."""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tools.setup.processes import as_root
+from tools.setup.settings import VENV_PYTHON, SetupError
+from tools.setup.steps import Work
+
+SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
+CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+WHAT_FOR = {
+    "ca-certificates": "to download over TLS",
+    "docker.io": "the container engine; no running one was found",
+    "e2fsprogs": "size-capped file systems for the sandbox",
+    "debian-archive-keyring": "to check what the base image is made of",
+    "mmdebstrap": "builds the base image of the examples",
+    "mount": "size-capped file systems for the sandbox",
+    "python3-venv": "the Python environment of the project",
+}
+
+
+def find_program(name: str) -> str | None:
+    """Return the path of a program, looked up on PATH and in the folders of system programs."""
+    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:{SBIN}")
+
+
+def is_debian() -> bool:
+    """Tell whether this system installs Debian packages (Debian, Ubuntu and their kin)."""
+    return find_program("apt-get") is not None and find_program("dpkg") is not None
+
+
+def has_venv() -> bool:
+    """Tell whether a Python environment is there or can be made without another package."""
+    return VENV_PYTHON.exists() or importlib.util.find_spec("ensurepip") is not None
+
+
+def list_missing(*, engine_runs: bool, base_is_there: bool) -> list[str]:
+    """Return the Debian packages that this machine still needs, sorted."""
+    missing = {
+        "python3-venv": not has_venv(),
+        "docker.io": not engine_runs and find_program("dockerd") is None,
+        "mmdebstrap": not base_is_there and find_program("mmdebstrap") is None,
+        "debian-archive-keyring": not base_is_there
+        and not Path("/usr/share/keyrings/debian-archive-keyring.gpg").exists(),
+        "e2fsprogs": find_program("mkfs.ext4") is None,
+        "mount": find_program("mount") is None,
+        "ca-certificates": is_debian() and not CERTIFICATES.exists(),
+    }
+    return sorted(name for name, is_missing in missing.items() if is_missing)
+
+
+def explain(names: Sequence[str]) -> str:
+    """Return one line for each package: what it is for."""
+    return "\n".join(f"  {name:24} {WHAT_FOR[name]}" for name in names)
+
+
+def check_possible(names: Sequence[str]) -> None:
+    """Raise SetupError when packages are missing and this machine or user cannot install them."""
+    if not names:
+        return
+    if not is_debian():
+        raise SetupError(
+            f"these are missing, and only Debian and Ubuntu are set up automatically:\n{explain(names)}",
+            "install them with your system's own tools (these are Debian's names), start Docker, and try again",
+        )
+    if os.geteuid() != 0 and find_program("sudo") is None:
+        raise SetupError("packages are missing and there is neither root nor sudo", get_install_line(names))
+
+
+def get_install_line(names: Sequence[str]) -> str:
+    """Return the command that installs the packages by hand."""
+    return "as root: apt-get update && apt-get install --no-install-recommends " + " ".join(names)
+
+
+def ask(names: Sequence[str]) -> None:
+    """List the packages and ask once, on a terminal; go on without one or with YES=1. Raise SetupError on no."""
+    print(f"These Debian packages will be installed:\n{explain(names)}", file=sys.stderr)
+    if os.environ.get("YES") == "1" or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return
+    print("Continue? [Y/n] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in {"", "y", "yes"}:
+        raise SetupError("nothing was installed", get_install_line(names))
+
+
+def warm_sudo() -> None:
+    """Let sudo ask for its password now, on the terminal, and not in the middle of a step."""
+    if os.geteuid() != 0 and subprocess.run(["sudo", "-v"], check=False).returncode != 0:
+        raise SetupError("sudo did not let us install packages", "run the same command as root")
+
+
+def install(work: Work, names: Sequence[str], *, refresh: bool) -> str:
+    """Install Debian packages and return what to show; with `refresh` read the package lists anyway."""
+    if not names and not refresh:
+        return "nothing missing"
+    apt = as_root(["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y"])
+    work.run([*apt, "update"], remedy="check the network and /etc/apt, then run the command again", killable=False)
+    if not names:
+        return "nothing missing; package lists read"
+    work.run([*apt, "install", "--no-install-recommends", *names], remedy=get_install_line(names), killable=False)
+    return f"installed {' '.join(names)}"

@@ -1,0 +1,162 @@
+"""Run the steps of the set-up side by side and show how far each one is."""
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tools.setup.board import Board
+from tools.setup.processes import send_signal, wait_for_end
+from tools.setup.settings import LOGS, ROOT, STEP_SECONDS, STOP_SECONDS, SetupError
+
+LINES_SHOWN = 12
+REFRESH_SECONDS = 0.1
+
+
+class Stopped(Exception):
+    """Another step failed or the user pressed Ctrl-C: this step gives up."""
+
+
+class Work:
+    """What a step gets: a line of the board to speak on, and commands that end when the set-up is stopped."""
+
+    def __init__(self, name: str, board: Board, stop: threading.Event) -> None:
+        self.name = name
+        self.board = board
+        self.stop = stop
+        self.log = LOGS / f"{name.lower().replace(' ', '-')}.log"
+
+    def say(self, text: str) -> None:
+        """Show `text` beside this step; raise Stopped when the set-up ends."""
+        self.board.update(self.name, text)
+        if self.stop.is_set():
+            raise Stopped
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: Path = ROOT,
+        remedy: str = "",
+        killable: bool = True,
+    ) -> None:
+        """Run a command, its output in the step's log and its last line on the board; raise SetupError if it fails.
+
+        `env` is added to the environment. A command that is not `killable` (a package manager that would leave a
+        broken database behind) is waited for even after Ctrl-C.
+        """
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        process = subprocess.Popen(
+            argv, cwd=cwd, env={**os.environ, **(env or {})}, stdin=subprocess.DEVNULL, start_new_session=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+        )  # fmt: skip
+        tail: deque[str] = deque(maxlen=LINES_SHOWN)
+        reader = threading.Thread(target=self._read, args=(process, tail, argv), daemon=True)
+        reader.start()
+        self._wait(process, killable)
+        reader.join(timeout=STOP_SECONDS)
+        if process.returncode != 0:
+            text = "\n    ".join(tail)
+            raise SetupError(
+                f"{argv[0]} ended with status {process.returncode}:\n    {text}\n  log: {self.log}", remedy
+            )
+
+    def _read(self, process: subprocess.Popen[str], tail: deque[str], argv: Sequence[str]) -> None:
+        assert process.stdout is not None
+        with self.log.open("a") as log:
+            log.write("$ " + " ".join(argv) + "\n")
+            for line in process.stdout:
+                log.write(line)
+                if text := line.strip():
+                    tail.append(text)
+                    self.board.update(self.name, text)
+
+    def _wait(self, process: subprocess.Popen[str], killable: bool) -> None:
+        deadline = time.monotonic() + STEP_SECONDS
+        while process.poll() is None:
+            stopped = self.stop.wait(REFRESH_SECONDS)
+            if stopped and not killable:
+                self.board.update(self.name, "finishing, so that the package database stays whole")
+                process.wait(timeout=STEP_SECONDS)
+            elif stopped or time.monotonic() > deadline:
+                end_group(process)
+                if stopped:
+                    raise Stopped
+                raise SetupError(f"{process.args!r} took longer than {STEP_SECONDS} s; log: {self.log}", "try again")
+        if self.stop.is_set():
+            raise Stopped
+
+
+def end_group(process: subprocess.Popen[str]) -> None:
+    """End a command and everything it started: ask, wait, kill."""
+    send_signal(process.pid, signal.SIGTERM, group=True)
+    if not wait_for_end(process.pid, STOP_SECONDS):
+        send_signal(process.pid, signal.SIGKILL, group=True)
+    process.wait(timeout=STOP_SECONDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step: its action returns what to show when it is done; `needs` names the steps that come first."""
+
+    name: str
+    action: Callable[[Work], str]
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Run:
+    """One run over a list of steps."""
+
+    board: Board
+    stop: threading.Event = field(default_factory=threading.Event)
+    done: dict[str, threading.Event] = field(default_factory=dict)
+    errors: list[tuple[str, Exception]] = field(default_factory=list)
+
+    def execute(self, steps: Sequence[Step]) -> None:
+        """Run all steps, each as soon as those it needs are done; raise the first failure, after all have ended."""
+        self.done = {step.name: threading.Event() for step in steps}
+        threads = [threading.Thread(target=self._perform, args=(step,), name=step.name) for step in steps]
+        self.board.open([step.name for step in steps])
+        for thread in threads:
+            thread.start()
+        try:
+            while any(thread.is_alive() for thread in threads):
+                self.board.show()
+                time.sleep(REFRESH_SECONDS)
+        finally:  # also Ctrl-C: no step is left running
+            if any(thread.is_alive() for thread in threads):
+                self.stop.set()
+            for thread in threads:
+                thread.join()
+            self.board.close()
+        if self.errors:
+            name, error = self.errors[0]
+            if isinstance(error, SetupError):
+                raise SetupError(f"{name}: {error}", error.remedy)
+            raise error
+
+    def _perform(self, step: Step) -> None:
+        for name in step.needs:
+            while not self.done[name].wait(REFRESH_SECONDS):
+                if self.stop.is_set():
+                    return
+        work = Work(step.name, self.board, self.stop)
+        try:
+            self.board.start(step.name)
+            result = step.action(work)
+        except Stopped:
+            self.board.fail(step.name, "stopped")
+        except Exception as error:  # noqa: BLE001  # handed over to the main thread, which raises it
+            self.errors.append((step.name, error))
+            self.board.fail(step.name, "failed")
+            self.stop.set()
+        else:
+            self.board.finish(step.name, result)
+            self.done[step.name].set()
