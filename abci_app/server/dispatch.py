@@ -1,0 +1,50 @@
+"""From ABCI's requests to the application's methods, and what happens when one of them fails."""
+
+from typing import Any, Final
+
+import structlog
+
+from abci_app.pb.tendermint.abci import types_pb2 as abci
+from abci_app.server.base import BaseApplication
+
+LOG = structlog.get_logger("abci")
+
+CODE_INTERNAL: Final = 999
+"""Code of a CheckTx that failed for a defect of this program, not for the transaction."""
+QUERY_INTERNAL: Final = 5
+"""The same for a Query."""
+
+
+class NodeFailureError(RuntimeError):
+    """The node must stop: going on could answer wrongly."""
+
+
+METHODS: Final = tuple(field.name for field in abci.Request.DESCRIPTOR.oneofs_by_name["value"].fields)
+"""Names of the methods, as the fields of Request name them."""
+
+
+class Dispatcher:
+    """Calls the application and turns its failures into the answer, or the stop, that keeps the node honest."""
+
+    def __init__(self, application: BaseApplication) -> None:
+        """Look the methods up once."""
+        self._methods = {name: getattr(application, name) for name in METHODS}
+
+    def call(self, name: str, request: Any) -> Any:
+        """Return the application's response to the request `name`.
+
+        A defect found by a transaction or a query from outside must not stop the node: it is logged and answered with
+        a code. A defect anywhere else raises NodeFailureError: rather no answer than another one than the others give.
+        """
+        try:
+            return self._methods[name](request)
+        except NodeFailureError:
+            LOG.exception("the node stops", method=name)
+            raise
+        except Exception as error:
+            LOG.exception("a defect of this program: please report it", method=name)
+            if name == "check_tx":
+                return abci.ResponseCheckTx(code=CODE_INTERNAL, codespace="learningchain", log="internal_error")
+            if name == "query":
+                return abci.ResponseQuery(code=QUERY_INTERNAL, codespace="learningchain.query", log="internal error")
+            raise NodeFailureError(f"{name} failed: {type(error).__name__}: {error}") from error

@@ -1,0 +1,73 @@
+"""Frames of the socket protocol: each message is preceded by its length as an unsigned varint."""
+
+from typing import Final
+
+MAX_FRAME_BYTES: Final = 64 * 1024 * 1024
+"""Largest frame accepted, in bytes: a genesis with half a million accounts; blocks are far smaller."""
+_MAX_LENGTH_BYTES: Final = 5
+_INCOMPLETE: Final = (-1, 0)
+
+
+class FrameError(ValueError):
+    """The peer does not speak the socket protocol; the connection cannot go on."""
+
+
+class FrameReader:
+    """Cuts a stream of bytes into frames. Keeps at most one incomplete frame between two calls."""
+
+    __slots__ = ("_limit", "_needed", "_tail")
+
+    def __init__(self, limit: int = MAX_FRAME_BYTES) -> None:
+        """Begin with an empty stream; `limit` is the largest frame in bytes."""
+        self._limit = limit
+        self._tail = bytearray()
+        self._needed = 0
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Return the frames that `data` completes. Raises FrameError for a length above the limit."""
+        if self._tail:
+            self._tail += data
+            if len(self._tail) < self._needed:  # a large frame arrives in many pieces: copy it once only
+                return []
+            data = bytes(self._tail)
+        frames, position, size = [], 0, len(data)
+        self._needed = 0
+        while position < size:
+            length, start = self._read_length(data, position)
+            end = start + length
+            if length < 0 or end > size:
+                self._needed = end - position
+                break
+            frames.append(data[start:end])
+            position = end
+        self._tail = bytearray(data[position:])
+        return frames
+
+    @property
+    def has_partial_frame(self) -> bool:
+        """Whether the stream stands in the middle of a frame."""
+        return bool(self._tail)
+
+    def _read_length(self, data: bytes, position: int) -> tuple[int, int]:
+        """Return (length, where the frame's content starts), or a negative length while it is incomplete."""
+        length = 0
+        for count, byte in enumerate(data[position : position + _MAX_LENGTH_BYTES]):
+            length |= (byte & 0x7F) << (7 * count)
+            if byte < 0x80:
+                if length > self._limit:
+                    raise FrameError(f"a frame of {length} bytes, at most {self._limit} are accepted")
+                return length, position + count + 1
+        if len(data) - position >= _MAX_LENGTH_BYTES:
+            raise FrameError(f"a frame's length has more than {_MAX_LENGTH_BYTES} bytes")
+        return _INCOMPLETE
+
+
+def encode_frame(content: bytes) -> bytes:
+    """Return `content` preceded by its length."""
+    length = len(content)
+    head = bytearray()
+    while length >= 0x80:
+        head.append(length & 0x7F | 0x80)
+        length >>= 7
+    head.append(length)
+    return bytes(head) + content

@@ -1,0 +1,94 @@
+"""The gRPC transport. Every call runs in one and the same thread: LMDB's write transactions belong to a thread."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+import grpc
+
+from abci_app.pb.tendermint.abci import types_pb2 as abci
+from abci_app.server.address import Address, TcpAddress, UnixAddress
+from abci_app.server.dispatch import METHODS, Dispatcher, NodeFailureError
+from abci_app.server.frames import MAX_FRAME_BYTES
+from abci_app.server.listening import private_umask, remove_stale_socket
+
+SERVICE: Final = "tendermint.abci.ABCI"
+_STOP_SECONDS: Final = 5.0
+"""How long a call in progress may take to end when the server stops."""
+
+
+class GrpcServer:
+    """Serves one application over gRPC on a Unix socket of mode 0600 or a loopback port."""
+
+    def __init__(self, dispatcher: Dispatcher, address: Address) -> None:
+        """Listen at `address`. Raises OSError with a reason if that is impossible."""
+        self._dispatcher = dispatcher
+        self._stopped = threading.Event()
+        self._failure: NodeFailureError | None = None
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="abci")
+        self._server = grpc.server(
+            self._pool,
+            handlers=(grpc.method_handlers_generic_handler(SERVICE, self._make_handlers()),),
+            options=(("grpc.max_receive_message_length", MAX_FRAME_BYTES), ("grpc.so_reuseport", 0)),
+        )
+        self.address = self._listen(address)
+
+    def serve(self) -> None:
+        """Answer until `stop` is called. Raises NodeFailureError when the application must not go on."""
+        self._server.start()
+        self._stopped.wait()
+        self._server.stop(_STOP_SECONDS).wait()
+        self._pool.shutdown(wait=True)
+        if isinstance(self.address, UnixAddress):
+            self.address.path.unlink(missing_ok=True)
+        if self._failure is not None:
+            raise self._failure
+
+    def stop(self) -> None:
+        """Let `serve` return after the call in progress. Safe in signal handlers and from other threads."""
+        self._stopped.set()
+
+    def _listen(self, address: Address) -> Address:
+        if isinstance(address, TcpAddress):
+            host = f"[{address.host}]" if ":" in address.host else address.host
+            port = self._add_port(f"{host}:{address.port}", address)
+            return TcpAddress(address.host, port)
+        remove_stale_socket(address)
+        with private_umask():
+            self._add_port(f"unix:{address.path}", address)
+        return address
+
+    def _add_port(self, target: str, address: Address) -> int:
+        try:
+            return int(self._server.add_insecure_port(target))
+        except RuntimeError as error:
+            raise OSError(f"cannot listen at {address}: {error}") from error
+
+    def _make_handlers(self) -> dict[str, Any]:
+        handlers = {}
+        service = abci.DESCRIPTOR.services_by_name["ABCI"]
+        for method in service.methods:
+            request_type: Any = getattr(abci, method.input_type.name)
+            response_type: Any = getattr(abci, method.output_type.name)
+            handlers[method.name] = grpc.unary_unary_rpc_method_handler(
+                self._make_call(_NAMES[method.name]), request_type.FromString, response_type.SerializeToString
+            )
+        return handlers
+
+    def _make_call(self, name: str) -> Callable[[Any, grpc.ServicerContext], Any]:
+        def call(request: Any, context: grpc.ServicerContext) -> Any:
+            if self._failure is not None:  # calls that were queued behind the one that failed
+                context.abort(grpc.StatusCode.INTERNAL, str(self._failure))
+            try:
+                return self._dispatcher.call(name, request)
+            except NodeFailureError as error:
+                self._failure = error
+                self._stopped.set()
+                context.abort(grpc.StatusCode.INTERNAL, str(error))
+
+        return call
+
+
+_NAMES: Final = {"".join(word.capitalize() for word in name.split("_")): name for name in METHODS}
+"""Names of the service's methods to those of the application."""

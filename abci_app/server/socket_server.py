@@ -1,0 +1,167 @@
+"""The socket transport: one thread serves CometBFT's four connections in turn.
+
+One read, then every complete frame of it is answered, then one write: under load a read holds hundreds of CheckTx,
+so system calls and wake-ups are shared by all of them.
+"""
+
+import contextlib
+import selectors
+import socket
+from typing import Final
+
+import structlog
+from google.protobuf.message import DecodeError
+
+from abci_app.pb.tendermint.abci import types_pb2 as abci
+from abci_app.server.address import Address, UnixAddress
+from abci_app.server.dispatch import Dispatcher, NodeFailureError
+from abci_app.server.frames import FrameError, FrameReader, encode_frame
+from abci_app.server.listening import get_bound_address, open_listener
+
+LOG = structlog.get_logger("abci.socket")
+
+READ_BYTES: Final = 64 * 1024
+"""Bytes taken from a connection before the others get their turn."""
+MAX_CONNECTIONS: Final = 16
+"""CometBFT opens four; a restarting one may overlap with its predecessor."""
+_FLUSH_REQUEST: Final = abci.Request(flush=abci.RequestFlush()).SerializeToString()
+_FLUSH_FRAME: Final = encode_frame(abci.Response(flush=abci.ResponseFlush()).SerializeToString())
+
+
+class SocketServer:
+    """Serves one application over a Unix socket of mode 0600 or a loopback port."""
+
+    def __init__(self, dispatcher: Dispatcher, address: Address) -> None:
+        """Listen at `address`. Raises OSError with a reason if that is impossible."""
+        self._listener = open_listener(address, MAX_CONNECTIONS)
+        self._dispatcher = dispatcher
+        self._selector = selectors.DefaultSelector()
+        self._connections: set[_Connection] = set()
+        self._wake_read, self._wake_write = socket.socketpair()
+        self._wake_read.setblocking(False)
+        self._wake_write.setblocking(False)
+        self._stopping = False
+        self._listener.setblocking(False)
+        self.address = get_bound_address(self._listener, address)
+        self._selector.register(self._listener, selectors.EVENT_READ, None)
+        self._selector.register(self._wake_read, selectors.EVENT_READ, None)
+
+    def serve(self) -> None:
+        """Answer until `stop` is called. Raises NodeFailureError when the application must not go on."""
+        try:
+            while not self._stopping:
+                for key, events in self._selector.select():
+                    if key.fileobj is self._listener:
+                        self._accept()
+                    elif isinstance(key.data, _Connection):
+                        self._serve_connection(key.data, events)
+        finally:
+            self._close()
+
+    def stop(self) -> None:
+        """Let `serve` return after the call in progress. Safe in signal handlers and from other threads."""
+        self._stopping = True
+        with contextlib.suppress(OSError):  # full: it wakes up anyway; closed: it has stopped already
+            self._wake_write.send(b"\x00")
+
+    def _accept(self) -> None:
+        connection, _ = self._listener.accept()
+        if len(self._connections) >= MAX_CONNECTIONS:
+            LOG.warning("refused a connection: too many are open", limit=MAX_CONNECTIONS)
+            connection.close()
+            return
+        served = _Connection(connection, self._dispatcher)
+        self._connections.add(served)
+        self._selector.register(connection, selectors.EVENT_READ, served)
+
+    def _serve_connection(self, connection: "_Connection", events: int) -> None:
+        try:
+            alive = connection.send_pending() if events & selectors.EVENT_WRITE else connection.receive()
+        except OSError as error:
+            LOG.info("a connection broke", reason=str(error))
+            alive = False
+        if not alive:
+            self._drop(connection)
+            return
+        # While answers wait for the peer nothing more is read from it, so they cannot pile up.
+        wanted = selectors.EVENT_WRITE if connection.has_pending else selectors.EVENT_READ
+        if wanted != self._selector.get_key(connection.socket).events:
+            self._selector.modify(connection.socket, wanted, connection)
+
+    def _drop(self, connection: "_Connection") -> None:
+        self._selector.unregister(connection.socket)
+        self._connections.discard(connection)
+        connection.socket.close()
+
+    def _close(self) -> None:
+        for connection in list(self._connections):
+            self._drop(connection)
+        self._selector.close()
+        self._listener.close()
+        self._wake_read.close()
+        self._wake_write.close()
+        if isinstance(self.address, UnixAddress):
+            self.address.path.unlink(missing_ok=True)
+
+
+class _Connection:
+    """One connection: its incomplete frame and its answers that were not written yet."""
+
+    def __init__(self, connection: socket.socket, dispatcher: Dispatcher) -> None:
+        self.socket = connection
+        self.socket.setblocking(False)
+        self._dispatcher = dispatcher
+        self._reader = FrameReader()
+        self._pending = b""
+        self._closing = False
+
+    @property
+    def has_pending(self) -> bool:
+        """Whether answers wait for the peer."""
+        return bool(self._pending)
+
+    def receive(self) -> bool:
+        """Read once, answer every complete frame, write once. Returns False when the connection is over."""
+        data = self.socket.recv(READ_BYTES)
+        if not data:
+            if self._reader.has_partial_frame:
+                LOG.warning("a client went away in the middle of a frame")
+            return False
+        answers: list[bytes] = []
+        try:
+            answers.extend(self._answer(frame) for frame in self._reader.feed(data))
+        except (FrameError, DecodeError, NodeFailureError) as error:
+            answers.append(_encode_exception(str(error)))
+            self._closing = True
+            if isinstance(error, NodeFailureError):
+                self._send_last_words(b"".join(answers))
+                raise
+            LOG.warning("closed a connection that does not speak ABCI", reason=str(error))
+        self._pending = b"".join(answers)
+        return self.send_pending()
+
+    def send_pending(self) -> bool:
+        """Write what the peer takes now. Returns False when the connection is over."""
+        if self._pending:
+            with contextlib.suppress(BlockingIOError):
+                self._pending = self._pending[self.socket.send(self._pending) :]
+        return bool(self._pending) or not self._closing
+
+    def _answer(self, frame: bytes) -> bytes:
+        if frame == _FLUSH_REQUEST:
+            return _FLUSH_FRAME
+        request = abci.Request.FromString(frame)
+        name = request.WhichOneof("value")
+        if name is None:
+            raise DecodeError("a request of an unknown kind")
+        response = self._dispatcher.call(name, getattr(request, name))
+        return encode_frame(abci.Response(**{name: response}).SerializeToString())
+
+    def _send_last_words(self, data: bytes) -> None:
+        """Tell CometBFT why, if it still listens; the node stops either way."""
+        with contextlib.suppress(OSError):
+            self.socket.send(data)
+
+
+def _encode_exception(reason: str) -> bytes:
+    return encode_frame(abci.Response(exception=abci.ResponseException(error=reason)).SerializeToString())
