@@ -90,6 +90,11 @@ def job_settled(job_id: int, state: str, contractor: bytes, winner: bytes, bount
     return _event("job.settled", job_id=job_id, state=state, contractor=contractor, winner=winner, bounty=bounty)
 
 
+def job_pruned(job_id: int) -> Event:
+    """The record of a settled job and its rounds left the state."""
+    return _event("job.pruned", job_id=job_id)
+
+
 def account_registered(account: bytes) -> Event:
     """A new account exists."""
     return _event("account.registered", account=account)

@@ -3,7 +3,17 @@
 from typing import Any, Final, Protocol
 
 from abci_app.protocol.context import TxContext
-from abci_app.protocol.messages import register, transfer
+from abci_app.protocol.messages import (
+    announce,
+    cancel_job,
+    commit_vote,
+    raise_bounty,
+    register,
+    reveal,
+    reveal_vote,
+    submit_job,
+    transfer,
+)
 from abci_app.protocol.state import StateRead, StateWrite
 
 
@@ -26,5 +36,12 @@ class Handler(Protocol):
 HANDLERS: Final[dict[str, Handler]] = {
     "register": register,
     "transfer": transfer,
+    "submit_job": submit_job,
+    "raise_bounty": raise_bounty,
+    "cancel_job": cancel_job,
+    "announce": announce,
+    "reveal": reveal,
+    "commit_vote": commit_vote,
+    "reveal_vote": reveal_vote,
 }
 """The handler of each field of `TxBody.message`."""
