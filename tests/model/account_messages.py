@@ -118,8 +118,8 @@ def do_unbond(s: State, sender: bytes, m: Message) -> None:
     account = s.accounts[sender]
     account.bond -= m["amount"]
     release = s.now + s.params.unbonding_ms, s.height + s.params.unbonding_blocks
-    account.unbonding.append(Unbonding(m["amount"], *release, account.next_unbonding))
-    account.next_unbonding += 1
+    account.unbonding.append(Unbonding(m["amount"], *release, s.next_unbonding))
+    s.next_unbonding += 1
 
 
 def check_set_checker(s: State, sender: bytes, m: Message) -> Reasons:

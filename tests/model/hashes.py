@@ -3,13 +3,18 @@
 import hashlib
 
 
-def hashed(purpose: str, *parts: bytes | int) -> bytes:
-    """Return SHA-256 of the length-prefixed parts, the first of them `learningchain/v1/<purpose>`."""
+def joined(purpose: str, *parts: bytes | int) -> bytes:
+    """Return the length-prefixed parts, the first of them `learningchain/v1/<purpose>`."""
     data = b""
     for part in (f"learningchain/v1/{purpose}".encode(), *parts):
         raw = part if isinstance(part, bytes) else (part % 2**64).to_bytes(8, "big")
         data += len(raw).to_bytes(8, "big") + raw
-    return hashlib.sha256(data).digest()
+    return data
+
+
+def hashed(purpose: str, *parts: bytes | int) -> bytes:
+    """Return SHA-256 of `joined`."""
+    return hashlib.sha256(joined(purpose, *parts)).digest()
 
 
 def address_of(public_key: bytes) -> bytes:

@@ -145,8 +145,8 @@ class Model:
         """Consume nonce and quota of an accepted envelope."""
         account = self.state.accounts[tx["account"]]
         account.keys[tx["public_key"]].nonce += 1
-        if not free:
-            account.bucket, account.bucket_ms = self.filled(account) - TX_UNITS, self.state.now
+        cost = 0 if free else TX_UNITS
+        account.bucket, account.bucket_ms = self.filled(account) - cost, self.state.now
 
     def register(self, tx: Tx) -> frozenset[str]:
         """Create an account, or change nothing."""

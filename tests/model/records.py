@@ -41,7 +41,6 @@ class Account:
     checker_jailed_ms: int = 0
     validator_jailed_ms: int = 0
     unbonding: list[Unbonding] = field(default_factory=list)
-    next_unbonding: int = 0
     registered_height: int = -1
     name: str = ""
     endpoint: str = ""

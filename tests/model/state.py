@@ -20,6 +20,7 @@ class State:
     table_epoch: int = -1
     epoch: int = -1
     next_job: int = 1
+    next_unbonding: int = 0
     burned: int = 0
     recent: int = 0  # registrations
     period: int = 0
