@@ -129,9 +129,19 @@ def index_bond(bond: int, address: bytes) -> bytes:
     return b"b" + u64(2**64 - 1 - bond) + address
 
 
+def split_bond(key: bytes) -> tuple[int, bytes]:
+    """Return bond and address of an `index_bond` key."""
+    return 2**64 - 1 - int.from_bytes(key[1:9], "big"), key[9:]
+
+
 def index_unbonding(release_ms: int, release_height: int, number: int) -> bytes:
     """Index key that orders unbonding entries by (time, height, number)."""
     return b"u" + u64(release_ms) + u64(release_height) + u64(number)
+
+
+def split_unbonding(key: bytes) -> tuple[int, int, int]:
+    """Return release time in ms, release height and number of an `index_unbonding` key."""
+    return int.from_bytes(key[1:9], "big"), int.from_bytes(key[9:17], "big"), int.from_bytes(key[17:25], "big")
 
 
 def index_deadline(time_ms: int, kind: int, job_id: int) -> bytes:

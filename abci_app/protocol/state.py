@@ -29,6 +29,17 @@ class CommittedState(Protocol):
         """Yield the index entries with start <= key < end in ascending order."""
 
 
+class EmptyState:
+    """The committed state of a chain that has not begun."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return None: there are no records."""
+
+    def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Return no entries."""
+        return iter(())
+
+
 class StateRead(Protocol):
     """A layer one can read."""
 

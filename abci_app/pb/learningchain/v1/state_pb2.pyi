@@ -349,12 +349,10 @@ class CheckerTable(_message.Message):
     def __init__(self, epoch: _Optional[int] = ..., entries: _Optional[_Iterable[_Union[TableEntry, _Mapping]]] = ..., class_bonds: _Optional[_Iterable[int]] = ..., jobs: _Optional[int] = ...) -> None: ...
 
 class CurrentEpoch(_message.Message):
-    __slots__ = ("epoch", "table_epoch")
-    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("table_epoch",)
     TABLE_EPOCH_FIELD_NUMBER: _ClassVar[int]
-    epoch: int
     table_epoch: int
-    def __init__(self, epoch: _Optional[int] = ..., table_epoch: _Optional[int] = ...) -> None: ...
+    def __init__(self, table_epoch: _Optional[int] = ...) -> None: ...
 
 class EvaluationClass(_message.Message):
     __slots__ = ("name", "cores", "memory_mib", "seconds", "image_mib", "model_mib", "predictions_mib", "min_verify_fee")
