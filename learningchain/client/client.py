@@ -1,0 +1,281 @@
+"""The client: typed questions and answers over a transport."""
+
+import asyncio
+from collections.abc import Collection, Mapping
+from typing import Any, Final
+
+from abci_app.pb.learningchain.v1 import state_pb2 as pb
+from abci_app.protocol import keys
+from abci_app.protocol.bech32 import encode_address
+from abci_app.protocol.hashing import compute_tx_hash
+from abci_app.protocol.jsonform import enum_to_json
+from learningchain.client import decode
+from learningchain.client.errors import BadAnswer, TxRefused, WaitTimeout, WrongChain
+from learningchain.client.interface import (
+    AccountView,
+    BlockEvents,
+    ChainInfo,
+    JobView,
+    Relay,
+    Status,
+    TxCheck,
+    TxResult,
+    ValidatorView,
+)
+from learningchain.client.proofs import check_record_proof
+from learningchain.client.rpc import CometTransport
+from learningchain.client.transport import QueryAnswer, Transport
+
+NOT_FOUND: Final = 3
+"""Code of a view about something that does not exist."""
+PAGE: Final = 100
+"""Jobs that one view shows at most."""
+
+
+class Client:
+    """A `ChainClient` over any transport. One event loop at a time."""
+
+    def __init__(self, transport: Transport, chain_tag: bytes | None = None) -> None:
+        """With `chain_tag` the client refuses nodes of any other chain (WrongChain)."""
+        self._transport = transport
+        self._expected_tag = chain_tag
+        self._chain: ChainInfo | None = None
+
+    async def get_status(self) -> Status:
+        """Return where the node stands."""
+        info = await self._transport.get_node_info()
+        view = await self._require_view("/chain")
+        return Status(
+            decode.get_text(view, "chain_id"),
+            decode.get_int(view, "height"),
+            decode.get_int(view, "time_ms"),
+            info.catching_up,
+            info.moniker,
+            info.version,
+        )
+
+    async def get_chain(self) -> ChainInfo:
+        """Return chain id, chain tag and parameters; asks the node at most once."""
+        if self._chain is None:
+            view = await self._require_view("/chain")
+            params = decode.get_record(await self._require_view("/params"), "params", pb.Params)
+            chain = ChainInfo(decode.get_text(view, "chain_id"), decode.get_bytes(view, "chain_tag"), params)
+            if self._expected_tag is not None and chain.chain_tag != self._expected_tag:
+                raise WrongChain(f"the node belongs to the chain {chain.chain_id} ({chain.chain_tag.hex()})")
+            self._chain = chain
+        return self._chain
+
+    async def get_supply(self) -> pb.Supply:
+        """Return the running totals of all credits."""
+        return decode.get_record(await self._require_view("/supply"), "supply", pb.Supply)
+
+    async def get_account(self, address: bytes) -> AccountView | None:
+        """Return an account."""
+        view = await self.get_view(f"/account/{encode_address(address)}")
+        if view is None:
+            return None
+        return AccountView(
+            address,
+            decode.get_record(view, "account", pb.Account),
+            decode.get_record(view, "standing", pb.Standing),
+            decode.get_record(view, "profile", pb.Profile),
+            decode.get_int(view, "height"),
+        )
+
+    async def find_account(self, public_key: bytes) -> bytes | None:
+        """Return the address of the account that has a public key, removed keys included."""
+        view = await self.get_view(f"/key/{public_key.hex()}")
+        return None if view is None else decode.get_bytes(view, "address")
+
+    async def get_job(self, job_id: int) -> JobView | None:
+        """Return a job and its present or last round; None if it never existed or is pruned."""
+        view = await self.get_view(f"/job/{job_id}")
+        if view is None:
+            return None
+        last = decode.get_record(view, "round", pb.Round) if view.get("round") else None
+        return JobView(decode.get_record(view, "job", pb.Job), last, decode.get_int(view, "height"))
+
+    async def get_round(self, job_id: int, number: int) -> pb.Round | None:
+        """Return one round of a job, the first is 0."""
+        view = await self.get_view(f"/round/{job_id}/{number}")
+        return None if view is None else decode.get_record(view, "round", pb.Round)
+
+    async def list_jobs(
+        self,
+        states: Collection[int] = (),
+        contractor: bytes | None = None,
+        after_id: int = 0,
+        limit: int = PAGE,
+        newest_first: bool = False,
+    ) -> list[pb.Job]:
+        """Return up to `limit` jobs in id order, of the given JobStates (empty: all) and contractor.
+
+        Only ids above `after_id`; with `newest_first` ids below `after_id` (0: all), highest first.
+        """
+        filters = _get_job_filters(states, contractor, newest_first)
+        start = _get_start(after_id, newest_first)
+        jobs: list[pb.Job] = []
+        while len(jobs) < limit:
+            query = [*filters, *start, f"limit={min(PAGE, limit - len(jobs))}"]
+            view = await self._require_view("/jobs?" + "&".join(query))
+            jobs.extend(decode.get_record({"job": item}, "job", pb.Job) for item in decode.get_list(view, "jobs"))
+            following = decode.get_text(view, "next")
+            if not following:
+                break
+            start = [f"from={following}"]
+        return jobs[:limit]
+
+    async def list_candidacies(self, address: bytes) -> list[int]:
+        """Return the ids of the unsettled jobs an account stands in, ascending."""
+        view = await self._require_view(f"/candidacies/{encode_address(address)}")
+        return [decode.get_int(item, "job_id") for item in decode.get_list(view, "candidacies")]
+
+    async def get_checker_table(self) -> pb.CheckerTable:
+        """Return the checker table of the present epoch, empty if there is none yet."""
+        view = await self._require_view("/checkers")
+        entries = [
+            pb.TableEntry(
+                account=decode.get_bytes(item, "account"),
+                bond=decode.get_int(item, "bond"),
+                highest_class=decode.get_int(item, "highest_class"),
+            )
+            for item in decode.get_list(view, "entries")
+        ]
+        bonds = [int(bond) for bond in view.get("class_bonds") or ()]
+        return pb.CheckerTable(epoch=decode.get_int(view, "epoch"), entries=entries, class_bonds=bonds)
+
+    async def list_relays(self) -> list[Relay]:
+        """Return the relays known to the chain."""
+        entries = decode.get_list(await self._require_view("/relays"), "relays")
+        return [Relay(decode.get_bytes(item, "account"), decode.get_text(item, "endpoint")) for item in entries]
+
+    async def list_validators(self) -> list[ValidatorView]:
+        """Return the validators, strongest first."""
+        entries = decode.get_list(await self._require_view("/validators"), "validators")
+        found = [
+            ValidatorView(
+                decode.get_bytes(item, "consensus_key"),
+                decode.get_bytes(item, "operator"),
+                decode.get_int(item, "power"),
+            )
+            for item in entries
+        ]
+        return sorted(found, key=lambda entry: (-entry.power, entry.consensus_key))
+
+    async def get_required_bits(self) -> int:
+        """Return how many leading zero bits the work of a Register needs now."""
+        return decode.get_int(await self._require_view("/params"), "registration_bits_now")
+
+    async def check_tx(self, tx: bytes) -> TxCheck:
+        """Dry run on top of the last committed state. Sends nothing."""
+        view = _read_view("/check", await self._transport.query("/check", tx)) or {}
+        return TxCheck(
+            decode.get_int(view, "code"),
+            decode.get_text(view, "stage"),
+            decode.get_text(view, "name"),
+            decode.get_text(view, "hint"),
+        )
+
+    async def get_view(self, path: str) -> dict[str, Any] | None:
+        """Return the JSON object of a query view as it is, for showing; None if there is no such thing."""
+        return _read_view(path, await self._transport.query(path))
+
+    async def get_record(self, key: bytes) -> bytes | None:
+        """Return the encoded record under a state key (see `protocol/keys.py`), with its proof checked.
+
+        The proof ties it to the app hash of a block header of the same node. Raises BadAnswer when it does not hold.
+        """
+        store = keys.STORE_OF[key[0]]
+        answer = await self._transport.query(f"/store/{store}/key", key, prove=True)
+        if answer.code not in (0, NOT_FOUND):
+            raise BadAnswer(f"the node refused a query of the store {store}: {answer.log}")
+        app_hash = await self._transport.get_app_hash(answer.height + 1)
+        return check_record_proof(app_hash, store, key, answer)
+
+    async def broadcast(self, tx: bytes) -> bytes:
+        """Put a transaction into the node's mempool and return its hash. Raises TxRefused with CheckTx's code."""
+        tx_hash = compute_tx_hash(tx)
+        answer = await self._transport.broadcast(tx)
+        if answer.code != 0:
+            raise TxRefused(answer.code, tx_hash)
+        return tx_hash
+
+    async def find_tx(self, tx_hash: bytes, from_height: int, to_height: int) -> TxResult | None:
+        """Search the committed blocks from_height … to_height (both included) for a transaction."""
+        high = to_height
+        while high >= from_height:
+            counts = await self._transport.count_txs(from_height, high)
+            if not counts:
+                raise BadAnswer(f"the node has no block headers from {from_height} to {high}")
+            for height in sorted(counts, reverse=True):
+                if counts[height]:
+                    found = await self._find_in_block(tx_hash, height)
+                    if found is not None:
+                        return found
+            high = min(counts) - 1
+        return None
+
+    async def wait_for_block(self, after_height: int, timeout_s: float) -> int:
+        """Wait until a block above `after_height` is committed and return the last height. Raises WaitTimeout."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + timeout_s
+        while True:
+            height = decode.get_int(await self._require_view("/chain"), "height")
+            if height > after_height:
+                return height
+            remaining = end - loop.time()
+            if remaining <= 0:
+                raise WaitTimeout(f"no block after {after_height} within {timeout_s:.0f} s")
+            await self._transport.wait_for_news(remaining)
+
+    async def get_block_events(self, height: int) -> BlockEvents:
+        """Return the events of a block. They are hints; the state is the truth. Raises BadAnswer when pruned."""
+        block = await self._transport.get_block(height)
+        events = [*block.events, *(event for events in block.tx_events for event in events)]
+        return BlockEvents(height, block.time_ms, events)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._transport.aclose()
+
+    async def _find_in_block(self, tx_hash: bytes, height: int) -> TxResult | None:
+        block = await self._transport.get_block(height)
+        for index, tx in enumerate(block.txs):
+            if compute_tx_hash(tx) == tx_hash:
+                return TxResult(tx_hash, height, index, block.codes[index], block.tx_events[index])
+        return None
+
+    async def _require_view(self, path: str) -> Mapping[str, Any]:
+        view = await self.get_view(path)
+        if view is None:
+            raise BadAnswer(f"the node does not know {path}")
+        return view
+
+
+def connect(node: str, chain_tag: bytes | None = None) -> Client:
+    """Return a client of the node at `http://HOST:PORT` or `unix:///PATH`. Raises ValueError for another form."""
+    return Client(CometTransport(node), chain_tag)
+
+
+def _read_view(path: str, answer: QueryAnswer) -> dict[str, Any] | None:
+    if answer.code == NOT_FOUND:
+        return None
+    if answer.code != 0:
+        raise BadAnswer(f"the node refused the query {path}: {answer.log}")
+    return decode.parse_object(answer.value)
+
+
+def _get_job_filters(states: Collection[int], contractor: bytes | None, newest_first: bool) -> list[str]:
+    query = [f"order={'desc' if newest_first else 'asc'}"]
+    if states:
+        names = sorted(enum_to_json(pb.JobState.DESCRIPTOR, state) for state in states)
+        query.append("state=" + ",".join(names))
+    if contractor is not None:
+        query.append(f"contractor={encode_address(contractor)}")
+    return query
+
+
+def _get_start(after_id: int, newest_first: bool) -> list[str]:
+    if newest_first:
+        return [f"from={after_id - 1}"] if after_id > 1 else []
+    return [f"from={after_id + 1}"]

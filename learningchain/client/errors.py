@@ -1,0 +1,87 @@
+"""What can go wrong between a client and the chain. Every error says what to do next in `hint`."""
+
+from abci_app.protocol.errors import REASONS
+
+
+class ClientError(Exception):
+    """Base of all errors of the client. `str()` is one sentence; `hint` says what to do next."""
+
+    hint: str = "run the command again with --verbose to see more"
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        if hint is not None:
+            self.hint = hint
+
+
+class NodeUnreachable(ClientError):
+    """The node does not answer."""
+
+    hint = "start a node (lc node start, lc devnet up) or name one with --node"
+
+
+class BadAnswer(ClientError):
+    """The node answered something that a node of this chain and version would not."""
+
+    hint = "the node may be of another version or still starting: look at lc node status, or use another --node"
+
+
+class WaitTimeout(ClientError):
+    """What was waited for did not happen in time. Nothing is known to have failed."""
+
+    hint = "the chain may have halted or be slow: look at lc node status"
+
+
+class TxError(ClientError):
+    """A transaction that the chain did not carry out. `code` is a number of `abci_app.protocol.errors.REASONS`."""
+
+    def __init__(self, code: int, tx_hash: bytes, where: str) -> None:
+        reason = REASONS.get(code)
+        name = reason.name if reason is not None else "unknown_reason"
+        hint = reason.hint if reason is not None else "this node may be newer than this client: upgrade it"
+        super().__init__(f"{where}: {name} (error {code})", hint)
+        self.code = code
+        self.name = name
+        self.tx_hash = tx_hash
+
+
+class TxRefused(TxError):
+    """Refused before it entered the mempool: nothing happened and nothing will."""
+
+    def __init__(self, code: int, tx_hash: bytes) -> None:
+        super().__init__(code, tx_hash, "the node refused the transaction")
+
+
+class TxFailed(TxError):
+    """Failed in a block: nonce and quota are used up, nothing else happened."""
+
+    def __init__(self, code: int, tx_hash: bytes, height: int) -> None:
+        super().__init__(code, tx_hash, f"the transaction failed in block {height}")
+        self.height = height
+
+
+class TxPending(WaitTimeout):
+    """A sent transaction is not in a block yet; it may still get there until its expiry height."""
+
+    def __init__(self, tx_hash: bytes, waited_s: float, height: int, expires_at_height: int) -> None:
+        super().__init__(
+            f"transaction {tx_hash.hex()} is not in a block after {waited_s:.0f} s (height {height})",
+            f"it can still land up to height {expires_at_height}: run the same command again to resend it unchanged",
+        )
+        self.tx_hash = tx_hash
+
+
+class TxExpired(ClientError):
+    """A sent transaction was not in any block up to its expiry height: it can never be carried out."""
+
+    hint = "send it again: a new transaction is signed then"
+
+    def __init__(self, tx_hash: bytes, expires_at_height: int) -> None:
+        super().__init__(f"transaction {tx_hash.hex()} expired at height {expires_at_height} without entering a block")
+        self.tx_hash = tx_hash
+
+
+class WrongChain(ClientError):
+    """The node belongs to another chain than expected."""
+
+    hint = "check --node and the chain tag in the settings; nothing was signed for this node"

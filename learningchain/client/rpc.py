@@ -1,0 +1,193 @@
+"""CometBFT's RPC over a loopback or remote HTTP address or a Unix socket."""
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import httpx2
+
+from abci_app.protocol.events import Event
+from learningchain.client.errors import BadAnswer, NodeUnreachable
+from learningchain.client.follow import BlockFollower
+from learningchain.client.transport import BlockData, CheckAnswer, NodeInfo, ProofOp, QueryAnswer
+
+TIMEOUT_S: Final = 10.0
+"""For one call: longer than CometBFT's own limit of a query, shorter than people's patience."""
+MAX_ANSWER_BYTES: Final = 64 << 20
+MAX_HEADERS: Final = 20
+"""Blocks whose headers one call may ask for (CometBFT's limit)."""
+_IN_CACHE: Final = "already exists in cache"
+_MEMPOOL_FULL: Final = "mempool is full"
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class RpcError(BadAnswer):
+    """The node refused a call; `data` is its reason."""
+
+    def __init__(self, method: str, message: str, data: str) -> None:
+        super().__init__(f"the node refused {method}: {data or message}")
+        self.data = data
+
+
+class CometTransport:
+    """A node reached through its RPC address: `http://HOST:PORT`, `https://…` or `unix:///PATH`."""
+
+    def __init__(self, node: str) -> None:
+        """Use the node at this address. Raises ValueError for another form; connects at the first call."""
+        self.node = node
+        self._base, uds = split_address(node)
+        # The environment's proxies are not used: a node is near, and a proxy would see every transaction.
+        transport = httpx2.AsyncHTTPTransport(uds=uds, retries=1, trust_env=False)
+        self._http = httpx2.AsyncClient(transport=transport, timeout=TIMEOUT_S, trust_env=False)
+        self._follower = BlockFollower(self._base, uds)
+        self._calls = 0
+
+    async def call(self, method: str, **params: object) -> dict[str, Any]:
+        """Make one JSON-RPC call and return its result object."""
+        self._calls += 1
+        request = {"jsonrpc": "2.0", "id": self._calls, "method": method, "params": params}
+        try:
+            answer = await self._http.post(self._base, json=request)
+        except httpx2.TimeoutException:
+            raise NodeUnreachable(f"the node at {self.node} did not answer within {TIMEOUT_S:.0f} s") from None
+        except httpx2.HTTPError as error:
+            raise NodeUnreachable(f"the node at {self.node} cannot be reached: {error}") from error
+        return _unwrap(method, answer.content)
+
+    async def query(self, path: str, data: bytes = b"", height: int = 0, prove: bool = False) -> QueryAnswer:
+        """Ask the application."""
+        result = await self.call("abci_query", path=path, data=data.hex(), height=str(height), prove=prove)
+        response = _object(result, "response")
+        proof = response.get("proofOps") or {}
+        return QueryAnswer(
+            code=int(response.get("code") or 0),
+            log=str(response.get("log") or ""),
+            value=_unbase64(response.get("value")),
+            height=int(response.get("height") or 0),
+            proof=tuple(
+                ProofOp(str(op.get("type")), _unbase64(op.get("key")), _unbase64(op.get("data")))
+                for op in proof.get("ops") or ()
+            ),
+        )
+
+    async def broadcast(self, tx: bytes) -> CheckAnswer:
+        """Offer a transaction to the mempool; one that is there already is accepted."""
+        try:
+            result = await self.call("broadcast_tx_sync", tx=base64.b64encode(tx).decode("ascii"))
+        except RpcError as error:
+            if _IN_CACHE in error.data:
+                return CheckAnswer(0, "already known")
+            if _MEMPOOL_FULL in error.data:
+                error.hint = "the node's mempool is full: wait a little and run the same command again"
+            raise
+        return CheckAnswer(int(result.get("code") or 0), str(result.get("log") or ""))
+
+    async def get_node_info(self) -> NodeInfo:
+        """Return what the node says about itself."""
+        result = await self.call("status")
+        info, sync = _object(result, "node_info"), _object(result, "sync_info")
+        return NodeInfo(bool(sync.get("catching_up")), str(info.get("moniker")), str(info.get("version")))
+
+    async def get_block(self, height: int) -> BlockData:
+        """Return a committed block with its results."""
+        block = _object(await self.call("block", height=str(height)), "block")
+        results = await self.call("block_results", height=str(height))
+        txs = [_unbase64(tx) for tx in _object(block, "data").get("txs") or ()]
+        outcomes = results.get("txs_results") or ()
+        if len(outcomes) != len(txs):
+            raise BadAnswer(f"block {height} has {len(txs)} transactions but {len(outcomes)} results")
+        return BlockData(
+            height=height,
+            time_ms=parse_time_ms(str(_object(block, "header").get("time"))),
+            txs=txs,
+            codes=[int(outcome.get("code") or 0) for outcome in outcomes],
+            tx_events=[_events(outcome.get("events")) for outcome in outcomes],
+            events=_events(results.get("finalize_block_events")),
+        )
+
+    async def count_txs(self, from_height: int, to_height: int) -> dict[int, int]:
+        """Return the number of transactions of each block of the range, at most 20 blocks from its end."""
+        low = max(from_height, to_height - MAX_HEADERS + 1)
+        result = await self.call("blockchain", minHeight=str(low), maxHeight=str(to_height))
+        metas = result.get("block_metas") or ()
+        return {int(_object(meta, "header")["height"]): int(meta.get("num_txs") or 0) for meta in metas}
+
+    async def get_app_hash(self, height: int) -> bytes:
+        """Return the app hash in the header of `height`: that of the state after the block before it."""
+        header = _object(await self.call("header", height=str(height)), "header")
+        return bytes.fromhex(str(header.get("app_hash") or ""))
+
+    async def wait_for_news(self, timeout_s: float) -> None:
+        """Return when a block may have been committed since the last call, or when the time is over."""
+        await self._follower.wait(timeout_s)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._follower.aclose()
+        await self._http.aclose()
+
+
+def split_address(node: str) -> tuple[str, str | None]:
+    """Return the base URL and, for `unix:///PATH`, the socket's path. Raises ValueError with a reason."""
+    if node.startswith("unix://"):
+        path = node.removeprefix("unix://")
+        if not path.startswith("/"):
+            raise ValueError(f"{node} is not a node address: a socket is given as unix:///absolute/path")
+        return "http://localhost", path
+    if node.startswith("tcp://"):
+        node = "http://" + node.removeprefix("tcp://")
+    if not node.startswith(("http://", "https://")):
+        raise ValueError(f"{node} is not a node address: write http://127.0.0.1:26657 or unix:///path/rpc.sock")
+    return node.rstrip("/"), None
+
+
+def parse_time_ms(text: str) -> int:
+    """Return ms since 1970 of CometBFT's RFC 3339 time, rounded down. Raises BadAnswer."""
+    whole, _, fraction = text.removesuffix("Z").partition(".")
+    try:
+        seconds = (datetime.fromisoformat(whole).replace(tzinfo=UTC) - _EPOCH) // timedelta(seconds=1)
+        return seconds * 1000 + int(fraction.ljust(3, "0")[:3] if fraction else "0")
+    except ValueError:
+        raise BadAnswer(f"the node gave {text!r} as a time") from None
+
+
+def _unwrap(method: str, content: bytes) -> dict[str, Any]:
+    if len(content) > MAX_ANSWER_BYTES:
+        raise BadAnswer(f"the node's answer to {method} has more than {MAX_ANSWER_BYTES} bytes")
+    try:
+        answer = json.loads(content)
+    except (ValueError, RecursionError):
+        raise BadAnswer(f"the node's answer to {method} is not JSON") from None
+    if not isinstance(answer, dict):
+        raise BadAnswer(f"the node's answer to {method} is not an object")
+    error = answer.get("error")
+    if isinstance(error, dict):
+        raise RpcError(method, str(error.get("message")), str(error.get("data") or ""))
+    return _object(answer, "result")
+
+
+def _object(holder: Mapping[str, Any], name: str) -> dict[str, Any]:
+    value = holder.get(name)
+    if not isinstance(value, dict):
+        raise BadAnswer(f"the node's answer has no {name}")
+    return value
+
+
+def _unbase64(value: object) -> bytes:
+    try:
+        return base64.b64decode(str(value or ""), validate=True)
+    except binascii.Error:
+        raise BadAnswer("the node's answer holds broken base64") from None
+
+
+def _events(entries: Sequence[Mapping[str, Any]] | None) -> list[Event]:
+    return [
+        Event(
+            str(entry.get("type")),
+            tuple((str(item.get("key")), str(item.get("value") or "")) for item in entry.get("attributes") or ()),
+        )
+        for entry in entries or ()
+    ]

@@ -1,0 +1,240 @@
+"""Sending transactions of one key through one node: nonces, resending, waiting for the block."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from google.protobuf.message import Message
+
+from abci_app.protocol import errors as reasons
+from learningchain.client.errors import (
+    ClientError,
+    TxExpired,
+    TxFailed,
+    TxPending,
+    TxRefused,
+    WaitTimeout,
+)
+from learningchain.client.interface import ChainClient, TxResult
+from learningchain.client.journal import Journal, MemoryJournal, Pending
+from learningchain.client.transactions import SearchStopped, build_register, build_transaction, search_work
+from learningchain.wallet import SecretKey
+
+LIFETIME_BLOCKS: Final = 100
+"""How long a transaction may wait for its block: short, so that its fate is known soon."""
+SPARE_BITS: Final = 1
+"""Work is searched for one bit more than asked, so that it survives a busy block."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What became of a transaction that was left behind: its result, or None if it expired unused."""
+
+    pending: Pending
+    result: TxResult | None
+
+
+class Sender:
+    """Sends transactions signed with one key for one account. Calls are serialised."""
+
+    def __init__(
+        self, client: ChainClient, key: SecretKey, account: bytes | None = None, journal: Journal | None = None
+    ) -> None:
+        """`account` is the key's own unless the key was added to another one. Without journal nothing is kept."""
+        self.client = client
+        self.account = account or key.address
+        self._key = key
+        self._journal = journal or MemoryJournal()
+
+    async def send(self, message: Message, timeout_s: float = 60.0, intent: str | None = None) -> TxResult:
+        """Sign with the next nonce, send, and wait for the block.
+
+        Raises TxRefused, TxFailed, TxPending (it may still land), TxExpired, NodeUnreachable.
+        """
+        return await self.wait(await self.submit(message, intent), timeout_s)
+
+    async def submit(self, message: Message, intent: str | None = None) -> Pending:
+        """Sign with the next nonce and send; the bytes are in the journal before.
+
+        While an earlier submission with the same `intent` (default: the message itself) is undecided, that one is
+        sent again instead. Raises TxRefused, NodeUnreachable.
+        """
+        intent = intent or f"{message.DESCRIPTOR.name} {message.SerializeToString(deterministic=True).hex()}"
+        async with self._journal.locked():
+            return await self._submit_locked(message, intent)
+
+    async def wait(self, pending: Pending, timeout_s: float = 60.0) -> TxResult:
+        """Wait until a sent transaction is in a block. Raises TxFailed, TxPending, TxExpired, NodeUnreachable."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + timeout_s
+        seen = pending.sent_height
+        while True:
+            try:
+                height = await self.client.wait_for_block(seen, end - loop.time())
+            except WaitTimeout:
+                raise TxPending(pending.tx_hash, timeout_s, seen, pending.expires_at_height) from None
+            found = await self.client.find_tx(pending.tx_hash, seen + 1, min(height, pending.expires_at_height))
+            if found is not None or height >= pending.expires_at_height:
+                async with self._journal.locked():
+                    self._forget([pending])
+                return _require_success(pending, found)
+            seen = height
+
+    async def settle(self) -> list[Settled]:
+        """Find out what became of everything left behind; what may still land is sent again and stays."""
+        async with self._journal.locked():
+            return await self._settle_locked()
+
+    def list_pending(self) -> list[Pending]:
+        """Return the transactions whose fate is not known."""
+        return self._journal.read()
+
+    async def prepare(self, message: Message, nonce: int | None = None) -> Pending:
+        """Sign without sending. With `nonce` None the account's next one is asked for."""
+        status = await self.client.get_status()
+        if nonce is None:
+            nonce = await self._get_accepted_nonce() + 1
+        return await self._sign(message, nonce, status.height, "")
+
+    async def _submit_locked(self, message: Message, intent: str) -> Pending:
+        status = await self.client.get_status()
+        for entry in self._journal.read():
+            if status.height >= entry.expires_at_height:
+                self._forget([entry])
+            elif entry.intent == intent:
+                return await self._resend(entry)
+        try:
+            return await self._sign_and_send(message, intent, status.height)
+        except TxRefused as error:
+            if error.code != reasons.WrongNonce.code:
+                raise
+        # Another program uses the key, or an earlier transaction was lost: look again, once.
+        await self._settle_locked()
+        return await self._sign_and_send(message, intent, status.height)
+
+    async def _sign_and_send(self, message: Message, intent: str, height: int) -> Pending:
+        entries = self._journal.read()
+        accepted = await self._get_accepted_nonce()
+        taken = {entry.nonce for entry in entries}
+        nonce = next(number for number in range(accepted + 1, accepted + 2 + len(taken)) if number not in taken)
+        pending = await self._sign(message, nonce, height, intent)
+        self._journal.write([*entries, pending])
+        try:
+            await self.client.broadcast(pending.tx)
+        except TxRefused:
+            self._forget([pending])
+            raise
+        return pending
+
+    async def _sign(self, message: Message, nonce: int, height: int, intent: str) -> Pending:
+        chain = await self.client.get_chain()
+        expires = height + min(LIFETIME_BLOCKS, chain.params.max_tx_lifetime)
+        signed = build_transaction(self._key, chain.chain_tag, self.account, nonce, expires, message)
+        return Pending(signed.tx, signed.tx_hash, nonce, height, expires, intent)
+
+    async def _resend(self, entry: Pending) -> Pending:
+        """Offer the same bytes again; a refusal for its nonce means that it may be in a block already."""
+        try:
+            await self.client.broadcast(entry.tx)
+        except TxRefused as error:
+            if error.code != reasons.WrongNonce.code:
+                self._forget([entry])
+                raise
+        return entry
+
+    async def _settle_locked(self) -> list[Settled]:
+        entries = self._journal.read()
+        if not entries:
+            return []
+        height = (await self.client.get_status()).height
+        accepted = await self._get_accepted_nonce()
+        settled: list[Settled] = []
+        for entry in entries:
+            if entry.nonce > accepted and height < entry.expires_at_height:
+                await self._resend_quietly(entry)
+            else:
+                settled.append(Settled(entry, await self._find_result(entry, height)))
+        self._forget([item.pending for item in settled])
+        return settled
+
+    async def _find_result(self, entry: Pending, height: int) -> TxResult | None:
+        last = min(height, entry.expires_at_height)
+        return await self.client.find_tx(entry.tx_hash, entry.sent_height + 1, last)
+
+    async def _resend_quietly(self, entry: Pending) -> None:
+        try:
+            await self._resend(entry)
+        except TxRefused:
+            return  # it is forgotten: refused bytes are in no mempool, their nonce is free again
+
+    async def _get_accepted_nonce(self) -> int:
+        view = await self.client.get_account(self.account)
+        if view is None:
+            raise TxRefused(reasons.UnknownAccount.code, b"")
+        nonce = view.get_nonce(self._key.public_key)
+        if nonce is None:
+            raise TxRefused(reasons.UnknownKey.code, b"")
+        return nonce
+
+    def _forget(self, gone: list[Pending]) -> None:
+        hashes = {entry.tx_hash for entry in gone}
+        entries = self._journal.read()
+        kept = [entry for entry in entries if entry.tx_hash not in hashes]
+        if len(kept) != len(entries):
+            self._journal.write(kept)
+
+
+async def register(
+    client: ChainClient,
+    key: SecretKey,
+    timeout_s: float = 600.0,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> bytes:
+    """Make the account of a key and return its address, at once if it exists already.
+
+    Searches the work in a thread, which is stopped when this is cancelled; `on_progress` is told hashes tried and the
+    number expected. Raises TxRefused, TxFailed, TxPending, TxExpired, NodeUnreachable.
+    """
+    if await client.get_account(key.address) is not None:
+        return key.address
+    chain = await client.get_chain()
+    bits = await client.get_required_bits() + SPARE_BITS
+    solution = await _search(chain.chain_tag, key.public_key, bits, on_progress)
+    height = (await client.get_status()).height
+    signed = build_register(key, chain.chain_tag, height + min(LIFETIME_BLOCKS, chain.params.max_tx_lifetime), solution)
+    try:
+        await client.broadcast(signed.tx)
+    except TxRefused as error:
+        if error.code == reasons.AlreadyRegistered.code:
+            return key.address
+        raise
+    pending = Pending(signed.tx, signed.tx_hash, 0, height, signed.expires_at_height, "Register")
+    await Sender(client, key).wait(pending, timeout_s)
+    return key.address
+
+
+async def _search(
+    chain_tag: bytes, public_key: bytes, bits: int, on_progress: Callable[[int, int], None] | None
+) -> bytes:
+    stopped = False
+
+    def look(tried: int) -> bool:
+        if on_progress is not None:
+            on_progress(tried, 1 << bits)
+        return stopped
+
+    try:
+        return await asyncio.to_thread(search_work, chain_tag, public_key, bits, look)
+    except SearchStopped as error:
+        raise ClientError("the search for the registration's work was stopped", "run it again") from error
+    finally:
+        stopped = True
+
+
+def _require_success(pending: Pending, found: TxResult | None) -> TxResult:
+    if found is None:
+        raise TxExpired(pending.tx_hash, pending.expires_at_height)
+    if found.code != 0:
+        raise TxFailed(found.code, found.tx_hash, found.height)
+    return found

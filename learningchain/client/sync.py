@@ -1,0 +1,194 @@
+"""The client for plain code: the same questions without `await`, on an event loop in a thread of its own."""
+
+import asyncio
+import threading
+from collections.abc import Collection, Coroutine, Mapping
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from google.protobuf.message import Message
+
+from abci_app.pb.learningchain.v1 import state_pb2 as pb
+from learningchain.client.interface import (
+    AccountView,
+    BlockEvents,
+    ChainClient,
+    ChainInfo,
+    JobView,
+    Relay,
+    Status,
+    TxCheck,
+    TxResult,
+    ValidatorView,
+)
+from learningchain.client.journal import Journal, Pending
+from learningchain.client.sender import Sender, Settled, register
+from learningchain.wallet import SecretKey
+
+T = TypeVar("T")
+
+
+class SyncClient:
+    """Wraps any `ChainClient`; see there for what the methods do. Use from any thread, close at the end."""
+
+    def __init__(self, client: ChainClient) -> None:
+        """Take over `client`: it is closed with this object."""
+        self._client = client
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="chain-client", daemon=True)
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the client's loop and return its result; an interrupt cancels it."""
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections and end the thread."""
+        if self._loop.is_closed():
+            return
+        self.run(self._client.aclose())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def get_status(self) -> Status:
+        """Return where the node stands."""
+        return self.run(self._client.get_status())
+
+    def get_chain(self) -> ChainInfo:
+        """Return chain id, chain tag and parameters."""
+        return self.run(self._client.get_chain())
+
+    def get_supply(self) -> pb.Supply:
+        """Return the running totals of all credits."""
+        return self.run(self._client.get_supply())
+
+    def get_account(self, address: bytes) -> AccountView | None:
+        """Return an account."""
+        return self.run(self._client.get_account(address))
+
+    def find_account(self, public_key: bytes) -> bytes | None:
+        """Return the address of the account that has a public key."""
+        return self.run(self._client.find_account(public_key))
+
+    def get_job(self, job_id: int) -> JobView | None:
+        """Return a job and its present or last round."""
+        return self.run(self._client.get_job(job_id))
+
+    def get_round(self, job_id: int, number: int) -> pb.Round | None:
+        """Return one round of a job."""
+        return self.run(self._client.get_round(job_id, number))
+
+    def list_jobs(
+        self,
+        states: Collection[int] = (),
+        contractor: bytes | None = None,
+        after_id: int = 0,
+        limit: int = 100,
+        newest_first: bool = False,
+    ) -> list[pb.Job]:
+        """Return jobs in id order."""
+        return self.run(self._client.list_jobs(states, contractor, after_id, limit, newest_first))
+
+    def list_candidacies(self, address: bytes) -> list[int]:
+        """Return the ids of the unsettled jobs an account stands in."""
+        return self.run(self._client.list_candidacies(address))
+
+    def get_checker_table(self) -> pb.CheckerTable:
+        """Return the checker table of the present epoch."""
+        return self.run(self._client.get_checker_table())
+
+    def list_relays(self) -> list[Relay]:
+        """Return the relays known to the chain."""
+        return self.run(self._client.list_relays())
+
+    def list_validators(self) -> list[ValidatorView]:
+        """Return the validators, strongest first."""
+        return self.run(self._client.list_validators())
+
+    def get_required_bits(self) -> int:
+        """Return how many leading zero bits the work of a Register needs now."""
+        return self.run(self._client.get_required_bits())
+
+    def check_tx(self, tx: bytes) -> TxCheck:
+        """Dry run on top of the last committed state."""
+        return self.run(self._client.check_tx(tx))
+
+    def get_view(self, path: str) -> Mapping[str, object] | None:
+        """Return the JSON object of a query view."""
+        return self.run(self._client.get_view(path))
+
+    def get_record(self, key: bytes) -> bytes | None:
+        """Return the encoded record under a state key, with its proof checked."""
+        return self.run(self._client.get_record(key))
+
+    def broadcast(self, tx: bytes) -> bytes:
+        """Put a transaction into the node's mempool and return its hash."""
+        return self.run(self._client.broadcast(tx))
+
+    def find_tx(self, tx_hash: bytes, from_height: int, to_height: int) -> TxResult | None:
+        """Search committed blocks for a transaction."""
+        return self.run(self._client.find_tx(tx_hash, from_height, to_height))
+
+    def wait_for_block(self, after_height: int, timeout_s: float) -> int:
+        """Wait until a block above `after_height` is committed and return the last height."""
+        return self.run(self._client.wait_for_block(after_height, timeout_s))
+
+    def get_block_events(self, height: int) -> BlockEvents:
+        """Return the events of a block."""
+        return self.run(self._client.get_block_events(height))
+
+    def register(self, key: SecretKey, timeout_s: float = 600.0) -> bytes:
+        """Make the account of a key and return its address."""
+        return self.run(register(self._client, key, timeout_s))
+
+    def sender(self, key: SecretKey, account: bytes | None = None, journal: Journal | None = None) -> "SyncSender":
+        """Return a sender of transactions signed with `key`."""
+        return SyncSender(self, Sender(self._client, key, account, journal))
+
+
+class SyncSender:
+    """Wraps a `Sender`; see there for what the methods do and raise."""
+
+    def __init__(self, client: SyncClient, sender: Sender) -> None:
+        """Use the loop of `client`."""
+        self._client = client
+        self._sender = sender
+        self.account = sender.account
+
+    def send(self, message: Message, timeout_s: float = 60.0, intent: str | None = None) -> TxResult:
+        """Sign with the next nonce, send, and wait for the block."""
+        return self._client.run(self._sender.send(message, timeout_s, intent))
+
+    def submit(self, message: Message, intent: str | None = None) -> Pending:
+        """Sign with the next nonce and send."""
+        return self._client.run(self._sender.submit(message, intent))
+
+    def wait(self, pending: Pending, timeout_s: float = 60.0) -> TxResult:
+        """Wait until a sent transaction is in a block."""
+        return self._client.run(self._sender.wait(pending, timeout_s))
+
+    def settle(self) -> list[Settled]:
+        """Find out what became of everything left behind."""
+        return self._client.run(self._sender.settle())
+
+    def prepare(self, message: Message, nonce: int | None = None) -> Pending:
+        """Sign without sending."""
+        return self._client.run(self._sender.prepare(message, nonce))
+
+    def list_pending(self) -> list[Pending]:
+        """Return the transactions whose fate is not known."""
+        return self._sender.list_pending()

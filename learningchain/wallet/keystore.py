@@ -1,0 +1,159 @@
+"""Key files: one JSON file per key in a folder of mode 0700, files of mode 0600, seeds encrypted with a password.
+
+The password is stretched with argon2id; its cost is stored in the file and bounded when read, so that a file made by
+somebody else cannot make this program use unlimited memory. The seed is sealed in libsodium's SecretBox
+(XSalsa20-Poly1305). A key without password has to be asked for: it is meant for devnets and unattended servers.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from nacl import pwhash, secret, utils
+from nacl.exceptions import CryptoError
+
+from abci_app.protocol.bech32 import decode_address
+from abci_app.protocol.hashing import compute_address
+from learningchain.wallet.files import FileError, make_private_folder, read_private, write_private
+from learningchain.wallet.format import BadKeyFile, KdfCost, Sealed, StoredKey, decode, encode
+from learningchain.wallet.secret_key import SEED_BYTES, SecretKey
+
+NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}", re.ASCII)
+MIN_PASSWORD: Final = 8
+"""Shortest password accepted for a new key, in characters."""
+
+
+class KeystoreError(Exception):
+    """A key cannot be read or written; the text says what to do next."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What can be told about a key without its password. `account` differs from `address` for added keys."""
+
+    name: str
+    address: bytes
+    public_key: bytes
+    account: bytes
+    encrypted: bool
+
+
+class Keystore:
+    """A folder of keys."""
+
+    def __init__(self, folder: Path, cost: KdfCost | None = None) -> None:
+        """Use `folder`, made at the first write. `cost` is for new passwords; tests choose a small one."""
+        self.folder = folder
+        self._cost = cost or KdfCost()
+
+    def add(self, name: str, key: SecretKey, password: str | None, account: bytes | None = None) -> Entry:
+        """Write a new key; with `password` None it is not encrypted. Never overwrites. Raises KeystoreError."""
+        _check_name(name)
+        if password is not None and len(password) < MIN_PASSWORD:
+            raise KeystoreError(f"a password has at least {MIN_PASSWORD} characters: choose a longer one")
+        stored = StoredKey(name, key.public_key, account or key.address, self._seal(key.get_seed(), password))
+        try:
+            make_private_folder(self.folder)
+            write_private(self._path(name), encode(stored), overwrite=False)
+        except FileExistsError:
+            raise KeystoreError(f"there is a key named {name} already: choose another name") from None
+        except (OSError, FileError) as error:
+            raise KeystoreError(f"the key {name} cannot be written: {error}") from error
+        return _describe(stored)
+
+    def list_entries(self) -> list[Entry]:
+        """Return all keys in name order. Raises KeystoreError for a file that is not a sound key file."""
+        if not self.folder.is_dir():
+            return []
+        return [self.get(path.stem) for path in sorted(self.folder.glob("*.json"))]
+
+    def get(self, name: str) -> Entry:
+        """Return what is known of a key without its password. Raises KeystoreError."""
+        return _describe(self._read(name))
+
+    def find(self, name_or_address: str) -> Entry:
+        """Return the key with this name or `lc1…` address. Raises KeystoreError."""
+        if not name_or_address.startswith("lc1"):
+            return self.get(name_or_address)
+        try:
+            address = decode_address(name_or_address)
+        except ValueError as error:
+            raise KeystoreError(f"{name_or_address} is not an address: {error}") from None
+        for entry in self.list_entries():
+            if address in (entry.address, entry.account):
+                return entry
+        raise KeystoreError(f"no key of {name_or_address} is here: see lc keys list")
+
+    def open(self, name: str, ask_password: Callable[[], str]) -> SecretKey:
+        """Return the secret key; asks for the password only if there is one. Raises KeystoreError."""
+        stored = self._read(name)
+        seed = stored.secret if isinstance(stored.secret, bytes) else _unseal(name, stored.secret, ask_password())
+        key = SecretKey(seed)
+        if key.public_key != stored.public_key:
+            raise KeystoreError(f"the file of {name} holds another key than it says: restore it from your backup")
+        return key
+
+    def change_password(self, name: str, ask_old: Callable[[], str], new: str) -> None:
+        """Encrypt a key with another password; a wrong old password leaves the file untouched."""
+        stored = self._read(name)
+        key = self.open(name, ask_old)
+        if len(new) < MIN_PASSWORD:
+            raise KeystoreError(f"a password has at least {MIN_PASSWORD} characters: choose a longer one")
+        sealed = StoredKey(name, stored.public_key, stored.account, self._seal(key.get_seed(), new))
+        write_private(self._path(name), encode(sealed), overwrite=True)
+
+    def _seal(self, seed: bytes, password: str | None) -> Sealed | bytes:
+        if password is None:
+            return seed
+        salt = utils.random(pwhash.argon2id.SALTBYTES)
+        box = secret.SecretBox(_stretch(password, salt, self._cost))
+        nonce = utils.random(secret.SecretBox.NONCE_SIZE)
+        return Sealed(self._cost, salt, nonce, box.encrypt(seed, nonce).ciphertext)
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}.json"
+
+    def _read(self, name: str) -> StoredKey:
+        _check_name(name)
+        path = self._path(name)
+        try:
+            stored = decode(read_private(path))
+        except FileNotFoundError:
+            raise KeystoreError(
+                f"there is no key named {name}: see lc keys list, or make it: lc keys add {name}"
+            ) from None
+        except (OSError, FileError, BadKeyFile) as error:
+            raise KeystoreError(f"the key file {path} cannot be used: {error}") from error
+        if stored.name != name:
+            raise KeystoreError(f"the key file {path} belongs to {stored.name}: name it {stored.name}.json again")
+        return stored
+
+
+def _check_name(name: str) -> None:
+    if not NAME.fullmatch(name):
+        raise KeystoreError(
+            f"{name!r} is not a key name: use up to 32 of a-z, 0-9, - and _, beginning with a letter or digit"
+        )
+
+
+def _describe(stored: StoredKey) -> Entry:
+    address = compute_address(stored.public_key)
+    return Entry(stored.name, address, stored.public_key, stored.account, not isinstance(stored.secret, bytes))
+
+
+def _stretch(password: str, salt: bytes, cost: KdfCost) -> bytes:
+    data = password.encode("utf-8")
+    return bytes(pwhash.argon2id.kdf(secret.SecretBox.KEY_SIZE, data, salt, cost.operations, cost.memory_bytes))
+
+
+def _unseal(name: str, sealed: Sealed, password: str) -> bytes:
+    box = secret.SecretBox(_stretch(password, sealed.salt, sealed.cost))
+    try:
+        seed = box.decrypt(sealed.ciphertext, sealed.nonce)
+    except CryptoError:
+        raise KeystoreError(f"wrong password for the key {name}: try again; the file is unchanged") from None
+    if len(seed) != SEED_BYTES:
+        raise KeystoreError(f"the file of {name} holds no seed: restore it from your backup words")
+    return bytes(seed)
