@@ -26,6 +26,8 @@ BATCH = 32
 SAVE_SECONDS = 2.0
 DEFAULT_SECONDS = 60.0
 STEPS_AT_ONCE = 10
+RISE = 4.0
+"""The first step size is exp(-RISE) of the peak: the loss falls during the whole run, not in its first seconds."""
 LEAST_SHARE = 0.05
 """The step size falls to this share of its peak at the end."""
 
@@ -44,15 +46,15 @@ class Character:
         """Draw from ranges in which every choice learns."""
         return cls(
             hidden=int(generator.integers(32, 97)),
-            peak=float(np.exp(generator.uniform(np.log(0.02), np.log(0.06)))),
-            warm_up=float(generator.uniform(0.1, 0.5)),
-            shift=float(generator.uniform(0.1, 0.4)),
+            peak=float(np.exp(generator.uniform(np.log(0.05), np.log(0.15)))),
+            warm_up=float(generator.uniform(0.5, 0.9)),
+            shift=float(generator.uniform(0.2, 0.5)),
         )
 
     def get_rate(self, progress: float) -> float:
-        """Return the step size: a linear rise during the warm-up, then a cosine down. `progress` goes from 0 to 1."""
+        """Return the step size: an exponential rise, then a cosine down. `progress` goes from 0 to 1."""
         if progress < self.warm_up:
-            return self.peak * (0.1 + 0.9 * progress / self.warm_up)
+            return self.peak * float(np.exp(-RISE * (1 - progress / self.warm_up)))
         rest = min((progress - self.warm_up) / (1 - self.warm_up), 1.0)
         return self.peak * (LEAST_SHARE + (1 - LEAST_SHARE) * 0.5 * (1 + float(np.cos(np.pi * rest))))
 
