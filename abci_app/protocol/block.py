@@ -2,21 +2,28 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from abci_app.protocol import errors, keys
+from abci_app.protocol.bans import ban_account
 from abci_app.protocol.context import BlockContext, TxContext
 from abci_app.protocol.credits import get_supply
+from abci_app.protocol.deadlines import process_due_jobs
 from abci_app.protocol.envelope import check_envelope, consume_envelope
 from abci_app.protocol.epochs import process_epoch
 from abci_app.protocol.events import Event
 from abci_app.protocol.invariants import check_totals
 from abci_app.protocol.messages import HANDLERS
 from abci_app.protocol.outages import process_gap
+from abci_app.protocol.pruning import prune_settled
 from abci_app.protocol.state import BlockState, StateDelta, StateRead
 from abci_app.protocol.transaction import TxCache
 from abci_app.protocol.unbonding import process_due_unbondings
 from abci_app.protocol.validators import get_operator, process_missed_blocks, process_validators
+
+OFFENCES: Final = (1, 2)
+"""ABCI's MisbehaviorType of a double vote and of a light-client attack."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +75,30 @@ def process_block(state: BlockState, chain_tag: bytes, block: Block, cache: TxCa
     supply_before = get_supply(state)
     context = get_block_context(state, chain_tag, block)
     result = BlockResult()
+    result.events += process_evidence(state, context, block.misbehavior)
     result.events += process_missed_blocks(state, context, block.missed)
     process_gap(state, context, block.previous_time_ms)
     process_epoch(state, context, block.previous_time_ms)
+    result.events += process_due_jobs(state, context)
     result.events += process_due_unbondings(state, context)
+    result.events += prune_settled(state, context)
     result.tx_results = [process_transaction(state, context, cache, tx, i) for i, tx in enumerate(block.txs)]
     result.validator_updates, changes = process_validators(state, context, block.signed)
     result.events += changes
     check_totals(state, supply_before)
     return result
+
+
+def process_evidence(state: BlockState, context: BlockContext, misbehavior: Sequence[Misbehavior]) -> list[Event]:
+    """Ban the operators behind proved offences; a second proof, or a key the chain never knew, changes nothing."""
+    events: list[Event] = []
+    for offence in misbehavior:
+        operator = get_operator(state, offence.consensus_address)
+        if operator is not None and offence.kind in OFFENCES:
+            delta = StateDelta(state)
+            ban_account(delta, context, operator)
+            events += delta.apply()
+    return events
 
 
 def get_block_context(state: StateRead, chain_tag: bytes, block: Block) -> BlockContext:

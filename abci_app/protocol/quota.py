@@ -1,4 +1,4 @@
-"""The token bucket that stands where other chains have fees. Units: 1/60 000 of a transaction, refilled by block time."""
+"""The token bucket that stands where other chains have fees, in units of 1/60 000 transaction, refilled by block time."""
 
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from abci_app.protocol.accounts import is_poor

@@ -5,14 +5,22 @@ from typing import Any, Final, Protocol
 from abci_app.protocol.context import TxContext
 from abci_app.protocol.messages import (
     announce,
+    bond,
     cancel_job,
     commit_vote,
+    declare_validator,
     raise_bounty,
     register,
+    retire_validator,
     reveal,
     reveal_vote,
+    set_checker,
+    set_key,
+    set_profile,
     submit_job,
     transfer,
+    unbond,
+    unjail,
 )
 from abci_app.protocol.state import StateRead, StateWrite
 
@@ -43,5 +51,13 @@ HANDLERS: Final[dict[str, Handler]] = {
     "reveal": reveal,
     "commit_vote": commit_vote,
     "reveal_vote": reveal_vote,
+    "set_key": set_key,
+    "set_profile": set_profile,
+    "bond": bond,
+    "unbond": unbond,
+    "set_checker": set_checker,
+    "declare_validator": declare_validator,
+    "retire_validator": retire_validator,
+    "unjail": unjail,
 }
 """The handler of each field of `TxBody.message`."""

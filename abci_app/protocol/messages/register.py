@@ -1,6 +1,7 @@
-"""Register{solution}: a new account with 0 credits, for work. All its checks are envelope checks (see `envelope.py`)."""
+"""Register{solution}: a new account with 0 credits, for work. All its checks are those of the envelope."""
 
-from abci_app.pb.learningchain.v1 import state_pb2, tx_pb2 as pb
+from abci_app.pb.learningchain.v1 import state_pb2
+from abci_app.pb.learningchain.v1 import tx_pb2 as pb
 from abci_app.protocol import events, keys
 from abci_app.protocol.accounts import edit_standing
 from abci_app.protocol.context import TxContext
