@@ -5,7 +5,7 @@ own copy. Dropping a delta drops its writes and its events together. The index i
 is applied, `indexes.py` derives the change of the index from the old and the new record.
 """
 
-from bisect import insort
+from bisect import bisect_left, insort
 from collections.abc import Iterator, Mapping
 from typing import Final, Protocol, TypeVar, cast
 
@@ -99,7 +99,8 @@ class BlockState:
 
     def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yield the index entries with start <= key < end; the overlay must not change meanwhile."""
-        changed = [k for k in self._ordered.get(start[0], ()) if start <= k < end]
+        ordered = self._ordered.get(start[0], [])
+        changed = ordered[bisect_left(ordered, start) : bisect_left(ordered, end)]
         position = 0
         for key, value in self._source.scan(start, end):
             while position < len(changed) and changed[position] < key:
