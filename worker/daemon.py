@@ -1,0 +1,146 @@
+"""The thin loop of the worker: view in, decisions, actions out; each result is the next happening."""
+
+import asyncio
+from pathlib import Path
+
+import structlog
+
+from abci_app.protocol.limits import MIB
+from learningchain.client import errors
+from worker import events as ev
+from worker.actions import EXPECTED_FAILURES, Actions, Tools
+from worker.follower import Follower
+from worker.journal import Journal
+from worker.models.uploads import UploadClaim, UploadRefused, check_claim
+from worker.policy import Policy
+from worker.report import Report
+from worker.state import WorkerState
+from worker.training import Trainer
+
+log = structlog.get_logger()
+
+BLOCK_WAIT_SECONDS = 10.0
+RECONNECT_SECONDS = 2.0
+
+
+class Daemon:
+    """One worker: an account, a node, a sandbox."""
+
+    def __init__(self, tools: Tools, policy: Policy, journal: Journal, report_path: Path) -> None:
+        """Restore what the journal kept."""
+        self._tools = tools
+        self._policy = policy
+        self._journal = journal
+        self._report = Report(report_path)
+        self.state = WorkerState(policy, journal.restore())
+        self._actions = Actions(tools, self.state, self.deliver)
+        self._trainers: dict[int, Trainer] = {}
+        self._follower = Follower(tools.client, tools.account)
+        self._tasks: asyncio.TaskGroup | None = None
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """End the daemon: trainings get their grace and can go on at the next start."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Work until `stop`. Raises NotRegistered, OwnFailureError (engine) or what is not expected at all."""
+        attempts = list(self.state.memory.taken.values())
+        report = await asyncio.to_thread(self._tools.sandbox.remove_orphans, attempts)
+        log.info("orphans_removed", containers=report.containers, mounts=report.mounts)
+        for settled in await self._tools.sender.settle():
+            code = None if settled.result is None else settled.result.code
+            log.info("settled_transaction", hash=settled.pending.tx_hash.hex(), code=code)
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            await self._follow()
+            for trainer in self._trainers.values():
+                trainer.stop(forget=False)
+        self._journal.save(self.state.memory)
+
+    async def _follow(self) -> None:
+        height = 0
+        while not self._stopping.is_set():
+            try:
+                view = await self._follower.observe()
+                self.deliver(ev.Observed(view))
+                height = await self._wait(view.height)
+            except (errors.NodeUnreachable, errors.BadAnswer) as error:
+                log.warning("node_unreachable", reason=str(error), last_height=height)
+                await self._sleep(RECONNECT_SECONDS)
+
+    async def _wait(self, height: int) -> int:
+        """Wait for the next block, or for `stop`."""
+        block = asyncio.ensure_future(self._tools.client.wait_for_block(height, BLOCK_WAIT_SECONDS))
+        stop = asyncio.ensure_future(self._stopping.wait())
+        await asyncio.wait({block, stop}, return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if not block.done():
+            block.cancel()
+            return height
+        try:
+            return block.result()
+        except errors.WaitTimeout:
+            return height
+
+    async def _sleep(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+        except TimeoutError:
+            return
+
+    def deliver(self, happening: ev.Happening) -> None:
+        """Take in what happened, make it durable, and start what follows from it."""
+        instructions = self.state.handle(happening)
+        self._journal.save(self.state.memory)
+        self._report.write(self.state)
+        if self._tasks is None or self._stopping.is_set():
+            return
+        for instruction in instructions:
+            self._tasks.create_task(self._carry_out(instruction))
+
+    async def _carry_out(self, todo: ev.Instruction) -> None:
+        try:
+            await self._act(todo)
+        except errors.TxRefused as error:
+            self.deliver(ev.Failed(todo, f"{error.name}: {error.hint}"))
+            log.warning("transaction_refused", todo=repr(todo), error=error.name)
+        except (*EXPECTED_FAILURES, errors.ClientError) as error:
+            self.deliver(ev.Failed(todo, str(error)))
+            log.warning("failed", todo=repr(todo), reason=str(error))
+        else:
+            if not isinstance(todo, ev.Train | ev.Evaluate):  # these say themselves how they ended
+                self.deliver(ev.Done(todo))
+
+    async def _act(self, todo: ev.Instruction) -> None:
+        if isinstance(todo, ev.Train):
+            await self._train(todo.job_id)
+        elif isinstance(todo, ev.StopTraining):
+            if todo.job_id in self._trainers:
+                self._trainers[todo.job_id].stop(forget=todo.forget)
+        else:
+            await self._actions.carry_out(todo)
+
+    async def _train(self, job_id: int) -> None:
+        view = self.state.view
+        job = None if view is None else view.jobs.get(job_id)
+        if view is None or job is None:
+            self.deliver(ev.TrainingEnded(job_id, "the job is over", final=False))
+            return
+        trainer = Trainer(self._tools, self._policy, self._report, self.deliver)
+        self._trainers[job_id] = trainer
+        try:
+            attempt = self.state.memory.taken.get(job_id)
+            await trainer.run(job, view.params.classes[job.terms.job_class], attempt, view.now_ms)
+        finally:
+            del self._trainers[job_id]
+
+    async def check_upload(self, claim: UploadClaim) -> int:
+        """Return the largest size in bytes of a rightful upload. Raises UploadRefused."""
+        chain = await self._tools.client.get_chain()
+        found = await self._tools.client.get_job(claim.job_id)
+        owner = await self._tools.client.get_account(claim.account)
+        if found is None or owner is None:
+            raise UploadRefused("there is no such job or account")
+        check_claim(claim, chain.chain_tag, chain.params, found.job, owner.account)
+        return int(chain.params.classes[found.job.terms.job_class].model_mib) * MIB

@@ -1,0 +1,136 @@
+"""Which jobs a worker trains. Each filter is one function that returns the reason of a refusal in words, or None."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from abci_app.pb.learningchain.v1 import state_pb2 as pb
+from abci_app.protocol.bech32 import encode_address
+from abci_app.protocol.limits import UCREDIT
+from worker.policy import Policy
+from worker.view import ChainView
+
+MIN_SETTLED_JOBS = 4
+"""Settled jobs of a contractor from which on its share of refunds counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a job is not trained: the name of the filter and its reason for people."""
+
+    filter: str
+    reason: str
+
+
+def find_refusal(policy: Policy, view: ChainView, job: pb.Job, taken: int, running: int) -> Refusal | None:
+    """Return the first filter that refuses a job; `taken` jobs were ever taken up, `running` train now."""
+    for name, check in _FILTERS.items():
+        reason = check(policy, view, job)
+        if reason is not None:
+            return Refusal(name, reason)
+    if policy.max_executions and taken >= policy.max_executions:
+        return Refusal("max_executions", f"{taken} jobs were taken up, as many as allowed")
+    if running >= policy.max_parallel:
+        return Refusal("max_parallel", f"{running} jobs train already, as many as allowed")
+    return None
+
+
+def _refuse_mode(policy: Policy, view: ChainView, job: pb.Job) -> str | None:
+    return None if policy.train else "this worker only checks"
+
+
+def _refuse_own(policy: Policy, view: ChainView, job: pb.Job) -> str | None:
+    return "the contractor is this account" if job.contractor == view.me.address else None
+
+
+def _refuse_suspended(policy: Policy, view: ChainView, job: pb.Job) -> str | None:
+    until = view.me.standing.suspended_until_ms
+    return f"this account may not announce until {until} ms" if view.now_ms < until else None
+
+
+def _refuse_bounty(policy: Policy, view: ChainView, job: pb.Job) -> str | None:
+    if job.bounty < policy.min_bounty:
+        return f"bounty {_credits(job.bounty)} is below {_credits(policy.min_bounty)}"
+    return None
+
+
+def _refuse_trust(policy: Policy, view: ChainView, job: pb.Job) -> str | None:
+    paid_out = view.contractors.get(job.contractor, pb.Standing()).bounties_paid_out
+    if job.bounty > policy.base_bounty + paid_out:
+        return f"bounty {_credits(job.bounty)} is more than {_credits(policy.base_bounty)} and what it paid out before"
+    return None
+
+
+def _refuse_counters(policy: Policy, view: ChainView, job: pb.Job) -> str | None:
+    standing = view.contractors.get(job.contractor, pb.Standing())
+    bad = standing.jobs_refunded + standing.jobs_faulty
+    settled = standing.jobs_paid + standing.jobs_refunded
+    if settled >= MIN_SETTLED_JOBS and 100 * bad > policy.max_refunded_share * settled:
+        return f"{bad} of the contractor's {settled} settled jobs were refunded or faulty"
+    return None
+
+
+def _refuse_owner(policy: Policy, view: ChainView, job: pb.Job) -> str | None:
+    owner = encode_address(job.contractor)
+    if job.contractor in policy.refused_owners:
+        return f"{owner} is refused"
+    if policy.allowed_owners and job.contractor not in policy.allowed_owners:
+        return f"{owner} is not among the allowed owners"
+    return None
+
+
+def _refuse_registry(policy: Policy, view: ChainView, job: pb.Job) -> str | None:
+    for image in (job.terms.image, job.terms.eval_image or job.terms.image):
+        registry = get_registry(image)
+        if registry in policy.refused_registries:
+            return f"registry {registry} is refused"
+        if policy.allowed_registries and registry not in policy.allowed_registries:
+            return f"registry {registry} is not among the allowed ones"
+    return None
+
+
+def _refuse_time(policy: Policy, view: ChainView, job: pb.Job) -> str | None:
+    left = max(0, job.deadline_ms - view.now_ms)
+    return f"{left} ms are left, less than {policy.min_time_left_ms}" if left < policy.min_time_left_ms else None
+
+
+def _refuse_needs(policy: Policy, view: ChainView, job: pb.Job) -> str | None:
+    needs = job.terms.needs
+    for name, wanted, allowed in (
+        ("milli-CPUs", needs.milli_cpus, policy.milli_cpus),
+        ("MiB of memory", needs.memory_mib, policy.memory_mib),
+        ("MiB of disk", needs.disk_mib, policy.disk_mib),
+        ("GPUs", needs.gpus, 0),
+    ):
+        if wanted > allowed:
+            return f"needs {wanted} {name}, {allowed} are allowed"
+    return None
+
+
+def _refuse_image(policy: Policy, view: ChainView, job: pb.Job) -> str | None:
+    allowed = view.params.classes[job.terms.job_class].image_mib
+    return f"its class allows images of {allowed} MiB" if allowed > policy.max_image_mib else None
+
+
+_FILTERS: dict[str, Callable[[Policy, ChainView, pb.Job], str | None]] = {
+    "mode": _refuse_mode,
+    "own_job": _refuse_own,
+    "suspended": _refuse_suspended,
+    "min_bounty": _refuse_bounty,
+    "contractor_trust": _refuse_trust,
+    "contractor_counters": _refuse_counters,
+    "owners": _refuse_owner,
+    "registries": _refuse_registry,
+    "min_time_left": _refuse_time,
+    "resources": _refuse_needs,
+    "image_size": _refuse_image,
+}
+
+
+def get_registry(image: str) -> str:
+    """Return the registry host of an image reference, `docker.io` if it names none."""
+    first, _, rest = image.partition("/")
+    return first if rest and ("." in first or ":" in first or first == "localhost") else "docker.io"
+
+
+def _credits(amount: int) -> str:
+    return f"{amount // UCREDIT}.{amount % UCREDIT:06d}"

@@ -1,0 +1,64 @@
+"""The HTTP side of the model store: models by digest with ranges, and uploads of the candidate whose turn it is."""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+
+from fastapi import FastAPI, HTTPException, Path, Request, Response
+from fastapi.responses import FileResponse
+
+from worker.models.store import ModelStore, ModelStoreError, StoreFull
+from worker.models.uploads import UploadClaim, UploadRefused, parse_claim
+
+MODEL_PATH = "/v1/models/{digest}"
+Digest = Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
+CheckUpload = Callable[[UploadClaim], Awaitable[int]]
+"""Checks a claim against the chain and returns the largest size in bytes; raises UploadRefused."""
+
+
+def create_app(store: ModelStore, check_upload: CheckUpload, retention_seconds: float) -> FastAPI:
+    """Return the application; it holds no state besides the store. What was uploaded is kept for the retention."""
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+
+    @app.get(MODEL_PATH)
+    @app.head(MODEL_PATH)
+    async def get_model(digest: Digest) -> Response:
+        path = store.get_path(bytes.fromhex(digest))
+        if path is None:
+            raise HTTPException(404, "this node does not hold the model")
+        headers = {"X-Content-Type-Options": "nosniff", "ETag": f'"{digest}"'}
+        return FileResponse(path, media_type="application/octet-stream", filename=digest, headers=headers)
+
+    @app.put(MODEL_PATH, status_code=201)
+    async def put_model(digest: Digest, request: Request) -> Response:
+        """Check the right before the first byte of the body is read."""
+        wanted = bytes.fromhex(digest)
+        claim = _parse(request, wanted)
+        try:
+            limit = await check_upload(claim)
+        except UploadRefused as error:
+            raise HTTPException(403, str(error)) from error
+        if store.get_path(wanted) is None:
+            await _receive(store, request, claim, limit)
+        store.keep(wanted, retention_seconds)
+        return Response(status_code=201)
+
+    return app
+
+
+def _parse(request: Request, digest: bytes) -> UploadClaim:
+    length = request.headers.get("content-length", "")
+    if not (length.isascii() and length.isdigit() and len(length) <= 15):
+        raise HTTPException(411, "an upload states its Content-Length")
+    try:
+        return parse_claim(request.headers, digest, int(length))
+    except UploadRefused as error:
+        raise HTTPException(400, str(error)) from error
+
+
+async def _receive(store: ModelStore, request: Request, claim: UploadClaim, limit: int) -> None:
+    try:
+        await store.add_stream(request.stream(), claim.size, limit, claim.digest)
+    except StoreFull as error:
+        raise HTTPException(507, str(error)) from error
+    except ModelStoreError as error:
+        raise HTTPException(400, str(error)) from error

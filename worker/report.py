@@ -1,0 +1,67 @@
+"""What the worker shows: one status file, replaced atomically, and the last lines its trainings printed."""
+
+import json
+import os
+from collections import deque
+from pathlib import Path
+
+from abci_app.protocol.bech32 import encode_address
+from worker.sandbox import LogLine, Progress
+from worker.state import WorkerState
+
+LINES = 50
+"""Lines remembered per job."""
+
+
+class Report:
+    """Collects what people want to see of a running worker and writes it to `status.json`."""
+
+    def __init__(self, path: Path) -> None:
+        """Write to `path`."""
+        self._path = path
+        self._lines: dict[int, deque[str]] = {}
+        self._progress: dict[int, Progress] = {}
+        self._last = ""
+
+    def add_line(self, job_id: int, line: Progress | LogLine) -> None:
+        """Take a line a training printed; untrusted text, already sanitised by the sandbox."""
+        if isinstance(line, Progress):
+            self._progress[job_id] = line
+        else:
+            self._lines.setdefault(job_id, deque(maxlen=LINES)).append(line.text)
+
+    def write(self, state: WorkerState) -> None:
+        """Replace the status file if anything changed."""
+        text = json.dumps(self._describe(state), indent=1)
+        if text == self._last:
+            return
+        part = self._path.with_suffix(".part")
+        part.write_text(text)
+        os.replace(part, self._path)
+        self._last = text
+
+    def _describe(self, state: WorkerState) -> dict[str, object]:
+        view = state.view
+        if view is None:
+            return {"state": "starting"}
+        self._lines = {job_id: lines for job_id, lines in self._lines.items() if job_id in view.jobs}
+        self._progress = {job_id: line for job_id, line in self._progress.items() if job_id in view.jobs}
+        return {
+            "state": "banned" if view.me.account.banned else "running",
+            "account": encode_address(view.me.address),
+            "height": str(view.height),
+            "balance": str(view.me.account.balance),
+            "bond": str(view.me.account.bond),
+            "doing": [f"{type(i).__name__} {i.job_id}" for i in state.running],
+            "refused": {str(i): {"filter": r.filter, "reason": r.reason} for i, r in state.refusals.items()},
+            "training": {
+                str(job_id): {"step": line.step, "total": line.total, "loss": line.loss, "metrics": dict(line.metrics)}
+                for job_id, line in self._progress.items()
+            },
+            "measured": [
+                {"job": str(job_id), "model": digest.hex(), "loss": str(result.worst)}
+                for (job_id, digest), result in state.memory.evaluated.items()
+                if result.has_score
+            ],
+            "lines": {str(job_id): list(lines) for job_id, lines in self._lines.items()},
+        }

@@ -1,0 +1,145 @@
+"""Putting a worker together from its home, and running it until it is told to stop."""
+
+import asyncio
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+
+from abci_app.protocol.bech32 import decode_address
+from learningchain.client import ChainClient, FileJournal, Sender, connect, register
+from learningchain.wallet import Keystore, SecretKey
+from worker.actions import Tools
+from worker.daemon import Daemon
+from worker.journal import Journal
+from worker.models.server import create_app
+from worker.models.store import ModelStore
+from worker.models.transfer import ModelTransfer
+from worker.sandbox import DockerSandbox, Sandbox
+from worker.settings import SettingsError, WorkerSettings
+
+log = structlog.get_logger()
+
+KEEP_ALIVE_SECONDS = 5
+MAX_CONNECTIONS = 64
+"""Requests served at once by the model store."""
+
+
+def open_key(home: Path, settings: WorkerSettings, ask_password: Callable[[], str]) -> SecretKey:
+    """Return the worker's key from the keystore in its home. Raises KeystoreError."""
+    return Keystore(home / "keys").open(settings.key, ask_password)
+
+
+async def run_worker(home: Path, settings: WorkerSettings, key: SecretKey) -> None:
+    """Run a worker in its home until SIGINT or SIGTERM."""
+    sandbox = DockerSandbox(settings.make_sandbox_settings(home))
+    try:
+        log.info("engine", description=await asyncio.to_thread(sandbox.check_engine))
+        client = connect(settings.node)
+        try:
+            await run_with(home, settings, key, client, sandbox)
+        finally:
+            await client.aclose()
+    finally:
+        await asyncio.to_thread(sandbox.close)
+
+
+async def run_with(home: Path, settings: WorkerSettings, key: SecretKey, client: ChainClient, sandbox: Sandbox) -> None:
+    """Run a worker over any client and sandbox."""
+    account = await _get_account(settings, key, client)
+    chain = await client.get_chain()
+    store = ModelStore(home / "models", settings.get_store_bytes())
+    transfer = ModelTransfer(store, settings.models.allow_loopback)
+    scratch = home / "scratch"
+    scratch.mkdir(mode=0o700, exist_ok=True)
+    sender = Sender(client, key, account, FileJournal(home / "sent", chain.chain_tag, key.public_key))
+    tools = Tools(
+        client, sender, key, account, chain.chain_tag, sandbox, store, transfer, settings.models.endpoint, scratch
+    )
+    journal = Journal(home / "journal.sqlite", chain.chain_tag, account)
+    try:
+        daemon = Daemon(tools, settings.make_policy(), journal, home / "status.json")
+        _stop_on_signals(daemon)
+        retention = chain.params.model_retention_ms / 1000
+        app = create_app(store, daemon.check_upload, retention)
+        async with _serving(app, settings.models.listen):
+            await daemon.run()
+    finally:
+        journal.close()
+        await transfer.aclose()
+
+
+async def _get_account(settings: WorkerSettings, key: SecretKey, client: ChainClient) -> bytes:
+    """Return the account to work for; the key's own is registered if it does not exist."""
+    if settings.account:
+        try:
+            return decode_address(settings.account)
+        except ValueError as error:
+            raise SettingsError(f"account: {error}") from error
+    if await client.get_account(key.address) is None:
+        log.info("registering", hint="searching the work of a new account, this can take a while")
+    return await register(client, key)
+
+
+def _stop_on_signals(daemon: Daemon) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, daemon.stop)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handling: the daemon decides when it ends."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals alone."""
+        yield
+
+
+def _listen(listen: str) -> socket.socket:
+    """Return a bound socket for `host:port` or `unix:/path`. Raises SettingsError."""
+    try:
+        if listen.startswith("unix:"):
+            path = Path(listen.removeprefix("unix:"))
+            path.unlink(missing_ok=True)
+            bound = socket.socket(socket.AF_UNIX)
+            bound.bind(str(path))
+            path.chmod(0o600)
+            return bound
+        host, _, port = listen.rpartition(":")
+        return socket.create_server(
+            (host.strip("[]"), int(port)), family=socket.AF_INET6 if ":" in host else socket.AF_INET
+        )
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"models.listen: cannot listen at {listen!r} ({error}): give a free host:port") from error
+
+
+@asynccontextmanager
+async def _serving(app: FastAPI, listen: str) -> AsyncIterator[None]:
+    """Serve the model store while the block runs; nothing with an empty `listen`."""
+    if not listen:
+        yield
+        return
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=KEEP_ALIVE_SECONDS,
+    )
+    server = _Server(config)
+    task = asyncio.create_task(server.serve(sockets=[_listen(listen)]))
+    log.info("serving_models", at=listen)
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await task

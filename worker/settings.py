@@ -1,0 +1,211 @@
+"""The settings file of a worker: `worker.toml` in its home. Every value can also come from the environment
+(`LC_WORKER_<SECTION>__<NAME>`). Credits are written in credits, times in seconds, sizes in MiB.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import tomlkit
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from abci_app.protocol.bech32 import decode_address
+from abci_app.protocol.limits import MIB
+from learningchain.amounts import parse_credits
+from worker.policy import Policy
+from worker.sandbox import SandboxSettings
+
+FILE_NAME = "worker.toml"
+Count = Annotated[int, Field(ge=0, le=2**31)]
+
+
+class SettingsError(Exception):
+    """The settings cannot be used; the text names the value and what to do."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Jobs(_Section):
+    """Which jobs are trained."""
+
+    train: bool = True
+    min_bounty: str = "1"
+    base_bounty: str = "100"
+    min_time_left: Count = 10
+    max_executions: Count = 0
+    max_parallel: Annotated[int, Field(ge=1, le=1_000)] = 1
+    allowed_owners: list[str] = []
+    refused_owners: list[str] = []
+    allowed_registries: list[str] = []
+    refused_registries: list[str] = []
+    max_refunded_share: Annotated[int, Field(ge=0, le=100)] = 50
+    max_image: Count = 8_192
+    max_deposit: str = "0"
+    checkpoint_every: Annotated[int, Field(ge=1, le=3_600)] = 5
+    evaluations: Annotated[int, Field(ge=3, le=100)] = 3
+
+
+class Resources(_Section):
+    """What training may use."""
+
+    milli_cpus: Annotated[int, Field(ge=50)] = 1_000
+    memory: Annotated[int, Field(ge=64)] = 2_048
+    disk: Annotated[int, Field(ge=16)] = 8_192
+
+
+class SandboxSection(_Section):
+    """The container engine."""
+
+    engine: str = ""
+    runtime: str = "runc"
+    cpus: list[Count] = []
+    storage: str = "auto"
+    free_reserve: Count = 2_048
+    plain_http_registries: list[str] = []
+    mirrors: dict[str, list[str]] = {}
+
+
+class Models(_Section):
+    """The model store; without `listen` nothing is served, without `endpoint` no location is given."""
+
+    max_size: Count = 4_096
+    listen: str = ""
+    endpoint: str = ""
+    allow_loopback: bool = False
+
+
+class WorkerSettings(BaseSettings):
+    """All settings of one worker."""
+
+    model_config = SettingsConfigDict(extra="forbid", env_prefix="LC_WORKER_", env_nested_delimiter="__")
+
+    node: str = "http://127.0.0.1:26657"
+    key: str = "worker"
+    account: str = ""
+    """Address, where `key` is a work key of another account."""
+    check: bool = True
+    jobs: Jobs = Jobs()
+    resources: Resources = Resources()
+    sandbox: SandboxSection = SandboxSection()
+    models: Models = Models()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the file that `load_settings` gives."""
+        return env_settings, init_settings
+
+    def make_policy(self) -> Policy:
+        """Return the decision maker's plain values. Raises SettingsError for amounts and addresses."""
+        jobs = self.jobs
+        try:
+            return Policy(
+                train=jobs.train,
+                check=self.check,
+                min_bounty=parse_credits(jobs.min_bounty),
+                base_bounty=parse_credits(jobs.base_bounty),
+                min_time_left_ms=1000 * jobs.min_time_left,
+                max_executions=jobs.max_executions,
+                max_parallel=jobs.max_parallel,
+                allowed_owners=frozenset(decode_address(owner) for owner in jobs.allowed_owners),
+                refused_owners=frozenset(decode_address(owner) for owner in jobs.refused_owners),
+                allowed_registries=frozenset(jobs.allowed_registries),
+                refused_registries=frozenset(jobs.refused_registries),
+                max_refunded_share=jobs.max_refunded_share,
+                max_image_mib=jobs.max_image,
+                milli_cpus=self.resources.milli_cpus,
+                memory_mib=self.resources.memory,
+                disk_mib=self.resources.disk,
+                max_deposit=parse_credits(jobs.max_deposit),
+                checkpoint_ms=1000 * jobs.checkpoint_every,
+                evaluations=jobs.evaluations,
+            )
+        except ValueError as error:
+            raise SettingsError(f"{FILE_NAME}, section jobs: {error}") from error
+
+    def make_sandbox_settings(self, home: Path) -> SandboxSettings:
+        """Return the sandbox's settings for the worker's home."""
+        section = self.sandbox
+        return SandboxSettings(
+            home=home / "sandbox",
+            engine=section.engine,
+            runtime=section.runtime,
+            cpus=tuple(section.cpus),
+            storage=section.storage,
+            free_reserve_mib=section.free_reserve,
+            plain_http_registries=tuple(section.plain_http_registries),
+            mirrors={registry: tuple(hosts) for registry, hosts in section.mirrors.items()},
+        )
+
+    def get_store_bytes(self) -> int:
+        """Return the cap of the model store in bytes."""
+        return self.models.max_size * MIB
+
+
+def load_settings(home: Path) -> WorkerSettings:
+    """Read the settings of a worker's home. Raises SettingsError."""
+    path = home / FILE_NAME
+    try:
+        values = tomlkit.parse(path.read_text(encoding="utf-8")).unwrap()
+    except FileNotFoundError:
+        raise SettingsError(f"{path} does not exist: run 'lc worker init --home {home}' first") from None
+    except (OSError, UnicodeDecodeError, tomlkit.exceptions.ParseError) as error:
+        raise SettingsError(f"{path} cannot be read: {error}") from error
+    try:
+        return WorkerSettings(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise SettingsError(f"{path}: {where}: {first['msg']}") from error
+
+
+TEMPLATE = """\
+# Settings of a LearningChain worker. Credits in credits, times in seconds, sizes in MiB.
+node = "http://127.0.0.1:26657"
+key = "worker"            # name of the key in this home; keep savings elsewhere: a ban takes what this account holds
+check = true              # vote in committees; to be drawn, bond and run 'lc tx set-checker'
+
+[jobs]
+train = true
+min_bounty = "1"
+base_bounty = "100"       # without a history a contractor is trusted up to this bounty, then also with what it paid out
+min_time_left = 10
+max_executions = 0        # jobs ever taken up, 0 = no limit
+max_parallel = 1
+allowed_owners = []       # lc1… addresses; empty = all
+refused_owners = []
+allowed_registries = []   # hosts as in the image reference; empty = all
+refused_registries = []
+max_refunded_share = 50   # percent of a contractor's settled jobs that may have ended badly
+max_image = 8192
+max_deposit = "0"         # larger deposits are not locked: only free places are taken then
+checkpoint_every = 5
+evaluations = 3           # fresh evaluations before an announcement, at least 3
+
+[resources]               # what one training may use
+milli_cpus = 1000
+memory = 2048
+disk = 8192
+
+[sandbox]
+engine = ""               # unix:///… of the Docker Engine; empty: DOCKER_HOST, else the usual socket
+runtime = "runc"          # or "runsc" (gVisor)
+cpus = []                 # cores the sandbox may use; empty: all
+storage = "auto"
+free_reserve = 2048       # disk space never filled
+plain_http_registries = []
+
+[models]
+max_size = 4096           # of the model store
+listen = ""               # host:port or unix:/path to serve models at; empty: not served, relays are used
+endpoint = ""             # the public http(s) URL of what listens; put it into the profile with 'lc tx set-profile'
+allow_loopback = false    # true only where all nodes are on this machine
+"""

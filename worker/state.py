@@ -1,0 +1,252 @@
+"""The worker's decisions as a pure object: what happened goes in, what to do comes out. No clock, no I/O.
+
+Every decision is derived anew from the chain's queried state and from what this machine has measured, so a lost
+event, a restart or a doubled notification changes nothing. `memory` holds what the journal keeps.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from abci_app.pb.learningchain.v1 import state_pb2 as pb
+from abci_app.protocol.hashing import compute_model_commitment
+from worker import events as ev
+from worker.filters import Refusal, find_refusal
+from worker.places import find_place
+from worker.policy import Policy
+from worker.view import ChainView
+
+RETRY_BLOCKS = 5
+"""Blocks to wait before an instruction that failed is given again."""
+MAX_USE_PERCENT = 50
+"""Share of any limit of the class above which an own evaluation stays silent: slower checkers would overrun."""
+
+
+@dataclass(slots=True)
+class Memory:
+    """What must survive a crash; the journal writes and restores it."""
+
+    chain_tag: bytes
+    taken: dict[int, str] = field(default_factory=dict)
+    """Jobs ever taken up, with the name of the attempt: a random number, so that an image cannot know whose it is."""
+    over: dict[int, str] = field(default_factory=dict)
+    """Jobs not trained (again), with the reason."""
+    evaluated: dict[tuple[int, bytes], ev.Evaluated] = field(default_factory=dict)
+    announced: dict[tuple[int, bytes], ev.Announced] = field(default_factory=dict)
+    votes: dict[tuple[int, int], ev.Measured] = field(default_factory=dict)
+    uploaded: dict[tuple[int, bytes], None] = field(default_factory=dict)
+    shunned: dict[bytes, str] = field(default_factory=dict)
+    """Contractors whose images scored differently from run to run."""
+
+
+class WorkerState:
+    """Takes one happening at a time and returns the instructions that follow from it."""
+
+    def __init__(self, policy: Policy, memory: Memory) -> None:
+        """Begin with what the journal restored."""
+        self.policy = policy
+        self.memory = memory
+        self.view: ChainView | None = None
+        self.running: dict[ev.Instruction, None] = {}
+        self.refusals: dict[int, Refusal] = {}
+        self.fresh: dict[int, bytes] = {}  # job to its newest checkpoint that was not evaluated yet
+        self._not_before: dict[ev.Instruction, int] = {}
+        self._given_up: dict[ev.Instruction, str] = {}
+
+    def handle(self, happening: ev.Happening) -> list[ev.Instruction]:
+        """Take in what happened and return what to start now; nothing is asked for twice while it runs."""
+        self._take_in(happening)
+        out: list[ev.Instruction] = []
+        if self.view is not None:
+            for instruction in self._plan(self.view):
+                if self._may_start(instruction):
+                    self.running[instruction] = None
+                    out.append(instruction)
+        return out
+
+    def _take_in(self, happening: ev.Happening) -> None:
+        match happening:
+            case ev.Observed(view):
+                self.view = view
+            case ev.Taken(job_id, attempt):
+                self.memory.taken[job_id] = attempt
+            case ev.CheckpointSaved(job_id, digest):
+                self.fresh[job_id] = digest
+            case ev.TrainingEnded(job_id, reason, final):
+                self._end_training(job_id, reason, final)
+            case ev.Evaluated():
+                self._take_evaluation(happening)
+            case ev.Measured(job_id, number):
+                self.memory.votes[job_id, number] = happening
+            case ev.Announced(job_id, digest):
+                self.memory.announced[job_id, digest] = happening
+            case ev.Done(instruction):
+                self._finish(instruction)
+            case ev.Failed(instruction, reason, final):
+                self._fail(instruction, reason, final)
+
+    def _end_training(self, job_id: int, reason: str, final: bool) -> None:
+        self._fail(ev.Train(job_id), reason, final)
+        if final:
+            self.memory.over[job_id] = reason
+
+    def _take_evaluation(self, result: ev.Evaluated) -> None:
+        self.memory.evaluated[result.job_id, result.digest] = result
+        self.running.pop(ev.Evaluate(result.job_id, result.digest), None)
+        job = None if self.view is None else self.view.jobs.get(result.job_id)
+        if job is not None and result.has_score and result.spread > job.terms.tolerance:
+            reason = "its evaluation of the same model differs by more than the tolerance"
+            self.memory.shunned[job.contractor] = reason
+            self.memory.over[result.job_id] = reason
+
+    def _finish(self, instruction: ev.Instruction) -> None:
+        self.running.pop(instruction, None)
+        if isinstance(instruction, ev.Upload):
+            self.memory.uploaded[instruction.job_id, instruction.digest] = None
+        elif isinstance(instruction, ev.Forget):
+            self._forget(instruction.job_id)
+        elif self.view is not None:
+            # The chain shows the effect of a transaction one view later: do not send it again meanwhile.
+            self._not_before[instruction] = self.view.height + RETRY_BLOCKS
+
+    def _fail(self, instruction: ev.Instruction, reason: str, final: bool) -> None:
+        self.running.pop(instruction, None)
+        if final:
+            self._given_up[instruction] = reason
+        elif self.view is not None:
+            self._not_before[instruction] = self.view.height + RETRY_BLOCKS
+
+    def _forget(self, job_id: int) -> None:
+        memory = self.memory
+        memory.evaluated = {k: v for k, v in memory.evaluated.items() if k[0] != job_id}
+        memory.announced = {k: v for k, v in memory.announced.items() if k[0] != job_id}
+        memory.votes = {k: v for k, v in memory.votes.items() if k[0] != job_id}
+        memory.uploaded = {k: v for k, v in memory.uploaded.items() if k[0] != job_id}
+        memory.over.pop(job_id, None)
+        self.fresh.pop(job_id, None)
+        self.refusals.pop(job_id, None)
+        self._not_before = {i: height for i, height in self._not_before.items() if i.job_id != job_id}
+        self._given_up = {i: reason for i, reason in self._given_up.items() if i.job_id != job_id}
+
+    def _may_start(self, instruction: ev.Instruction) -> bool:
+        if instruction in self.running or instruction in self._given_up:
+            return False
+        return self.view is not None and self.view.height >= self._not_before.get(instruction, 0)
+
+    # --- decisions ------------------------------------------------------------------------------------------------
+
+    def _plan(self, view: ChainView) -> Iterator[ev.Instruction]:
+        if view.me.account.banned:
+            yield from (ev.StopTraining(i.job_id, forget=True) for i in self.running if isinstance(i, ev.Train))
+            return
+        jobs = sorted(view.jobs.values(), key=lambda job: (-job.bounty, job.id))  # highest bounty first
+        for job in jobs:
+            yield from self._plan_votes(view, job)
+            yield from self._plan_reveal(view, job)
+        for job in jobs:
+            yield from self._plan_evaluation(job)
+            yield from self._plan_announcement(view, job)
+            yield from self._plan_training(view, job)
+        for instruction in list(self.running):
+            if isinstance(instruction, ev.Train) and instruction.job_id not in view.jobs:
+                yield ev.StopTraining(instruction.job_id, forget=True)
+        # A job that is not among the unsettled ones is over.
+        yield from (ev.Forget(job_id) for job_id in self.get_held_jobs() if job_id not in view.jobs)
+
+    def _plan_votes(self, view: ChainView, job: pb.Job) -> Iterator[ev.Instruction]:
+        seat = view.get_seat(job.id)
+        if seat is None:
+            return
+        own = self.memory.votes.get((job.id, job.round))
+        if job.state == pb.JOB_STATE_VOTE and not seat.commitment:
+            if own is not None:
+                yield ev.CommitVote(job.id, job.round)
+            elif self.policy.check and not self._is_busy(ev.Check):
+                yield ev.Check(job.id, job.round)
+        elif job.state == pb.JOB_STATE_TALLY and seat.commitment and not seat.finding and own is not None:
+            yield ev.RevealVote(job.id, job.round)
+
+    def _plan_reveal(self, view: ChainView, job: pb.Job) -> Iterator[ev.Instruction]:
+        turn = view.get_turn(job.id)
+        if turn is None or turn.account != view.me.address or job.state != pb.JOB_STATE_REVEAL:
+            return
+        digest = self._find_model(job.id, turn)
+        if digest is None:
+            return
+        if (job.id, digest) in self.memory.uploaded or self._is_last_third(view, job):
+            yield ev.Reveal(job.id, digest)
+        else:
+            yield ev.Upload(job.id, digest)
+
+    def _is_last_third(self, view: ChainView, job: pb.Job) -> bool:
+        """With no relay reached, reveal all the same while there is time: own locations may do."""
+        window = job.deadline_ms - job.window_opened_ms
+        return 3 * (job.deadline_ms - view.now_ms) < window
+
+    def _find_model(self, job_id: int, turn: pb.Candidate) -> bytes | None:
+        """Return the digest that opens the commitment of the turn, if this machine made it."""
+        for (job, digest), own in self.memory.announced.items():
+            if job == job_id:
+                opened = compute_model_commitment(self.memory.chain_tag, job_id, turn.account, digest, own.salt)
+                if opened == turn.commitment:
+                    return digest
+        return None
+
+    def _plan_evaluation(self, job: pb.Job) -> Iterator[ev.Instruction]:
+        digest = self.fresh.get(job.id)
+        if digest is None or job.state != pb.JOB_STATE_OPEN or self._is_busy(ev.Check) or self._is_busy(ev.Evaluate):
+            return
+        if (job.id, digest) not in self.memory.evaluated:
+            yield ev.Evaluate(job.id, digest)
+
+    def _plan_announcement(self, view: ChainView, job: pb.Job) -> Iterator[ev.Instruction]:
+        if job.state != pb.JOB_STATE_OPEN or view.now_ms >= job.deadline_ms or job.contractor in self.memory.shunned:
+            return
+        if any(isinstance(i, ev.Announce) and i.job_id == job.id for i in self.running):
+            return
+        best = self._find_best(job.id)
+        if best is None:
+            return
+        place = find_place(self.policy, view, job, best.worst)
+        if place is not None:
+            yield ev.Announce(job.id, best.digest, best.worst, place.secured)
+
+    def _find_best(self, job_id: int) -> ev.Evaluated | None:
+        fit = [
+            result
+            for (job, _), result in self.memory.evaluated.items()
+            if job == job_id and result.has_score and result.largest_use <= MAX_USE_PERCENT
+        ]
+        return min(fit, key=lambda result: (result.worst, result.digest), default=None)
+
+    def _plan_training(self, view: ChainView, job: pb.Job) -> Iterator[ev.Instruction]:
+        train = ev.Train(job.id)
+        if train in self.running:
+            if job.state != pb.JOB_STATE_OPEN or job.id in self.memory.over:
+                yield ev.StopTraining(job.id, forget=True)
+            return
+        if job.state != pb.JOB_STATE_OPEN:
+            return
+        refusal = self._find_refusal(view, job)
+        if refusal is None:
+            self.refusals.pop(job.id, None)
+            yield train
+        else:
+            self.refusals[job.id] = refusal
+
+    def _find_refusal(self, view: ChainView, job: pb.Job) -> Refusal | None:
+        if job.contractor in self.memory.shunned:
+            return Refusal("contractor_noise", self.memory.shunned[job.contractor])
+        if job.id in self.memory.over:
+            return Refusal("over", self.memory.over[job.id])
+        running = sum(isinstance(instruction, ev.Train) for instruction in self.running)
+        taken = sum(known != job.id for known in self.memory.taken)  # going on with a job is not another one
+        return find_refusal(self.policy, view, job, taken, running)
+
+    def _is_busy(self, kind: type[ev.Instruction]) -> bool:
+        return any(isinstance(instruction, kind) for instruction in self.running)
+
+    def get_held_jobs(self) -> list[int]:
+        """Return the jobs of which this machine holds models, results or votes."""
+        memory = self.memory
+        keyed = (*memory.evaluated, *memory.announced, *memory.votes, *memory.uploaded)
+        return sorted({*self.fresh, *(key[0] for key in keyed), *memory.over})

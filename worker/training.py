@@ -1,0 +1,120 @@
+"""Running one training: start or resume it, pass on what it prints, bring its checkpoints home, end it in time."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable
+
+import structlog
+
+from abci_app.pb.learningchain.v1 import state_pb2 as pb
+from abci_app.protocol.limits import MIB
+from worker import events as ev
+from worker.actions import Tools
+from worker.policy import Policy
+from worker.report import Report
+from worker.sandbox import (
+    BrokenImageError,
+    OwnFailureError,
+    Training,
+    TrainingLimits,
+    TrainingSpec,
+    TrainingState,
+    TrainingStatus,
+)
+
+log = structlog.get_logger()
+
+POLL_SECONDS = 0.5
+
+
+class Trainer:
+    """The training of one job, from start to end."""
+
+    def __init__(self, tools: Tools, policy: Policy, report: Report, deliver: Callable[[ev.Happening], None]) -> None:
+        """Use the sandbox and the store of `tools`."""
+        self._tools = tools
+        self._policy = policy
+        self._report = report
+        self._deliver = deliver
+        self._stop = asyncio.Event()
+        self._forget = False
+
+    def stop(self, *, forget: bool) -> None:
+        """Ask the training to end; `run` then returns."""
+        self._forget = forget
+        self._stop.set()
+
+    async def run(self, job: pb.Job, class_: pb.EvaluationClass, attempt: str | None, now_ms: int) -> None:
+        """Train until the program ends, the job closes or `stop` is called; tells how it ended as a happening."""
+        if attempt is None:
+            attempt = secrets.token_hex(16)
+            self._deliver(ev.Taken(job.id, attempt))
+        spec = self._make_spec(job, class_, attempt, now_ms)
+        try:
+            training = await asyncio.to_thread(self._tools.sandbox.start_training, spec)
+        except BrokenImageError as error:
+            self._deliver(ev.TrainingEnded(job.id, f"the image cannot be used: {error}", final=True))
+            return
+        except OwnFailureError as error:
+            self._deliver(ev.TrainingEnded(job.id, str(error), final=False))
+            return
+        log.info("training_started", job=job.id, attempt=attempt)
+        try:
+            await self._follow(job, training)
+        finally:
+            await asyncio.to_thread(training.close, forget=self._forget)
+
+    def _make_spec(self, job: pb.Job, class_: pb.EvaluationClass, attempt: str, now_ms: int) -> TrainingSpec:
+        needs, policy = job.terms.needs, self._policy
+        limits = TrainingLimits(
+            milli_cpus=needs.milli_cpus or policy.milli_cpus,
+            memory_mib=needs.memory_mib or policy.memory_mib,
+            state_mib=needs.disk_mib or policy.disk_mib,
+            image_mib=class_.image_mib,
+            model_mib=class_.model_mib,
+            seconds=needs.seconds or (job.deadline_ms - job.submitted_ms) // 1000 + 1,
+        )
+        # The chain's clock decides, this machine's only counts down.
+        deadline_ms = int(time.time() * 1000) + job.deadline_ms - now_ms
+        return TrainingSpec(attempt, job.id, job.terms.image, limits, deadline_ms)
+
+    async def _follow(self, job: pb.Job, training: Training) -> None:
+        next_checkpoint = 0.0
+        while True:
+            status = await asyncio.to_thread(training.status)
+            for line in await asyncio.to_thread(training.lines):
+                self._report.add_line(job.id, line)
+            running = status.state is TrainingState.RUNNING
+            if not running or self._stop.is_set() or time.monotonic() >= next_checkpoint:
+                await self._save_checkpoint(job, training)
+                next_checkpoint = time.monotonic() + self._policy.checkpoint_ms / 1000
+            if not running:
+                self._end(job, status)
+                return
+            if self._stop.is_set():
+                await asyncio.to_thread(training.stop)
+                self._deliver(ev.TrainingEnded(job.id, "stopped: the job takes no announcements any more", final=False))
+                return
+            await self._pause()
+
+    async def _pause(self) -> None:
+        try:
+            await asyncio.wait_for(self._stop.wait(), POLL_SECONDS)
+        except TimeoutError:
+            return
+
+    def _end(self, job: pb.Job, status: TrainingStatus) -> None:
+        log.info("training_ended", job=job.id, detail=status.detail, exit_code=status.exit_code, seconds=status.seconds)
+        self._deliver(ev.TrainingEnded(job.id, status.detail or f"ended with code {status.exit_code}", final=True))
+
+    async def _save_checkpoint(self, job: pb.Job, training: Training) -> None:
+        path = self._tools.scratch / f"checkpoint-{job.id}"
+        checkpoint = await asyncio.to_thread(training.checkpoint, path)
+        if checkpoint is None:
+            return
+        digest = await asyncio.to_thread(self._tools.store.add_file, path, 2**24 * MIB)
+        path.unlink(missing_ok=True)
+        self._tools.store.unpin(f"job {job.id}")
+        self._tools.store.pin(digest, f"job {job.id}")
+        self._deliver(ev.CheckpointSaved(job.id, digest))
