@@ -85,7 +85,7 @@ def build_genesis_state(genesis: pb.Genesis, time_ms: int) -> BlockState:
     records: dict[bytes, Message | None] = {
         keys.PARAMS: genesis.params,
         keys.SUPPLY: pb.Supply(genesis=supply, balances=supply - bonds, bonds=bonds),
-        keys.COUNTERS: pb.Counters(next_job_id=1, next_unbonding=1),
+        keys.COUNTERS: pb.Counters(next_job_id=1),
     }
     for account in genesis.accounts:
         address = compute_address(account.public_key)
@@ -101,14 +101,11 @@ def build_genesis_state(genesis: pb.Genesis, time_ms: int) -> BlockState:
 
 def _build_account(account: pb.GenesisAccount, params: pb.Params, time_ms: int) -> pb.Account:
     key = pb.Key(public_key=account.public_key, scope=tx_pb2.KEY_SCOPE_OWNER)
-    return pb.Account(
-        keys=[key],
-        balance=account.balance,
-        bond=account.bond,
-        checker=account.checker,
-        bucket_units=get_full_bucket(params),
-        bucket_ms=time_ms,
+    record = pb.Account(
+        keys=[key], balance=account.balance, bond=account.bond, checker=account.checker, bucket_ms=time_ms
     )
+    record.bucket_units = get_full_bucket(record, params)
+    return record
 
 
 def _check_accounts(genesis: pb.Genesis) -> dict[bytes, pb.GenesisAccount]:

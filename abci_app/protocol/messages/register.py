@@ -25,7 +25,7 @@ def execute(state: StateWrite, context: TxContext, message: pb.Register) -> None
     block = context.block
     account = state.edit(keys.account(context.account), state_pb2.Account)
     account.keys.add(public_key=context.public_key, scope=pb.KEY_SCOPE_OWNER)
-    account.bucket_units = get_full_bucket(block.params)
+    account.bucket_units = get_full_bucket(account, block.params)
     account.bucket_ms = block.time_ms
     edit_standing(state, context.account).silent_since_ms = block.time_ms
     count_registration(state, block.time_ms)
