@@ -23,8 +23,10 @@ def require_account(state: StateRead, address: bytes) -> pb.Account:
 
 def edit_account(state: StateWrite, address: bytes) -> pb.Account:
     """Return the layer's own copy of an account that exists."""
-    require_account(state, address)
-    return state.edit(keys.account(address), pb.Account)
+    account = state.edit(keys.account(address), pb.Account)
+    if not account.keys:  # a fresh record: every account that exists has a key
+        raise LookupError("an account that the state refers to does not exist")
+    return account
 
 
 def get_standing(state: StateRead, address: bytes) -> pb.Standing:

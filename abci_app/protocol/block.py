@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from abci_app.protocol import errors, keys
@@ -53,8 +53,7 @@ class Block:
     missed: Sequence[bytes] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class TxResult:
+class TxResult(NamedTuple):
     """The result of one transaction; `code` 0 is success, else a number of `errors.REASONS`."""
 
     code: int
@@ -120,8 +119,8 @@ def process_transaction(state: BlockState, context: BlockContext, cache: TxCache
     try:
         parsed = cache.parse(tx)
         tx_context = TxContext(context, parsed.account, index, parsed.public_key)
-        check_envelope(state, tx_context, parsed)
-        consume_envelope(state, tx_context, parsed)
+        admission = check_envelope(state, tx_context, parsed)
+        consume_envelope(state, tx_context, parsed, admission)
         handler = HANDLERS[parsed.kind]
         handler.check_stateless(parsed.message)
         delta = StateDelta(state)

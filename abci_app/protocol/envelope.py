@@ -4,6 +4,8 @@ Order of checks: size and decoding (`transaction.parse`), chain tag, expiry heig
 nonce, quota, signature. A failure changes nothing.
 """
 
+from typing import Final, NamedTuple
+
 from abci_app.pb.learningchain.v1 import state_pb2, tx_pb2
 from abci_app.protocol import errors, keys
 from abci_app.protocol.accounts import find_key, get_account, is_public_key_taken
@@ -11,12 +13,20 @@ from abci_app.protocol.context import BlockContext, TxContext
 from abci_app.protocol.hashing import compute_address, compute_work, count_leading_zero_bits
 from abci_app.protocol.limits import BUCKET_UNIT, MAX_SOLUTION_BYTES
 from abci_app.protocol.messages import HANDLERS
-from abci_app.protocol.quota import compute_bucket, fill_bucket
+from abci_app.protocol.quota import compute_bucket
 from abci_app.protocol.registration import get_required_bits
 from abci_app.protocol.state import BlockState
 from abci_app.protocol.transaction import ParsedTx
 
-OWED_VOTES = ("commit_vote", "reveal_vote")
+OWED_VOTES: Final = ("commit_vote", "reveal_vote")
+
+
+class Admission(NamedTuple):
+    """What an envelope that holds will change: the sender's record and key in the overlay, the bucket afterwards."""
+
+    account: state_pb2.Account
+    key: state_pb2.Key
+    bucket_units: int
 
 
 def check_chain_and_expiry(tx: ParsedTx, block: BlockContext) -> None:
@@ -29,30 +39,34 @@ def check_chain_and_expiry(tx: ParsedTx, block: BlockContext) -> None:
         raise errors.ExpiryTooFar
 
 
-def check_envelope(state: BlockState, context: TxContext, tx: ParsedTx) -> None:
-    """Raise the EnvelopeError that refuses the transaction, if any."""
+def check_envelope(state: BlockState, context: TxContext, tx: ParsedTx) -> Admission | None:
+    """Raise the EnvelopeError that refuses the transaction, if any; return what `consume_envelope` needs."""
+    admission = check_unsigned(state, context, tx)
+    if not tx.is_signature_valid():
+        raise errors.BadSignature
+    return admission
+
+
+def check_unsigned(state: BlockState, context: TxContext, tx: ParsedTx) -> Admission | None:
+    """Do the same for a transaction whose signature is known to be valid (recheck). None for a Register."""
     check_chain_and_expiry(tx, context.block)
     if tx.kind == "register":
         _check_register(state, context.block, tx)
-    else:
-        _check_sender(state, context, tx)
-    if not tx.is_signature_valid():
-        raise errors.BadSignature
+        return None
+    return _check_sender(state, context, tx)
 
 
-def consume_envelope(state: BlockState, context: TxContext, tx: ParsedTx) -> None:
-    """Take nonce and quota of a transaction whose envelope holds; call before the message runs."""
-    if tx.kind == "register":
+def consume_envelope(state: BlockState, context: TxContext, tx: ParsedTx, admission: Admission | None) -> None:
+    """Take nonce and quota of a transaction whose envelope holds; the state must not have changed since the check."""
+    if admission is None:
         state.registrations += 1
         state.fresh_accounts[tx.account] = None
         return
-    free = is_owed_vote(state, context, tx)
-    account = state.edit_unindexed(keys.account(tx.account), state_pb2.Account)
-    fill_bucket(account, context.block.params, context.block.time_ms, 0 if free else BUCKET_UNIT)
-    key = find_key(account, tx.public_key)
-    if key is None:
-        raise LookupError("the key of a checked envelope is gone")
+    account, key, units = admission
+    account.bucket_units = units
+    account.bucket_ms = context.block.time_ms
     key.nonce = tx.nonce
+    state.mark_changed(keys.account(tx.account))
 
 
 def is_owed_vote(state: BlockState, context: TxContext, tx: ParsedTx) -> bool:
@@ -68,7 +82,7 @@ def is_owed_vote(state: BlockState, context: TxContext, tx: ParsedTx) -> bool:
     return True
 
 
-def _check_sender(state: BlockState, context: TxContext, tx: ParsedTx) -> None:
+def _check_sender(state: BlockState, context: TxContext, tx: ParsedTx) -> Admission:
     block = context.block
     account = get_account(state, tx.account)
     if account is None:
@@ -83,8 +97,12 @@ def _check_sender(state: BlockState, context: TxContext, tx: ParsedTx) -> None:
         raise errors.AccountBanned
     if tx.nonce != key.nonce + 1:
         raise errors.WrongNonce
-    if compute_bucket(account, block.params, block.time_ms) < BUCKET_UNIT and not is_owed_vote(state, context, tx):
+    units = compute_bucket(account, block.params, block.time_ms)
+    if not is_owed_vote(state, context, tx):
+        units -= BUCKET_UNIT
+    if units < 0:
         raise errors.QuotaExceeded
+    return Admission(account, key, units)
 
 
 def _check_key(key: state_pb2.Key, now_ms: int, kind: str) -> None:
@@ -104,7 +122,9 @@ def _check_register(state: BlockState, block: BlockContext, tx: ParsedTx) -> Non
         raise errors.RegisterNonce
     if tx.account != compute_address(tx.public_key):
         raise errors.RegisterAddress
-    if get_account(state, tx.account) is not None or is_public_key_taken(state, tx.public_key):
+    if tx.account in state.fresh_accounts or get_account(state, tx.account) is not None:
+        raise errors.AlreadyRegistered
+    if is_public_key_taken(state, tx.public_key):
         raise errors.AlreadyRegistered
     if state.registrations >= block.params.max_registrations_per_block:
         raise errors.RegistrationsFull

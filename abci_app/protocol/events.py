@@ -137,7 +137,9 @@ def account_checker_set(account: bytes, checker: int) -> Event:
 
 def credits_transferred(sender: bytes, recipient: bytes, amount: int) -> Event:
     """Credits moved between two accounts by a Transfer."""
-    return _event("credits.transferred", sender=sender, recipient=recipient, amount=amount)
+    # Written out, as most events are of this kind.
+    names = (("sender", encode_address(sender)), ("recipient", encode_address(recipient)), ("amount", str(amount)))
+    return Event("credits.transferred", names)
 
 
 def credits_bonded(account: bytes, amount: int) -> Event:

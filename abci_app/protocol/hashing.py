@@ -72,7 +72,14 @@ def compute_model_commitment(chain_tag: bytes, job_id: int, account: bytes, mode
 
 
 def compute_vote_commitment(
-    chain_tag: bytes, job_id: int, round_number: int, account: bytes, finding: int, loss: int, receipt: bytes, salt: bytes
+    chain_tag: bytes,
+    job_id: int,
+    round_number: int,
+    account: bytes,
+    finding: int,
+    loss: int,
+    receipt: bytes,
+    salt: bytes,
 ) -> bytes:
     """Return the commitment of a CommitVote."""
     return digest("vote", chain_tag, job_id, round_number, account, finding, loss, receipt, salt)

@@ -59,11 +59,13 @@ def _has_same_index(old: Message | None, new: Message | None) -> bool:
     """Tell quickly that an account's index entries stay; most transactions change a balance only."""
     if not isinstance(old, pb.Account) or not isinstance(new, pb.Account):
         return False
-    if len(old.keys) != len(new.keys) or old.bond != new.bond or old.checker != new.checker:
+    if old.bond != new.bond or old.checker != new.checker or len(old.keys) != len(new.keys):
         return False
     if old.banned != new.banned or old.checker_jailed_ms != new.checker_jailed_ms:
         return False
-    return len(old.unbonding) == len(new.unbonding) and list(old.unbonding) == list(new.unbonding)
+    if not old.unbonding and not new.unbonding:
+        return True
+    return list(old.unbonding) == list(new.unbonding)
 
 
 def _get_account_entries(address: bytes, account: pb.Account) -> dict[bytes, bytes]:

@@ -15,9 +15,3 @@ def compute_bucket(account: pb.Account, params: pb.Params, now_ms: int) -> int:
 def get_full_bucket(account: pb.Account, params: pb.Params) -> int:
     """Return the units of a full bucket at what the account holds now; a new account starts with them."""
     return (params.poor_burst if is_poor(account) else params.tx_burst) * BUCKET_UNIT
-
-
-def fill_bucket(account: pb.Account, params: pb.Params, now_ms: int, spent: int) -> None:
-    """Bring the bucket up to now and take `spent` units out of it."""
-    account.bucket_units = compute_bucket(account, params, now_ms) - spent
-    account.bucket_ms = now_ms

@@ -7,7 +7,7 @@ is applied, `indexes.py` derives the change of the index from the old and the ne
 
 from bisect import bisect_left, insort
 from collections.abc import Iterator, Mapping
-from typing import Final, Protocol, TypeVar, cast
+from typing import Any, Final, Protocol, TypeVar
 
 from google.protobuf.message import Message
 
@@ -71,7 +71,7 @@ class BlockState:
     def __init__(self, source: CommittedState) -> None:
         """Begin an overlay without changes."""
         self._source = source
-        self._records: dict[bytes, Message | None] = {}
+        self._records: dict[bytes, Any] = {}  # Message | None; Any, a cast at each read is not free
         self._index: dict[bytes, bytes | None] = {}
         self._ordered: dict[int, list[bytes]] = {}
         self.dirty: dict[bytes, None] = {}
@@ -83,19 +83,16 @@ class BlockState:
         """Return the record under `key`, not to be changed."""
         found = self._records.get(key, _ABSENT)
         if found is not _ABSENT:
-            return cast("R | None", found)
+            known: R | None = found
+            return known
         data = self._source.get(key)
         record = None if data is None else kind.FromString(data)
         self._records[key] = record
         return record
 
-    def edit_unindexed(self, key: bytes, kind: type[R]) -> R:
-        """Return the overlay's record itself, for fields that neither the index nor the totals depend on."""
-        record = self.get(key, kind)
-        if record is None:
-            raise LookupError("there is no such record to edit")
+    def mark_changed(self, key: bytes) -> None:
+        """Note that a record of the overlay itself was changed, in fields that neither index nor totals depend on."""
         self.dirty[key] = None
-        return record
 
     def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yield the index entries with start <= key < end; the overlay must not change meanwhile."""
@@ -122,7 +119,9 @@ class BlockState:
     def absorb(self, writes: Mapping[bytes, Message | None]) -> None:
         """Take over the writes of a delta and bring index and totals up to date."""
         for key, record in writes.items():
-            old = self.get(key, keys.get_record_type(key))
+            old = self._records.get(key, _ABSENT)
+            if old is _ABSENT:
+                old = self.get(key, keys.get_record_type(key))
             for change in compute_index_changes(key, old, record, self.drift):
                 self._put_index(change)
             self._records[key] = record
@@ -155,19 +154,22 @@ class StateDelta:
     def __init__(self, parent: BlockState) -> None:
         """Begin a delta without changes."""
         self._parent = parent
-        self._writes: dict[bytes, Message | None] = {}
+        self._writes: dict[bytes, Any] = {}  # Message | None
         self.events: list[Event] = []
 
     def get(self, key: bytes, kind: type[R]) -> R | None:
         """Return the record under `key`, not to be changed."""
         found = self._writes.get(key, _ABSENT)
-        return self._parent.get(key, kind) if found is _ABSENT else cast("R | None", found)
+        if found is _ABSENT:
+            return self._parent.get(key, kind)
+        written: R | None = found
+        return written
 
     def edit(self, key: bytes, kind: type[R]) -> R:
         """Return this delta's own copy of a record, a fresh one if there is none."""
-        found = self._writes.get(key)
+        found: R | None = self._writes.get(key)
         if found is not None:
-            return cast("R", found)
+            return found
         copy = kind()
         if key not in self._writes:
             old = self._parent.get(key, kind)

@@ -19,7 +19,18 @@ CACHE_ENTRIES: Final = 50_000
 class ParsedTx:
     """A well-formed transaction. Its signature is checked at the first question and then remembered."""
 
-    __slots__ = ("_signature_ok", "account", "body", "chain_tag", "expires", "kind", "message", "nonce", "public_key", "signature")
+    __slots__ = (
+        "_signature_ok",
+        "account",
+        "body",
+        "chain_tag",
+        "expires",
+        "kind",
+        "message",
+        "nonce",
+        "public_key",
+        "signature",
+    )
 
     def __init__(self, signed: pb.SignedTx, body: pb.TxBody, kind: str) -> None:
         """Take the fields out of the decoded layers."""
