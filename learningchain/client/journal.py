@@ -88,7 +88,7 @@ class FileJournal:
         make_private_folder(self._path.parent)
         descriptor = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            while not _try_lock(descriptor):
+            while not _try_lock(descriptor):  # noqa: ASYNC110 (another process holds it: no event tells)
                 await asyncio.sleep(LOCK_POLL_S)
             yield
         finally:

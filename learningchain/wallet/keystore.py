@@ -51,8 +51,8 @@ class Keystore:
     def add(self, name: str, key: SecretKey, password: str | None, account: bytes | None = None) -> Entry:
         """Write a new key; with `password` None it is not encrypted. Never overwrites. Raises KeystoreError."""
         _check_name(name)
-        if password is not None and len(password) < MIN_PASSWORD:
-            raise KeystoreError(f"a password has at least {MIN_PASSWORD} characters: choose a longer one")
+        if password is not None:
+            _check_password(password)
         stored = StoredKey(name, key.public_key, account or key.address, self._seal(key.get_seed(), password))
         try:
             make_private_folder(self.folder)
@@ -95,13 +95,13 @@ class Keystore:
             raise KeystoreError(f"the file of {name} holds another key than it says: restore it from your backup")
         return key
 
-    def change_password(self, name: str, ask_old: Callable[[], str], new: str) -> None:
-        """Encrypt a key with another password; a wrong old password leaves the file untouched."""
+    def replace_password(self, name: str, key: SecretKey, password: str) -> None:
+        """Encrypt the file of an opened key with another password, replacing it atomically. Raises KeystoreError."""
         stored = self._read(name)
-        key = self.open(name, ask_old)
-        if len(new) < MIN_PASSWORD:
-            raise KeystoreError(f"a password has at least {MIN_PASSWORD} characters: choose a longer one")
-        sealed = StoredKey(name, stored.public_key, stored.account, self._seal(key.get_seed(), new))
+        if stored.public_key != key.public_key:
+            raise KeystoreError(f"the file of {name} holds another key: open it again")
+        _check_password(password)
+        sealed = StoredKey(name, stored.public_key, stored.account, self._seal(key.get_seed(), password))
         write_private(self._path(name), encode(sealed), overwrite=True)
 
     def _seal(self, seed: bytes, password: str | None) -> Sealed | bytes:
@@ -136,6 +136,11 @@ def _check_name(name: str) -> None:
         raise KeystoreError(
             f"{name!r} is not a key name: use up to 32 of a-z, 0-9, - and _, beginning with a letter or digit"
         )
+
+
+def _check_password(password: str) -> None:
+    if len(password) < MIN_PASSWORD:
+        raise KeystoreError(f"a password has at least {MIN_PASSWORD} characters: choose a longer one")
 
 
 def _describe(stored: StoredKey) -> Entry:

@@ -1,0 +1,1 @@
+"""The command line `lc`. Groups of commands are loaded when they are used."""

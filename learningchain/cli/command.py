@@ -1,0 +1,148 @@
+"""Turns a plain function into a command with the common options, one way of failing and documented exit codes."""
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import typer
+
+from learningchain.cli import exit_codes
+from learningchain.cli.failure import EXPECTED, describe
+from learningchain.cli.output import Output
+from learningchain.cli.sending import Sending
+from learningchain.cli.session import Session
+
+__all__ = ["Sending", "Session", "command"]
+
+_COMMON: Final = "Common options"
+_SENDING: Final = "Options of transactions"
+_POSITIVE: Final = 0.1
+
+_SESSION_OPTIONS: Final[dict[str, tuple[Any, Any]]] = {
+    "home": (
+        Annotated[
+            Path | None, typer.Option(help="Folder of keys and settings [env: LC_HOME]", rich_help_panel=_COMMON)
+        ],
+        None,
+    ),
+    "node": (
+        Annotated[str | None, typer.Option(help="RPC address of a node [env: LC_NODE]", rich_help_panel=_COMMON)],
+        None,
+    ),
+    "output": (
+        Annotated[
+            Literal["text", "json"] | None,
+            typer.Option("--output", "-o", help="Form of the data on stdout", rich_help_panel=_COMMON),
+        ],
+        None,
+    ),
+    "yes": (
+        Annotated[bool, typer.Option("--yes", "-y", help="Answer yes to questions", rich_help_panel=_COMMON)],
+        False,
+    ),
+}
+_SENDING_OPTIONS: Final[dict[str, tuple[Any, Any]]] = {
+    "from_key": (
+        Annotated[str | None, typer.Option("--from", help="Key that signs: name or address", rich_help_panel=_SENDING)],
+        None,
+    ),
+    "generate_only": (
+        Annotated[
+            bool,
+            typer.Option("--generate-only", help="Show the signed transaction, send nothing", rich_help_panel=_SENDING),
+        ],
+        False,
+    ),
+    "wait": (
+        Annotated[bool, typer.Option(help="Wait until the transaction is in a block", rich_help_panel=_SENDING)],
+        True,
+    ),
+    "timeout": (
+        Annotated[float, typer.Option(min=_POSITIVE, help="Longest wait in seconds", rich_help_panel=_SENDING)],
+        60.0,
+    ),
+    "password_file": (
+        Annotated[
+            Path | None, typer.Option(help="File whose first line is the key's password", rich_help_panel=_SENDING)
+        ],
+        None,
+    ),
+}
+
+
+def command(app: typer.Typer, name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add a function as the command `name`.
+
+    A parameter annotated with Session or Sending is made from the common options, which the command gets for it; a
+    Sending needs a Session beside it. All other parameters are the command's own.
+    """
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        app.command(name)(_wrap(function))
+        return function
+
+    return register
+
+
+def _wrap(function: Callable[..., None]) -> Callable[..., None]:
+    own = inspect.signature(function, eval_str=True).parameters
+    sends = any(parameter.annotation is Sending for parameter in own.values())
+
+    def run(**given: Any) -> None:
+        common = {key: given.pop(key) for key in _SESSION_OPTIONS}
+        sending = {key: given.pop(key) for key in _SENDING_OPTIONS} if sends else {}
+        _run(function, own, common, sending, given)
+
+    options = _SESSION_OPTIONS | (_SENDING_OPTIONS if sends else {})
+    plain = [parameter for parameter in own.values() if parameter.annotation not in (Session, Sending)]
+    parameters = [
+        *(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in plain),
+        *(
+            inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+            for key, (annotation, default) in options.items()
+        ),
+    ]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    run.__doc__ = function.__doc__
+    run.__name__ = function.__name__
+    return run
+
+
+def _run(
+    function: Callable[..., None],
+    own: Any,
+    common: dict[str, Any],
+    sending: dict[str, Any],
+    given: dict[str, Any],
+) -> None:
+    session: Session | None = None
+    try:
+        session = Session(**common)
+        for name, parameter in own.items():
+            if parameter.annotation is Session:
+                given[name] = session
+            elif parameter.annotation is Sending:
+                given[name] = _make_sending(session, sending)
+        function(**given)
+    except EXPECTED as error:
+        report = describe(error)
+        (session.out if session is not None else Output(common["output"] or "text")).show_failure(report)
+        raise typer.Exit(report.exit_code) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(exit_codes.INTERRUPTED) from None
+    finally:
+        if session is not None:
+            session.close()
+
+
+def _make_sending(session: Session, options: dict[str, Any]) -> Sending:
+    return Sending(
+        session,
+        options["from_key"],
+        options["generate_only"],
+        options["wait"],
+        options["timeout"],
+        options["password_file"],
+    )

@@ -1,0 +1,63 @@
+"""Failures a user can act on, and how every expected error becomes one."""
+
+from dataclasses import dataclass
+
+from learningchain.cli import exit_codes
+from learningchain.client import errors
+from learningchain.client.journal import JournalError
+from learningchain.settings import SettingsError
+from learningchain.wallet import KeystoreError
+from learningchain.wallet.files import FileError
+
+
+class Failure(Exception):
+    """What went wrong, what to do next, and the exit code."""
+
+    def __init__(self, message: str, hint: str, exit_code: int = exit_codes.FAILED) -> None:
+        super().__init__(message)
+        self.hint = hint
+        self.exit_code = exit_code
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A failure as it is shown. `code` and `name` are those of the chain's reason, if it refused something."""
+
+    message: str
+    hint: str
+    exit_code: int
+    code: int | None = None
+    name: str | None = None
+
+
+EXPECTED = (
+    Failure,
+    errors.ClientError,
+    KeystoreError,
+    SettingsError,
+    JournalError,
+    FileError,
+    OSError,
+)
+"""Errors that are shown as one sentence instead of a traceback."""
+
+_EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
+    (errors.TxRefused, exit_codes.REFUSED),
+    (errors.TxFailed, exit_codes.FAILED_IN_BLOCK),
+    (errors.TxExpired, exit_codes.TIMEOUT),
+    (errors.WaitTimeout, exit_codes.TIMEOUT),
+    (errors.NodeUnreachable, exit_codes.UNREACHABLE),
+)
+
+
+def describe(error: BaseException) -> Report:
+    """Return what to show for an expected error."""
+    if isinstance(error, Failure):
+        return Report(str(error), error.hint, error.exit_code)
+    if isinstance(error, errors.ClientError):
+        exit_code = next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), exit_codes.FAILED)
+        if isinstance(error, errors.TxError):
+            return Report(str(error), error.hint, exit_code, error.code, error.name)
+        return Report(str(error), error.hint, exit_code)
+    message, _, hint = str(error).partition(": ")
+    return Report(message, hint or "correct this and run the command again", exit_codes.FAILED)

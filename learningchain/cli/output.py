@@ -1,0 +1,98 @@
+"""Data on stdout, everything else on stderr. Text of strangers is made harmless before it is shown."""
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from learningchain.cli.failure import Report
+
+_REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
+
+
+class Output:
+    """Shows data as text or JSON."""
+
+    def __init__(self, form: str) -> None:
+        """`form` is `text` or `json`."""
+        self.is_json = form == "json"
+        self.data = Console(file=sys.stdout, highlight=False, emoji=False, markup=False, soft_wrap=True)
+        self.notes = Console(file=sys.stderr, highlight=False, emoji=False, markup=False, soft_wrap=True)
+
+    def show(self, data: object, render: Callable[[Console], None] | None = None) -> None:
+        """Write data to stdout: as JSON, or through `render`, or as lines of names and values."""
+        if self.is_json:
+            self.data.out(json.dumps(data, indent=2, ensure_ascii=False), highlight=False)
+        elif render is not None:
+            render(self.data)
+        else:
+            render_fields(self.data, data)
+
+    def show_line(self, data: object) -> None:
+        """Write one line of JSON to stdout, for streams."""
+        self.data.out(json.dumps(data, ensure_ascii=False), highlight=False)
+
+    def say(self, text: str) -> None:
+        """Write a line to stderr."""
+        self.notes.print(clean(text))
+
+    def show_failure(self, report: Report) -> None:
+        """Write what went wrong and what to do next to stderr."""
+        if self.is_json:
+            fields = {"message": report.message, "hint": report.hint, "exit_code": report.exit_code}
+            if report.code is not None:
+                fields |= {"code": report.code, "name": report.name or ""}
+            self.notes.out(json.dumps({"error": fields}, ensure_ascii=False), highlight=False)
+            return
+        self.notes.print(Text.assemble(("error: ", "bold red"), clean(report.message)))
+        self.notes.print(Text.assemble(("next: ", "bold"), clean(report.hint)))
+
+
+def clean(text: str) -> str:
+    """Return text without characters that could move the cursor, reorder the line or hide."""
+    return "".join(char if char.isprintable() or char == "\n" else _REPLACEMENT for char in text)
+
+
+def make_table(title: str | None, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """Return a table of plain text."""
+    table = Table(title=None if title is None else Text(title), box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(clean(cell)) for cell in row))
+    return table
+
+
+def render_fields(console: Console, data: object, indent: int = 0) -> None:
+    """Write nested data as indented lines `name: value`."""
+    pad = "  " * indent
+    if isinstance(data, Mapping):
+        for name, value in data.items():
+            if _is_nested(value):
+                console.print(f"{pad}{clean(str(name))}:")
+                render_fields(console, value, indent + 1)
+            else:
+                console.print(f"{pad}{clean(str(name))}: {_format(value)}")
+    elif isinstance(data, Sequence) and not isinstance(data, str):
+        for value in data:
+            console.print(f"{pad}-" if _is_nested(value) else f"{pad}- {_format(value)}")
+            if _is_nested(value):
+                render_fields(console, value, indent + 1)
+    else:
+        console.print(f"{pad}{_format(data)}")
+
+
+def _is_nested(value: object) -> bool:
+    return bool(value) and isinstance(value, Mapping | list | tuple)
+
+
+def _format(value: Any) -> str:
+    if value is None or value in ([], (), {}):
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return clean(str(value))

@@ -1,0 +1,105 @@
+"""Options and steps that all commands share which send a transaction."""
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from google.protobuf.message import Message
+
+from abci_app.protocol.bech32 import encode_address
+from learningchain.cli.session import Session
+from learningchain.client import Pending, SyncSender, TxResult
+from learningchain.wallet import Entry
+
+
+@dataclass(slots=True)
+class Sending:
+    """How a transaction is signed and sent."""
+
+    session: Session
+    key: str | None
+    generate_only: bool
+    wait: bool
+    timeout_s: float
+    password_file: Path | None
+    _sender: SyncSender | None = None
+    _entry: Entry | None = None
+
+    @property
+    def entry(self) -> Entry:
+        """The key that signs."""
+        if self._entry is None:
+            self._entry = self.session.pick_key(self.key)
+        return self._entry
+
+    @property
+    def sender(self) -> SyncSender:
+        """The sender for that key; asks for its password."""
+        if self._sender is None:
+            secret = self.session.open_key(self.entry, self.password_file)
+            journal = self.session.make_journal(secret.public_key)
+            self._sender = self.session.client().sender(secret, self.entry.account, journal)
+        return self._sender
+
+    def send(
+        self, message: Message, intent: str | None = None, extra: Mapping[str, object] | None = None
+    ) -> TxResult | None:
+        """Sign, send, wait, and show the result with `extra` beside it; None if nothing was waited for.
+
+        With --generate-only the signed transaction is shown instead. Running the same command again while the first
+        transaction is undecided sends the same bytes again (`intent` tells what is the same).
+        """
+        if self.generate_only:
+            self._show_signed(self.sender.prepare(message))
+            return None
+        self._settle()
+        pending = self.sender.submit(message, intent)
+        self.session.say(f"transaction {pending.tx_hash.hex()} sent")
+        if not self.wait:
+            self.session.out.show({"tx_hash": pending.tx_hash.hex(), **(extra or {})})
+            return None
+        result = self.sender.wait(pending, self.timeout_s)
+        self.session.out.show({**describe_result(result), **(extra or {})})
+        return result
+
+    def _settle(self) -> None:
+        """Tell what became of transactions of earlier runs; what may still land is sent again."""
+        for settled in self.sender.settle():
+            kind = settled.pending.intent.partition(" ")[0]
+            if settled.result is None:
+                self.session.say(f"an earlier {kind} ({settled.pending.tx_hash.hex()}) expired without effect")
+            else:
+                done = "was carried out" if settled.result.code == 0 else f"failed (error {settled.result.code})"
+                self.session.say(f"an earlier {kind} {done} in block {settled.result.height}")
+
+    def _show_signed(self, pending: Pending) -> None:
+        text = base64.b64encode(pending.tx).decode("ascii")
+        node = self.session.settings.node
+        target = (
+            f"--unix-socket {node.removeprefix('unix://')} http://localhost" if node.startswith("unix://") else node
+        )
+        call = {"jsonrpc": "2.0", "id": 1, "method": "broadcast_tx_sync", "params": {"tx": text}}
+        request = json.dumps(call, separators=(",", ":"))
+        self.session.out.show(
+            {
+                "tx_base64": text,
+                "tx_hex": pending.tx.hex(),
+                "tx_hash": pending.tx_hash.hex(),
+                "account": encode_address(self.entry.account),
+                "nonce": str(pending.nonce),
+                "expires_at_height": str(pending.expires_at_height),
+                "curl": f"curl -s -H 'Content-Type: application/json' -d '{request}' {target}",
+            }
+        )
+
+
+def describe_result(result: TxResult) -> dict[str, object]:
+    """Return a result as JSON data."""
+    return {
+        "tx_hash": result.tx_hash.hex(),
+        "height": str(result.height),
+        "code": result.code,
+        "events": [{"type": event.type, **dict(event.attributes)} for event in result.events],
+    }

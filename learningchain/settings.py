@@ -1,0 +1,76 @@
+"""Settings of the tools: command line before environment (LC_…) before `<home>/client.toml` before defaults."""
+
+import tomllib
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import tomlkit
+from platformdirs import user_data_path
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from learningchain.wallet.files import make_private_folder, write_private
+
+FILE: Final = "client.toml"
+DEFAULT_NODE: Final = "http://127.0.0.1:26657"
+
+
+class SettingsError(Exception):
+    """The settings cannot be used; the text says which one and why."""
+
+
+class Settings(BaseSettings):
+    """What the tools need to know. `home` holds keys, journal and this file."""
+
+    model_config = SettingsConfigDict(env_prefix="LC_", extra="ignore")
+
+    home: Path = Field(default_factory=lambda: default_home(), description="folder of keys, journal and settings")
+    node: str = Field(default=DEFAULT_NODE, description="RPC address: http://HOST:PORT or unix:///PATH")
+    key: str = Field(default="", description="name of the key that signs when --from is not given")
+    output: Literal["text", "json"] = Field(default="text", description="form of the data on stdout")
+    chain_tag: str = Field(default="", pattern="^([0-9a-f]{16})?$", description="refuse nodes of any other chain")
+    password_file: Path | None = Field(default=None, description="file whose first line is the password of the key")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Order the sources; there is no .env file."""
+        del dotenv_settings, file_secret_settings
+        chosen = init_settings().get("home") or env_settings().get("home") or default_home()
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, Path(chosen) / FILE)
+
+
+def default_home() -> Path:
+    """Return the folder used without --home and LC_HOME."""
+    return user_data_path("learningchain")
+
+
+def load_settings(**given: Any) -> Settings:
+    """Return the settings; `given` are those of the command line, None for not given. Raises SettingsError."""
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise SettingsError(f"the setting {name} is not usable: {first['msg']}") from None
+    except (tomllib.TOMLDecodeError, OSError) as error:
+        raise SettingsError(f"{FILE} cannot be read: {error}") from error
+
+
+def save_setting(home: Path, name: str, value: str) -> None:
+    """Write one setting into the file, keeping its comments and order. Raises SettingsError for an unknown one."""
+    if name not in Settings.model_fields or name == "home":
+        known = ", ".join(sorted(set(Settings.model_fields) - {"home"}))
+        raise SettingsError(f"there is no setting {name}: choose one of {known}")
+    load_settings(home=home, **{name: value})
+    path = home / FILE
+    make_private_folder(home)
+    document = tomlkit.parse(path.read_text("utf-8")) if path.exists() else tomlkit.document()
+    document[name] = value
+    write_private(path, tomlkit.dumps(document).encode("utf-8"), overwrite=True)
