@@ -88,12 +88,12 @@ class Client:
         return None if view is None else decode.get_bytes(view, "address")
 
     async def get_job(self, job_id: int) -> JobView | None:
-        """Return a job and its present or last round; None if it never existed or is pruned."""
+        """Return a job and its rounds; None if it never existed or is pruned."""
         view = await self.get_view(f"/job/{job_id}")
         if view is None:
             return None
-        last = decode.get_record(view, "round", pb.Round) if view.get("round") else None
-        return JobView(decode.get_record(view, "job", pb.Job), last, decode.get_int(view, "height"))
+        rounds = decode.get_records(view, "rounds", pb.Round)
+        return JobView(decode.get_record(view, "job", pb.Job), rounds, decode.get_int(view, "height"))
 
     async def get_round(self, job_id: int, number: int) -> pb.Round | None:
         """Return one round of a job, the first is 0."""
@@ -113,16 +113,16 @@ class Client:
         Only ids above `after_id`; with `newest_first` ids below `after_id` (0: all), highest first.
         """
         filters = _get_job_filters(states, contractor, newest_first)
-        start = _get_start(after_id, newest_first)
+        after = "" if newest_first and not after_id else f"&after={after_id}"
         jobs: list[pb.Job] = []
         while len(jobs) < limit:
-            query = [*filters, *start, f"limit={min(PAGE, limit - len(jobs))}"]
-            view = await self._require_view("/jobs?" + "&".join(query))
-            jobs.extend(decode.get_record({"job": item}, "job", pb.Job) for item in decode.get_list(view, "jobs"))
+            page = f"{filters}&limit={min(PAGE, limit - len(jobs))}{after}"
+            view = await self._require_view(f"/jobs?{page}")
+            jobs.extend(decode.get_records(view, "jobs", pb.Job))
             following = decode.get_text(view, "next")
             if not following:
                 break
-            start = [f"from={following}"]
+            after = f"&after={following}"
         return jobs[:limit]
 
     async def list_candidacies(self, address: bytes) -> list[int]:
@@ -132,17 +132,7 @@ class Client:
 
     async def get_checker_table(self) -> pb.CheckerTable:
         """Return the checker table of the present epoch, empty if there is none yet."""
-        view = await self._require_view("/checkers")
-        entries = [
-            pb.TableEntry(
-                account=decode.get_bytes(item, "account"),
-                bond=decode.get_int(item, "bond"),
-                highest_class=decode.get_int(item, "highest_class"),
-            )
-            for item in decode.get_list(view, "entries")
-        ]
-        bonds = [int(bond) for bond in view.get("class_bonds") or ()]
-        return pb.CheckerTable(epoch=decode.get_int(view, "epoch"), entries=entries, class_bonds=bonds)
+        return decode.get_record(await self._require_view("/checkers"), "table", pb.CheckerTable)
 
     async def list_relays(self) -> list[Relay]:
         """Return the relays known to the chain."""
@@ -150,16 +140,12 @@ class Client:
         return [Relay(decode.get_bytes(item, "account"), decode.get_text(item, "endpoint")) for item in entries]
 
     async def list_validators(self) -> list[ValidatorView]:
-        """Return the validators, strongest first."""
-        entries = decode.get_list(await self._require_view("/validators"), "validators")
-        found = [
-            ValidatorView(
-                decode.get_bytes(item, "consensus_key"),
-                decode.get_bytes(item, "operator"),
-                decode.get_int(item, "power"),
-            )
-            for item in entries
-        ]
+        """Return the validators in the set, strongest first."""
+        found = []
+        for item in decode.get_list(await self._require_view("/validators"), "validators"):
+            record = decode.get_record(item, "validator", pb.Validator)
+            if record.power:
+                found.append(ValidatorView(decode.get_bytes(item, "consensus_key"), record.operator, record.power))
         return sorted(found, key=lambda entry: (-entry.power, entry.consensus_key))
 
     async def get_required_bits(self) -> int:
@@ -265,17 +251,11 @@ def _read_view(path: str, answer: QueryAnswer) -> dict[str, Any] | None:
     return decode.parse_object(answer.value)
 
 
-def _get_job_filters(states: Collection[int], contractor: bytes | None, newest_first: bool) -> list[str]:
+def _get_job_filters(states: Collection[int], contractor: bytes | None, newest_first: bool) -> str:
     query = [f"order={'desc' if newest_first else 'asc'}"]
     if states:
         names = sorted(enum_to_json(pb.JobState.DESCRIPTOR, state) for state in states)
         query.append("state=" + ",".join(names))
     if contractor is not None:
         query.append(f"contractor={encode_address(contractor)}")
-    return query
-
-
-def _get_start(after_id: int, newest_first: bool) -> list[str]:
-    if newest_first:
-        return [f"from={after_id - 1}"] if after_id > 1 else []
-    return [f"from={after_id + 1}"]
+    return "&".join(query)

@@ -32,6 +32,11 @@ def get_record(view: Mapping[str, Any], name: str, kind: type[M]) -> M:
         raise BadAnswer(f"the node's view has an unusable {name}: {error}") from None
 
 
+def get_records(view: Mapping[str, Any], name: str, kind: type[M]) -> list[M]:
+    """Return a list of records. Raises BadAnswer."""
+    return [get_record({name: item}, name, kind) for item in get_list(view, name)]
+
+
 def get_list(view: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     """Return a list of objects. Raises BadAnswer."""
     value = view.get(name)

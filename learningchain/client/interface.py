@@ -56,11 +56,16 @@ class AccountView:
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """A job with its present or last round (None before the first), as of `height`."""
+    """A job with its rounds so far in order, as of `height`."""
 
     job: pb.Job
-    round: pb.Round | None
+    rounds: Sequence[pb.Round]
     height: int
+
+    @property
+    def round(self) -> pb.Round | None:
+        """The present or last round, None before the first."""
+        return self.rounds[-1] if self.rounds else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +134,7 @@ class ChainClient(Protocol):
         """Return the address of the account that has a public key, removed keys included."""
 
     async def get_job(self, job_id: int) -> JobView | None:
-        """Return a job and its present or last round; None if it never existed or is pruned."""
+        """Return a job and its rounds; None if it never existed or is pruned."""
 
     async def get_round(self, job_id: int, number: int) -> pb.Round | None:
         """Return one round of a job, the first is 0."""
@@ -157,7 +162,7 @@ class ChainClient(Protocol):
         """Return the relays known to the chain."""
 
     async def list_validators(self) -> list[ValidatorView]:
-        """Return the validators, strongest first."""
+        """Return the validators in the set, strongest first."""
 
     async def get_required_bits(self) -> int:
         """Return how many leading zero bits the work of a Register needs now."""

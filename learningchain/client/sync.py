@@ -85,7 +85,7 @@ class SyncClient:
         return self.run(self._client.find_account(public_key))
 
     def get_job(self, job_id: int) -> JobView | None:
-        """Return a job and its present or last round."""
+        """Return a job and its rounds."""
         return self.run(self._client.get_job(job_id))
 
     def get_round(self, job_id: int, number: int) -> pb.Round | None:
