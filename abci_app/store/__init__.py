@@ -1,0 +1,1 @@
+"""Durable and plain stores of the committed state behind one interface."""

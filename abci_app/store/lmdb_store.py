@@ -1,0 +1,227 @@
+"""The durable store: one LMDB environment, one write transaction per block.
+
+A Commit opens, fills and commits its transaction in the calling thread (LMDB's writer lock belongs to a thread) and is
+on the disk when it returns. Reads come from read transactions pinned at the Commits of the last two heights, so they
+never wait for a Commit and never see half of one.
+"""
+
+from __future__ import annotations  # lmdb's classes are generic in its stubs only
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+from typing import Any, Final
+
+import lmdb
+
+from abci_app.protocol.tree import PageSource
+from abci_app.store.interface import (
+    PINNED_HEIGHTS,
+    HeightNotHeldError,
+    Meta,
+    StagedBlock,
+    StoreError,
+    View,
+    Writes,
+    check_base,
+)
+from abci_app.store.lmdb_view import Databases, LmdbPages, LmdbView, write_meta
+
+SCHEMA_VERSION: Final = 1
+"""Layout of the store on disk; a store with another one is refused."""
+INITIAL_MAP_BYTES: Final = 64 * 2**30
+"""Address space reserved at first. Disk is used only for what is stored; a full map is doubled."""
+MAX_READERS: Final = 64
+"""Read transactions at once; the store itself needs PINNED_HEIGHTS and what queries hold on to."""
+
+_LOCK_NAME: Final = "lock"
+_SCHEMA: Final = b"schema"
+
+
+class LmdbStore:
+    """See interface.Store."""
+
+    def __init__(self, folder: Path, map_bytes: int = INITIAL_MAP_BYTES) -> None:
+        """Open the store in `folder`, made if missing. Raises StoreError."""
+        self._folder = folder
+        self._lock = Lock()
+        self._lock_file = _lock_folder(folder)
+        try:
+            self._environment = _open_environment(folder, map_bytes)
+            self._databases = _open_databases(self._environment, folder)
+        except BaseException:
+            os.close(self._lock_file)
+            raise
+        self._views = [LmdbView(self._environment, self._databases)]
+
+    @property
+    def meta(self) -> Meta:
+        """Facts of the last committed block."""
+        return self._views[-1].meta
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the encoded record under a state key."""
+        return self._views[-1].get(key)
+
+    def get_page(self, key: bytes) -> bytes | None:
+        """Return a page of the state tree."""
+        return self._views[-1].get_page(key)
+
+    def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the index entries with start <= key < end in ascending order."""
+        return self._views[-1].scan(start, end)
+
+    def records(self, prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        """Yield all records whose state key begins with `prefix`, in ascending order."""
+        return self._views[-1].records(prefix)
+
+    def commit(self, block: StagedBlock) -> None:
+        """Write one block durably, or nothing of it. Raises StoreError."""
+        check_base(block, self.meta)
+        while not self._write(block):
+            self._grow()
+        view = LmdbView(self._environment, self._databases)
+        with self._lock:
+            self._views.append(view)
+            while len(self._views) > PINNED_HEIGHTS:
+                self._retire(self._views.pop(0))
+
+    def heights(self) -> tuple[int, ...]:
+        """Return the heights `view` can give, ascending."""
+        return tuple(view.meta.height for view in self._views if view.meta.height)
+
+    @contextmanager
+    def view(self, height: int) -> Iterator[View]:
+        """Hold the state of a height for a while. Raises HeightNotHeldError."""
+        with self._lock:
+            held = {view.meta.height: view for view in self._views if view.meta.height}
+            if height not in held:
+                raise HeightNotHeldError(height, tuple(held))
+            view = held[height]
+            view.users += 1
+        try:
+            yield view
+        finally:
+            with self._lock:
+                view.users -= 1
+                if view.retired and not view.users:
+                    view.close()
+
+    @contextmanager
+    def pages(self) -> Iterator[PageSource]:
+        """Hold the tree's pages of the last committed height for one thread."""
+        with self._environment.begin() as txn:
+            yield LmdbPages(txn, self._databases)
+
+    def close(self) -> None:
+        """Release everything. Nothing may be called afterwards."""
+        with self._lock:
+            for view in self._views:
+                view.close()
+        self._environment.close()
+        os.close(self._lock_file)
+
+    def _write(self, block: StagedBlock) -> bool:
+        """Try to write a block; return whether there was room in the map."""
+        databases = self._databases
+        try:
+            with self._environment.begin(write=True) as txn:
+                _apply(txn, databases.records, block.records)
+                _apply(txn, databases.index, block.index)
+                _apply(txn, databases.pages, block.pages)
+                write_meta(txn, databases, block.meta)
+        except lmdb.MapFullError:
+            return False
+        except lmdb.Error as error:
+            raise StoreError(
+                f"block {block.meta.height} could not be written to {self._folder}: {error}. If the disk is full or a "
+                "quota is reached, make room and start the node again: nothing was lost, it continues with this block"
+            ) from error
+        return True
+
+    def _grow(self) -> None:
+        """Double the map. LMDB allows that only without transactions, so pinned ones are released; that of the last
+        committed height comes back at once, and the one before would end with the Commit that asked for room anyway."""
+        size = self._environment.info()["map_size"]
+        with self._lock:
+            *older, last = self._views
+            self._views = [last]
+            for view in [*older, last]:
+                view.close()
+            try:
+                self._environment.set_mapsize(2 * size)
+            except lmdb.Error as error:
+                raise StoreError(
+                    f"{2 * size} bytes of address space for {self._folder} were refused: {error}. Raise the limit of "
+                    "the process ('ulimit -v unlimited') and start the node again: nothing was lost"
+                ) from error
+            finally:
+                last.reopen(self._environment)
+
+    def _retire(self, view: LmdbView) -> None:
+        view.retired = True
+        if not view.users:
+            view.close()
+
+
+def _lock_folder(folder: Path) -> int:
+    """Make the folder if missing and return an open file that says it is in use, until closed."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(folder / _LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StoreError(f"the store {folder} cannot be opened: {error.strerror}; check path and owner") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        owner = os.pread(lock, 32, 0).decode(errors="replace").strip() or "unknown"
+        os.close(lock)
+        raise StoreError(
+            f"the store {folder} is in use by process {owner}: stop that node, or give this one its own folder"
+        ) from error
+    os.truncate(lock, 0)
+    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    return lock
+
+
+def _open_environment(folder: Path, map_bytes: int) -> lmdb.Environment:
+    try:
+        return lmdb.open(
+            str(folder), map_size=map_bytes, mode=0o600, max_dbs=4, max_readers=MAX_READERS, readahead=False
+        )
+    except lmdb.Error as error:
+        raise StoreError(
+            f"{folder} holds no readable store: {error}. Move the folder away and start the node again: it will build "
+            "the state anew from CometBFT's blocks"
+        ) from error
+
+
+def _open_databases(environment: lmdb.Environment, folder: Path) -> Databases:
+    """Return the named databases, made in an empty environment. Raises StoreError for another layout."""
+    with environment.begin(write=True) as txn:
+        databases = Databases(*(environment.open_db(name, txn) for name in (b"records", b"index", b"pages", b"meta")))
+        found = txn.get(_SCHEMA, db=databases.meta)
+        if found is None:
+            txn.put(_SCHEMA, SCHEMA_VERSION.to_bytes(4, "big"), db=databases.meta)
+            return databases
+    version = int.from_bytes(found, "big")
+    if version != SCHEMA_VERSION:
+        environment.close()
+        other = "newer" if version > SCHEMA_VERSION else "older"
+        raise StoreError(
+            f"the store {folder} has layout {version}, this version of the node reads {SCHEMA_VERSION}: run the "
+            f"{other} version that wrote it, or move the folder away to build the state anew from CometBFT's blocks"
+        )
+    return databases
+
+
+def _apply(txn: lmdb.Transaction[bytes], database: Any, writes: Writes) -> None:
+    """Write one key space in key order, which spares the search from one page of LMDB to the next."""
+    with txn.cursor(database) as cursor:
+        cursor.putmulti(sorted((key, value) for key, value in writes.items() if value is not None))
+    for key, value in writes.items():
+        if value is None:
+            txn.delete(key, db=database)

@@ -1,0 +1,134 @@
+"""Reads of the durable store at one height, from one pinned read transaction."""
+
+from __future__ import annotations  # lmdb's classes are generic in its stubs only
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from threading import Lock
+from typing import Any, Final
+
+from lmdb import Environment, Transaction
+
+from abci_app.store.interface import NOTHING_COMMITTED, HeightNotHeldError, Meta
+
+CHUNK_ENTRIES: Final = 256
+"""How many entries an iteration reads under one hold of the lock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Databases:
+    """Handles of the named databases of an environment."""
+
+    records: Any
+    index: Any
+    pages: Any
+    meta: Any
+
+
+def read_meta(txn: Transaction[bytes], databases: Databases) -> Meta:
+    """Return the facts of the last committed block as `txn` sees them."""
+    height = txn.get(b"height", db=databases.meta)
+    if height is None:
+        return NOTHING_COMMITTED
+    facts = {key: bytes(value) for key, value in txn.cursor(databases.meta)}
+    return Meta(
+        chain_id=facts[b"chain_id"].decode(),
+        chain_tag=facts[b"chain_tag"],
+        height=int.from_bytes(height, "big"),
+        app_hash=facts[b"app_hash"],
+        time_ms=int.from_bytes(facts[b"time_ms"], "big"),
+    )
+
+
+def write_meta(txn: Transaction[bytes], databases: Databases, meta: Meta) -> None:
+    """Store the facts of a block."""
+    facts = {
+        b"chain_id": meta.chain_id.encode(),
+        b"chain_tag": meta.chain_tag,
+        b"height": meta.height.to_bytes(8, "big"),
+        b"app_hash": meta.app_hash,
+        b"time_ms": meta.time_ms.to_bytes(8, "big"),
+    }
+    for key, value in facts.items():
+        txn.put(key, value, db=databases.meta)
+
+
+class LmdbPages:
+    """Pages of the tree from a transaction of one thread."""
+
+    __slots__ = ("get_page",)
+
+    def __init__(self, txn: Transaction[bytes], databases: Databases) -> None:
+        """Bind the read, so that a page costs one call."""
+        self.get_page: Callable[[bytes], bytes | None] = partial(txn.get, db=databases.pages)
+
+
+class LmdbView:
+    """The state of one height. A transaction serves one thread at a time, hence the lock."""
+
+    __slots__ = ("_databases", "_lock", "_txn", "meta", "retired", "users")
+
+    def __init__(self, environment: Environment, databases: Databases) -> None:
+        """Pin what is committed now."""
+        self.users = 0
+        """Holders of this view; changed under the store's lock."""
+        self.retired = False
+        """Whether the store has let go of it."""
+        self._databases = databases
+        self._lock = Lock()
+        self._txn: Transaction[bytes] | None = environment.begin()
+        self.meta = read_meta(self._txn, databases)
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the encoded record under a state key."""
+        with self._lock:
+            return self._live().get(key, db=self._databases.records)
+
+    def get_page(self, key: bytes) -> bytes | None:
+        """Return a page of the state tree."""
+        with self._lock:
+            return self._live().get(key, db=self._databases.pages)
+
+    def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the index entries with start <= key < end in ascending order."""
+        for key, value in self._iterate(self._databases.index, start):
+            if key >= end:
+                return
+            yield key, value
+
+    def records(self, prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        """Yield all records whose state key begins with `prefix`, in ascending order."""
+        for key, value in self._iterate(self._databases.records, prefix):
+            if not key.startswith(prefix):
+                return
+            yield key, value
+
+    def close(self) -> None:
+        """Release the transaction; later reads raise HeightNotHeldError."""
+        with self._lock:
+            if self._txn is not None:
+                self._txn.abort()
+                self._txn = None
+
+    def reopen(self, environment: Environment) -> None:
+        """Pin again what is committed now, which must be this view's height."""
+        with self._lock:
+            self._txn = environment.begin()
+
+    def _live(self) -> Transaction[bytes]:
+        if self._txn is None:
+            raise HeightNotHeldError(self.meta.height, ())
+        return self._txn
+
+    def _iterate(self, database: Any, start: bytes) -> Iterator[tuple[bytes, bytes]]:
+        count = 8  # most scans want a few entries, an audit wants all
+        while True:
+            with self._lock, self._live().cursor(database) as cursor:
+                chunk = list(islice(cursor.iternext(), count)) if cursor.set_range(start) else []
+            yield from chunk
+            if len(chunk) < count:
+                return
+            start = chunk[-1][0] + b"\0"
+            count = CHUNK_ENTRIES
