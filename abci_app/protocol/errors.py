@@ -62,6 +62,7 @@ WrongNonce = _envelope(26, "wrong_nonce", "use the next nonce of this key; one c
 QuotaExceeded = _envelope(27, "quota_exceeded", "wait for the bucket to refill, or hold at least one credit")
 BadSignature = _envelope(28, "bad_signature", "sign the exact body bytes with the key given")
 FreshAccount = _envelope(29, "fresh_account", "the first transaction after Register waits for the next block")
+PoorPlacesTaken = _envelope(30, "poor_places_taken", "the mempool's places for accounts below 1 credit are full: wait")
 # Register
 WorkTooSmall = _envelope(40, "work_too_small", "search a solution with more leading zero bits: /params tells how many")
 AlreadyRegistered = _envelope(41, "already_registered", "this public key belongs to an account already")

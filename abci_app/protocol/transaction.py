@@ -14,6 +14,8 @@ M = TypeVar("M", bound=Message)
 
 CACHE_ENTRIES: Final = 50_000
 """Transactions a `TxCache` remembers: more than a mempool of 20 000 and a block."""
+CACHE_BYTES: Final = 32 * 1024 * 1024
+"""Bytes of the transactions a `TxCache` remembers; in memory each takes a few times its size."""
 
 
 class ParsedTx:
@@ -89,29 +91,26 @@ def _decode(kind: type[M], data: bytes) -> M:
 class TxCache:
     """Remembers what `parse` gave for the same bytes: a pure memo, bounded, oldest out first."""
 
-    __slots__ = ("_entries", "_limit")
+    __slots__ = ("_bytes", "_entries", "_limit", "_max_bytes")
 
-    def __init__(self, limit: int = CACHE_ENTRIES) -> None:
-        """Begin empty; `limit` is in transactions."""
-        self._entries: dict[bytes, ParsedTx | errors.TxError] = {}
+    def __init__(self, limit: int = CACHE_ENTRIES, max_bytes: int = CACHE_BYTES) -> None:
+        """Begin empty; `limit` is in transactions, `max_bytes` in bytes of them."""
+        self._entries: dict[bytes, ParsedTx] = {}
         self._limit = limit
+        self._max_bytes = max_bytes
+        self._bytes = 0
 
     def parse(self, tx: bytes) -> ParsedTx:
         """Return `parse(tx)`, or raise what it raised."""
         entry = self._entries.get(tx)
-        if entry is None:
-            entry = self._parse_new(tx)
-        if isinstance(entry, errors.TxError):
-            raise type(entry)
-        return entry
+        return self._parse_new(tx) if entry is None else entry
 
-    def _parse_new(self, tx: bytes) -> ParsedTx | errors.TxError:
-        entry: ParsedTx | errors.TxError
-        try:
-            entry = parse(tx)
-        except errors.EnvelopeError as error:
-            return error
-        if len(self._entries) >= self._limit:
-            del self._entries[next(iter(self._entries))]
+    def _parse_new(self, tx: bytes) -> ParsedTx:
+        entry = parse(tx)
         self._entries[tx] = entry
+        self._bytes += len(tx)
+        while len(self._entries) > self._limit or self._bytes > self._max_bytes:
+            oldest = next(iter(self._entries))
+            del self._entries[oldest]
+            self._bytes -= len(oldest)
         return entry
