@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from learningchain.cli import exit_codes
 from learningchain.client import errors
 from learningchain.client.journal import JournalError
+from learningchain.node_home import NodeError
 from learningchain.settings import SettingsError
 from learningchain.wallet import KeystoreError
 from learningchain.wallet.files import FileError
@@ -37,6 +38,7 @@ EXPECTED = (
     SettingsError,
     JournalError,
     FileError,
+    NodeError,
     OSError,
 )
 """Errors that are shown as one sentence instead of a traceback."""

@@ -6,11 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
-from abci_app.protocol.bech32 import decode_address, encode_address
-from learningchain.cli import exit_codes
+from abci_app.protocol.bech32 import encode_address
 from learningchain.cli.command import Session, command
 from learningchain.cli.failure import Failure
 from learningchain.cli.output import make_table
+from learningchain.cli.parse import read_address
 from learningchain.settings import save_setting
 from learningchain.wallet import Entry, SecretKey
 
@@ -36,7 +36,7 @@ def add(
     password_file: PasswordFile = None,
 ) -> None:
     """Make a new key (or recover one) and show its 24 backup words once, on stderr."""
-    owner = None if account is None else parse_address(account)
+    owner = None if account is None else read_address(session, account)
     key = SecretKey.from_words(_read_words()) if recover else SecretKey.generate()
     password = None if unencrypted else _ask_new_password(session, name, password_file)
     entry = session.keystore.add(name, key, password, owner)
@@ -97,14 +97,6 @@ def describe_entry(entry: Entry) -> dict[str, Any]:
         "public_key": entry.public_key.hex(),
         "encrypted": entry.encrypted,
     }
-
-
-def parse_address(text: str) -> bytes:
-    """Return the bytes of an `lc1…` address. Raises Failure."""
-    try:
-        return decode_address(text)
-    except ValueError as error:
-        raise Failure(f"{text} is not an address", f"{error}; compare every character", exit_codes.USAGE) from None
 
 
 def _ask_new_password(session: Session, name: str, password_file: Path | None) -> str:

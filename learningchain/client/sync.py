@@ -33,7 +33,7 @@ class SyncClient:
 
     def __init__(self, client: ChainClient) -> None:
         """Take over `client`: it is closed with this object."""
-        self._client = client
+        self.inner = client
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="chain-client", daemon=True)
         self._thread.start()
@@ -59,38 +59,38 @@ class SyncClient:
         """Close the connections and end the thread."""
         if self._loop.is_closed():
             return
-        self.run(self._client.aclose())
+        self.run(self.inner.aclose())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
 
     def get_status(self) -> Status:
         """Return where the node stands."""
-        return self.run(self._client.get_status())
+        return self.run(self.inner.get_status())
 
     def get_chain(self) -> ChainInfo:
         """Return chain id, chain tag and parameters."""
-        return self.run(self._client.get_chain())
+        return self.run(self.inner.get_chain())
 
     def get_supply(self) -> pb.Supply:
         """Return the running totals of all credits."""
-        return self.run(self._client.get_supply())
+        return self.run(self.inner.get_supply())
 
     def get_account(self, address: bytes) -> AccountView | None:
         """Return an account."""
-        return self.run(self._client.get_account(address))
+        return self.run(self.inner.get_account(address))
 
     def find_account(self, public_key: bytes) -> bytes | None:
         """Return the address of the account that has a public key."""
-        return self.run(self._client.find_account(public_key))
+        return self.run(self.inner.find_account(public_key))
 
     def get_job(self, job_id: int) -> JobView | None:
         """Return a job and its rounds."""
-        return self.run(self._client.get_job(job_id))
+        return self.run(self.inner.get_job(job_id))
 
     def get_round(self, job_id: int, number: int) -> pb.Round | None:
         """Return one round of a job."""
-        return self.run(self._client.get_round(job_id, number))
+        return self.run(self.inner.get_round(job_id, number))
 
     def list_jobs(
         self,
@@ -101,63 +101,63 @@ class SyncClient:
         newest_first: bool = False,
     ) -> list[pb.Job]:
         """Return jobs in id order."""
-        return self.run(self._client.list_jobs(states, contractor, after_id, limit, newest_first))
+        return self.run(self.inner.list_jobs(states, contractor, after_id, limit, newest_first))
 
     def list_candidacies(self, address: bytes) -> list[int]:
         """Return the ids of the unsettled jobs an account stands in."""
-        return self.run(self._client.list_candidacies(address))
+        return self.run(self.inner.list_candidacies(address))
 
     def get_checker_table(self) -> pb.CheckerTable:
         """Return the checker table of the present epoch."""
-        return self.run(self._client.get_checker_table())
+        return self.run(self.inner.get_checker_table())
 
     def list_relays(self) -> list[Relay]:
         """Return the relays known to the chain."""
-        return self.run(self._client.list_relays())
+        return self.run(self.inner.list_relays())
 
     def list_validators(self) -> list[ValidatorView]:
         """Return the validators, strongest first."""
-        return self.run(self._client.list_validators())
+        return self.run(self.inner.list_validators())
 
     def get_required_bits(self) -> int:
         """Return how many leading zero bits the work of a Register needs now."""
-        return self.run(self._client.get_required_bits())
+        return self.run(self.inner.get_required_bits())
 
     def check_tx(self, tx: bytes) -> TxCheck:
         """Dry run on top of the last committed state."""
-        return self.run(self._client.check_tx(tx))
+        return self.run(self.inner.check_tx(tx))
 
     def get_view(self, path: str) -> Mapping[str, object] | None:
         """Return the JSON object of a query view."""
-        return self.run(self._client.get_view(path))
+        return self.run(self.inner.get_view(path))
 
     def get_record(self, key: bytes) -> bytes | None:
         """Return the encoded record under a state key, with its proof checked."""
-        return self.run(self._client.get_record(key))
+        return self.run(self.inner.get_record(key))
 
     def broadcast(self, tx: bytes) -> bytes:
         """Put a transaction into the node's mempool and return its hash."""
-        return self.run(self._client.broadcast(tx))
+        return self.run(self.inner.broadcast(tx))
 
     def find_tx(self, tx_hash: bytes, from_height: int, to_height: int) -> TxResult | None:
         """Search committed blocks for a transaction."""
-        return self.run(self._client.find_tx(tx_hash, from_height, to_height))
+        return self.run(self.inner.find_tx(tx_hash, from_height, to_height))
 
     def wait_for_block(self, after_height: int, timeout_s: float) -> int:
         """Wait until a block above `after_height` is committed and return the last height."""
-        return self.run(self._client.wait_for_block(after_height, timeout_s))
+        return self.run(self.inner.wait_for_block(after_height, timeout_s))
 
     def get_block_events(self, height: int) -> BlockEvents:
         """Return the events of a block."""
-        return self.run(self._client.get_block_events(height))
+        return self.run(self.inner.get_block_events(height))
 
     def register(self, key: SecretKey, timeout_s: float = 600.0) -> bytes:
         """Make the account of a key and return its address."""
-        return self.run(register(self._client, key, timeout_s))
+        return self.run(register(self.inner, key, timeout_s))
 
     def sender(self, key: SecretKey, account: bytes | None = None, journal: Journal | None = None) -> "SyncSender":
         """Return a sender of transactions signed with `key`."""
-        return SyncSender(self, Sender(self._client, key, account, journal))
+        return SyncSender(self, Sender(self.inner, key, account, journal))
 
 
 class SyncSender:

@@ -1,0 +1,186 @@
+"""`lc tx`: transactions that are not about jobs."""
+
+import base64
+import binascii
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from abci_app.pb.learningchain.v1 import tx_pb2
+from abci_app.protocol.bech32 import encode_address
+from abci_app.protocol.hashing import get_key_proof_bytes
+from abci_app.protocol.limits import KEY_BYTES, MAX_TX_BYTES, SIGNATURE_BYTES
+from learningchain.amounts import format_credits
+from learningchain.cli import exit_codes
+from learningchain.cli.command import Sending, Session, command
+from learningchain.cli.failure import Failure
+from learningchain.cli.parse import read_address, read_credits, read_hex
+from learningchain.client.sender import SPARE_BITS
+from learningchain.client.sender import register as send_register
+
+app = typer.Typer(help="Transactions: transfer, bond, keys, profile.", no_args_is_help=True, rich_markup_mode=None)
+
+Amount = Annotated[str, typer.Argument(help="Credits, with up to 6 decimals")]
+
+
+@command(app, "register")
+def register(session: Session, sending: Sending) -> None:
+    """Make the account of a key. It costs work (seconds to minutes of computing), not credits."""
+    key = session.open_key(sending.entry, sending.password_file)
+    client = session.client()
+    if client.get_account(key.address) is not None:
+        session.say("this account exists already")
+    else:
+        expected = 1 << (client.get_required_bits() + SPARE_BITS)
+        session.say(f"searching for work: about {expected:,} hashes; Ctrl-C stops it without harm")
+        client.run(send_register(client.inner, key, sending.timeout_s))
+    session.out.show({"account": encode_address(key.address)})
+
+
+@command(app, "transfer")
+def transfer(
+    session: Session,
+    sending: Sending,
+    to: Annotated[str, typer.Argument(help="Address lc1… (or the name of a key here) that receives")],
+    amount: Amount,
+    memo: Annotated[str, typer.Option(help="Public note, at most 128 bytes")] = "",
+) -> None:
+    """Send credits to another registered account."""
+    recipient = read_address(session, to)
+    message = tx_pb2.Transfer(to=recipient, amount=read_credits(amount), memo=memo)
+    session.say(f"transfer of {format_credits(message.amount)} credits to {encode_address(recipient)}")
+    sending.send(message)
+
+
+@command(app, "bond")
+def bond(session: Session, sending: Sending, amount: Amount) -> None:
+    """Lock credits as bond, to be drawn as checker. A ban burns the bond."""
+    del session
+    sending.send(tx_pb2.Bond(amount=read_credits(amount)))
+
+
+@command(app, "unbond")
+def unbond(session: Session, sending: Sending, amount: Amount) -> None:
+    """Take credits out of the bond; they come back after the unbonding time."""
+    del session
+    sending.send(tx_pb2.Unbond(amount=read_credits(amount)))
+
+
+@command(app, "set-checker")
+def set_checker(
+    session: Session,
+    sending: Sending,
+    highest_class: Annotated[str, typer.Argument(metavar="CLASS|off", help="Largest job class to check, or off")],
+) -> None:
+    """Opt in to (or out of) checking winners. Takes effect with the next epoch."""
+    if highest_class == "off":
+        sending.send(tx_pb2.SetChecker())
+        return
+    classes = session.client().get_chain().params.classes
+    if not highest_class.isdecimal() or int(highest_class) >= len(classes):
+        known = ", ".join(f"{number} ({entry.name})" for number, entry in enumerate(classes))
+        raise Failure(f"{highest_class} is not a class", f"choose one of {known}, or off", exit_codes.USAGE)
+    sending.send(tx_pb2.SetChecker(enabled=True, highest_class=int(highest_class)))
+
+
+@command(app, "set-profile")
+def set_profile(
+    session: Session,
+    sending: Sending,
+    name: Annotated[str | None, typer.Option(help="Public name, at most 64 bytes")] = None,
+    endpoint: Annotated[
+        str | None, typer.Option(help="Address where this node serves models, http://HOST:PORT")
+    ] = None,
+) -> None:
+    """Change the public name or endpoint of the account; what is not given stays."""
+    view = session.client().get_account(sending.entry.account)
+    old = view.profile if view is not None else None
+    message = tx_pb2.SetProfile(
+        name=name if name is not None else (old.name if old else ""),
+        endpoint=endpoint if endpoint is not None else (old.endpoint if old else ""),
+    )
+    sending.send(message)
+
+
+@command(app, "set-key")
+def set_key(
+    session: Session,
+    sending: Sending,
+    key: Annotated[str, typer.Argument(help="Name of a key here, or a public key in hex (then with --proof)")],
+    scope: Annotated[str, typer.Option(help="owner, work (announce, reveal, vote, profile) or removed")] = "work",
+    expires_at_ms: Annotated[int, typer.Option(min=0, help="Block time in ms from when on it is void, 0 = never")] = 0,
+    proof: Annotated[str, typer.Option(help="Signature of the new key in hex: lc tx prove-key on its machine")] = "",
+) -> None:
+    """Add, change or remove a key of the account."""
+    number = _read_scope(scope)
+    owner = sending.entry.account
+    if len(key) == 2 * KEY_BYTES:
+        public_key = read_hex(key, KEY_BYTES, "the public key")
+        signed = read_hex(proof, SIGNATURE_BYTES, "--proof") if number != tx_pb2.KEY_SCOPE_REMOVED else b""
+    else:
+        entry = session.keystore.get(key)
+        public_key = entry.public_key
+        signed = b"" if number == tx_pb2.KEY_SCOPE_REMOVED else _prove(session, sending, key, owner)
+    sending.send(tx_pb2.SetKey(public_key=public_key, proof=signed, scope=number, expires_at_ms=expires_at_ms))
+
+
+@command(app, "prove-key")
+def prove_key(
+    session: Session,
+    sending: Sending,
+    account: Annotated[str, typer.Argument(help="Address of the account that will get this key")],
+) -> None:
+    """Show the signature with which another machine adds this key to an account (lc tx set-key … --proof)."""
+    owner = read_address(session, account)
+    proof = _prove(session, sending, sending.entry.name, owner)
+    session.out.show({"public_key": sending.entry.public_key.hex(), "proof": proof.hex()})
+
+
+@command(app, "unjail")
+def unjail(session: Session, sending: Sending) -> None:
+    """Lift every jail of the account that is old enough."""
+    del session
+    sending.send(tx_pb2.Unjail())
+
+
+@command(app, "send")
+def send(
+    session: Session,
+    file: Annotated[Path, typer.Argument(help="File with a signed transaction in base64 or hex, - for stdin")],
+) -> None:
+    """Broadcast a transaction made with --generate-only."""
+    tx = _decode_signed(sys.stdin.read(4 * MAX_TX_BYTES) if str(file) == "-" else file.read_text("ascii"))
+    tx_hash = session.client().broadcast(tx)
+    session.out.show({"tx_hash": tx_hash.hex()})
+
+
+def _prove(session: Session, sending: Sending, name: str, owner: bytes) -> bytes:
+    secret = session.open_key(session.keystore.get(name), sending.password_file)
+    return secret.sign(get_key_proof_bytes(session.client().get_chain().chain_tag, owner))
+
+
+def _read_scope(text: str) -> tx_pb2.KeyScope:
+    scopes = {
+        "owner": tx_pb2.KEY_SCOPE_OWNER,
+        "work": tx_pb2.KEY_SCOPE_WORK,
+        "removed": tx_pb2.KEY_SCOPE_REMOVED,
+    }
+    if text not in scopes:
+        raise Failure(f"{text} is not a scope", "choose owner, work or removed", exit_codes.USAGE)
+    return scopes[text]
+
+
+def _decode_signed(text: str) -> bytes:
+    stripped = text.strip()
+    try:
+        return bytes.fromhex(stripped)
+    except ValueError:
+        pass
+    try:
+        return base64.b64decode(stripped, validate=True)
+    except binascii.Error:
+        raise Failure(
+            "the file holds neither base64 nor hex", "give it tx_base64 or tx_hex of --generate-only", exit_codes.USAGE
+        ) from None
