@@ -11,6 +11,7 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
+from abci_app.pb.learningchain.v1.tx_pb2 import SetProfile
 from abci_app.protocol.bech32 import decode_address
 from learningchain.client import ChainClient, FileJournal, Sender, connect, register
 from learningchain.wallet import Keystore, SecretKey
@@ -58,6 +59,7 @@ async def run_with(home: Path, settings: WorkerSettings, key: SecretKey, client:
     scratch = home / "scratch"
     scratch.mkdir(mode=0o700, exist_ok=True)
     sender = Sender(client, key, account, FileJournal(home / "sent", chain.chain_tag, key.public_key))
+    await _publish_endpoint(sender, settings.models.endpoint)
     tools = Tools(
         client, sender, key, account, chain.chain_tag, sandbox, store, transfer, settings.models.endpoint, scratch
     )
@@ -84,6 +86,14 @@ async def _get_account(settings: WorkerSettings, key: SecretKey, client: ChainCl
     if await client.get_account(key.address) is None:
         log.info("registering", hint="searching the work of a new account, this can take a while")
     return await register(client, key)
+
+
+async def _publish_endpoint(sender: Sender, endpoint: str) -> None:
+    """Put the endpoint into the account's profile, where other nodes look for relays; an empty one changes nothing."""
+    found = await sender.client.get_account(sender.account)
+    if found is not None and endpoint and found.profile.endpoint != endpoint:
+        await sender.send(SetProfile(name=found.profile.name, endpoint=endpoint))
+        log.info("endpoint_published", endpoint=endpoint)
 
 
 def _stop_on_signals(daemon: Daemon) -> None:

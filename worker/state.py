@@ -136,7 +136,7 @@ class WorkerState:
 
     def _plan(self, view: ChainView) -> Iterator[ev.Instruction]:
         if view.me.account.banned:
-            yield from (ev.StopTraining(i.job_id, forget=True) for i in self.running if isinstance(i, ev.Train))
+            yield from (ev.StopTraining(i.job_id, forget=True) for i in list(self.running) if isinstance(i, ev.Train))
             return
         jobs = sorted(view.jobs.values(), key=lambda job: (-job.bounty, job.id))  # highest bounty first
         for job in jobs:

@@ -117,7 +117,7 @@ class ModelStore:
                 used -= path.stat().st_size
                 path.unlink()
         if used + size > self._max_bytes:
-            raise StoreFull(f"{size} bytes do not fit: raise models.max_mib ({self._max_bytes // MIB} MiB)")
+            raise StoreFull(f"{size} bytes do not fit: raise models.max_size ({self._max_bytes // MIB} MiB)")
 
     def _iter_models(self) -> Iterator[Path]:
         return (path for path in self._folder.iterdir() if len(path.name) == 64)

@@ -1,0 +1,72 @@
+from pathlib import Path
+
+import pytest
+
+from tests.worker.worlds import MODEL, SALT, TAG
+from worker import events as ev
+from worker.journal import Journal, JournalError
+from worker.state import Memory
+
+ME = b"m" * 20
+
+
+def full_memory() -> Memory:
+    return Memory(
+        TAG,
+        taken={1: "ab" * 16, 2: "cd" * 16},
+        over={2: "ended with code 0"},
+        evaluated={(1, MODEL): ev.Evaluated(1, MODEL, (1, -2, 3), 7)},
+        announced={(1, MODEL): ev.Announced(1, MODEL, SALT, -5)},
+        votes={(1, 0): ev.Measured(1, 0, 1, 2**63 - 1, b"", SALT)},
+        uploaded={(1, MODEL): None},
+        shunned={b"c" * 20: "noise"},
+    )
+
+
+def test_what_was_saved_is_restored_to_the_letter(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j", TAG, ME)
+    journal.save(full_memory())
+    journal.close()
+    assert Journal(tmp_path / "j", TAG, ME).restore() == full_memory()
+
+
+def test_what_was_forgotten_is_gone_after_a_restart(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j", TAG, ME)
+    journal.save(full_memory())
+    rest = full_memory()
+    rest.votes.clear()
+    rest.over[2] = "another reason"
+    journal.save(rest)
+    journal.close()
+    assert Journal(tmp_path / "j", TAG, ME).restore() == rest
+
+
+def test_a_restored_journal_goes_on_where_it_was(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j", TAG, ME)
+    journal.save(full_memory())
+    journal.close()
+    again = Journal(tmp_path / "j", TAG, ME)
+    memory = again.restore()
+    memory.announced.clear()
+    again.save(memory)
+    again.close()
+    assert Journal(tmp_path / "j", TAG, ME).restore().announced == {}
+
+
+@pytest.mark.parametrize(("tag", "account"), [(b"o" * 8, ME), (TAG, b"o" * 20)])
+def test_a_journal_of_another_chain_or_account_is_refused(tmp_path: Path, tag: bytes, account: bytes) -> None:
+    Journal(tmp_path / "j", TAG, ME).close()
+    with pytest.raises(JournalError, match="another chain or account"):
+        Journal(tmp_path / "j", tag, account)
+
+
+def test_two_workers_cannot_share_a_journal(tmp_path: Path) -> None:
+    first = Journal(tmp_path / "j", TAG, ME)
+    with pytest.raises(JournalError, match="stop it first"):
+        Journal(tmp_path / "j", TAG, ME)
+    first.close()
+
+
+def test_the_journal_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
+    Journal(tmp_path / "j", TAG, ME).close()
+    assert (tmp_path / "j").stat().st_mode & 0o777 == 0o600

@@ -1,0 +1,98 @@
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from worker.models.store import ModelStore, ModelTooLarge, StoreFull, WrongDigest
+
+
+def digest_of(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
+
+
+async def chunks(*parts: bytes) -> AsyncIterator[bytes]:
+    for part in parts:
+        yield part
+
+
+def add(store: ModelStore, tmp_path: Path, data: bytes) -> bytes:
+    path = tmp_path / "incoming"
+    path.write_bytes(data)
+    return store.add_file(path, 1_000)
+
+
+def names(store: Path) -> set[str]:
+    return {path.name for path in store.iterdir()}
+
+
+def test_a_model_is_kept_under_its_digest(tmp_path: Path) -> None:
+    store = ModelStore(tmp_path / "s", 100)
+    digest = add(store, tmp_path, b"model")
+    path = store.get_path(digest)
+    assert digest == digest_of(b"model")
+    assert path is not None
+    assert path.read_bytes() == b"model"
+    assert store.get_path(digest_of(b"other")) is None
+
+
+def test_a_stream_with_the_wrong_bytes_leaves_nothing(tmp_path: Path) -> None:
+    store = ModelStore(tmp_path / "s", 100)
+    with pytest.raises(WrongDigest):
+        asyncio.run(store.add_stream(chunks(b"mod", b"em"), 5, 10, digest_of(b"model")))
+    with pytest.raises(WrongDigest):
+        asyncio.run(store.add_stream(chunks(b"mod"), 5, 10, digest_of(b"model")))
+    with pytest.raises(ModelTooLarge):
+        asyncio.run(store.add_stream(chunks(b"mod", b"els"), 5, 10, digest_of(b"model")))
+    with pytest.raises(ModelTooLarge):
+        asyncio.run(store.add_stream(chunks(b"mod", b"el"), 5, 4, digest_of(b"model")))
+    assert names(tmp_path / "s") == set()
+
+
+def test_a_good_stream_is_taken(tmp_path: Path) -> None:
+    store = ModelStore(tmp_path / "s", 5)
+    asyncio.run(store.add_stream(chunks(b"mod", b"el"), 5, 5, digest_of(b"model")))
+    assert store.get_path(digest_of(b"model")) is not None
+
+
+def test_the_least_recently_used_model_makes_room(tmp_path: Path) -> None:
+    store = ModelStore(tmp_path / "s", 10)
+    first, second = add(store, tmp_path, b"11111"), add(store, tmp_path, b"22222")
+    old, new = store.get_path(second), store.get_path(first)
+    assert old is not None
+    assert new is not None
+    third = add(store, tmp_path, b"33333")
+    assert [store.get_path(digest) is not None for digest in (first, second, third)] == [True, False, True]
+
+
+def test_pinned_and_kept_models_are_never_evicted(tmp_path: Path) -> None:
+    store = ModelStore(tmp_path / "s", 10)
+    pinned, kept = add(store, tmp_path, b"11111"), add(store, tmp_path, b"22222")
+    store.pin(pinned, "job 1")
+    store.keep(kept, 60)
+    with pytest.raises(StoreFull, match="max_size"):
+        add(store, tmp_path, b"33333")
+    store.unpin("job 1")
+    add(store, tmp_path, b"33333")
+    assert store.get_path(pinned) is None
+    assert store.get_path(kept) is not None
+
+
+def test_a_promise_to_keep_survives_a_restart_and_ends_in_time(tmp_path: Path) -> None:
+    first = ModelStore(tmp_path / "s", 5)
+    digest = add(first, tmp_path, b"11111")
+    first.keep(digest, 60)
+    with pytest.raises(StoreFull):
+        add(ModelStore(tmp_path / "s", 5), tmp_path, b"22222")
+    (tmp_path / "s" / f"{digest.hex()}.keep").unlink()
+    first.keep(digest, -1)
+    add(ModelStore(tmp_path / "s", 5), tmp_path, b"22222")
+    assert first.get_path(digest) is None
+
+
+def test_what_a_crash_left_half_written_is_removed(tmp_path: Path) -> None:
+    ModelStore(tmp_path / "s", 5)
+    (tmp_path / "s" / "abc.part").write_bytes(b"half")
+    ModelStore(tmp_path / "s", 5)
+    assert names(tmp_path / "s") == set()

@@ -1,0 +1,280 @@
+from abci_app.pb.learningchain.v1 import state_pb2 as pb
+from abci_app.protocol.limits import RESERVED_LOSS, UCREDIT
+from tests.worker.worlds import (
+    CONTRACTOR,
+    ME,
+    MODEL,
+    NOW,
+    RIVAL,
+    SALT,
+    TAG,
+    commit_to,
+    make_candidate,
+    make_job,
+    make_view,
+)
+from worker import events as ev
+from worker.policy import Policy
+from worker.state import RETRY_BLOCKS, Memory, WorkerState
+from worker.view import ChainView
+
+GOOD = ev.Evaluated(1, MODEL, (100_000, 100_500, 100_200), 20)
+
+
+def start(*jobs: pb.Job, policy: Policy | None = None, memory: Memory | None = None) -> WorkerState:
+    state = WorkerState(policy or Policy(), memory or Memory(TAG))
+    state.handle(ev.Observed(make_view(*jobs)))
+    return state
+
+
+def observe(state: WorkerState, *jobs: pb.Job, **view: object) -> list[ev.Instruction]:
+    return state.handle(ev.Observed(make_view(*jobs, **view)))  # type: ignore[arg-type]
+
+
+def reveal_job(**changes: object) -> pb.Job:
+    turn = make_candidate(ME, 100_500, commitment=commit_to(MODEL))
+    values: dict[str, object] = {
+        "state": pb.JOB_STATE_REVEAL, "candidates": [turn], "window_opened_ms": NOW - 1_000, "deadline_ms": NOW + 9_000,
+    }  # fmt: skip
+    return make_job(**{**values, **changes})
+
+
+def vote_view(state: int, *, commitment: bytes = b"", finding: int = 0, height: int = 10) -> ChainView:
+    job = make_job(state=state, candidates=[make_candidate(RIVAL, 5)])
+    seat = pb.Vote(account=ME, seats=3, commitment=commitment)
+    seat.finding = finding  # type: ignore[assignment]
+    return make_view(job, height=height, rounds={1: pb.Round(job_id=1, number=0, votes=[seat])})
+
+
+# --- training -----------------------------------------------------------------------------------------------------
+
+
+def test_an_open_job_is_trained_once() -> None:
+    state = WorkerState(Policy(), Memory(TAG))
+    assert observe(state, make_job()) == [ev.Train(1)]
+    assert observe(state, make_job(), height=11) == []
+
+
+def test_only_as_many_jobs_train_as_allowed_and_the_best_bounty_comes_first() -> None:
+    state = WorkerState(Policy(max_parallel=2), Memory(TAG))
+    jobs = [make_job(id=i, bounty=i * UCREDIT) for i in (1, 2, 3)]
+    assert observe(state, *jobs) == [ev.Train(3), ev.Train(2)]
+    assert state.refusals[1].filter == "max_parallel"
+
+
+def test_training_stops_when_the_job_takes_no_announcements_any_more() -> None:
+    state = start(make_job())
+    assert observe(state, make_job(state=pb.JOB_STATE_REVEAL, candidates=[make_candidate(RIVAL, 1)])) == [
+        ev.StopTraining(1, forget=True)
+    ]
+
+
+def test_training_stops_when_the_job_is_gone() -> None:
+    state = start(make_job())
+    assert observe(state) == [ev.StopTraining(1, forget=True)]
+
+
+def test_a_training_that_ended_for_good_is_not_started_again() -> None:
+    state = start(make_job())
+    assert state.handle(ev.TrainingEnded(1, "ended with code 0", final=True)) == []
+    assert observe(state, make_job(), height=100) == []
+    assert state.refusals[1].filter == "over"
+
+
+def test_a_training_that_this_machine_lost_is_started_again_after_some_blocks() -> None:
+    state = start(make_job())
+    assert state.handle(ev.TrainingEnded(1, "the engine went away", final=False)) == []
+    assert observe(state, make_job(), height=10 + RETRY_BLOCKS) == [ev.Train(1)]
+
+
+def test_a_job_taken_up_before_a_restart_goes_on_although_no_more_may_be_taken_up() -> None:
+    memory = Memory(TAG, taken={1: "ab" * 16})
+    state = WorkerState(Policy(max_executions=1), memory)
+    assert observe(state, make_job(), make_job(id=2)) == [ev.Train(1)]
+
+
+def test_a_banned_account_stops_everything() -> None:
+    state = start(make_job())
+    state.handle(GOOD)
+    assert observe(state, make_job(), account=pb.Account(banned=True)) == [ev.StopTraining(1, forget=True)]
+
+
+# --- evaluation and announcement ----------------------------------------------------------------------------------
+
+
+def test_the_newest_checkpoint_is_evaluated_one_at_a_time() -> None:
+    state = start(make_job())
+    assert state.handle(ev.CheckpointSaved(1, b"1" * 32)) == [ev.Evaluate(1, b"1" * 32)]
+    assert state.handle(ev.CheckpointSaved(1, b"2" * 32)) == []
+    assert state.handle(ev.CheckpointSaved(1, b"3" * 32)) == []
+    done = ev.Evaluated(1, b"1" * 32, (5, 5, 5), 10)
+    assert ev.Evaluate(1, b"3" * 32) in state.handle(done)
+
+
+def test_the_worst_measured_loss_is_announced() -> None:
+    state = start(make_job())
+    assert state.handle(GOOD) == [ev.Announce(1, MODEL, 100_500, secured=False)]
+
+
+def test_nothing_is_announced_that_would_take_no_place() -> None:
+    state = start(make_job(candidates=[make_candidate(RIVAL, 100_000)]))
+    assert state.handle(GOOD) == []
+
+
+def test_an_announcement_on_its_way_is_not_sent_twice() -> None:
+    state = start(make_job())
+    announce = state.handle(GOOD)[0]
+    assert observe(state, make_job(), height=11) == []
+    state.handle(ev.Done(announce))
+    assert observe(state, make_job(), height=12) == []
+    stands = make_job(candidates=[make_candidate(ME, 100_500, commitment=commit_to(MODEL))])
+    assert observe(state, stands, height=100) == []
+
+
+def test_an_announcement_that_was_lost_is_given_again() -> None:
+    state = start(make_job())
+    announce = state.handle(GOOD)[0]
+    state.handle(ev.Failed(announce, "the node went away"))
+    assert observe(state, make_job(), height=11) == []
+    assert observe(state, make_job(), height=10 + RETRY_BLOCKS) == [announce]
+
+
+def test_a_model_that_nearly_overruns_is_not_announced() -> None:
+    state = start(make_job())
+    assert state.handle(ev.Evaluated(1, MODEL, (1, 1, 1), 51)) == []
+    assert state.handle(ev.Evaluated(1, MODEL, (1, 1, 1), 50)) == [ev.Announce(1, MODEL, 1, secured=False)]
+
+
+def test_a_model_without_a_valid_score_is_not_announced() -> None:
+    state = start(make_job())
+    assert state.handle(ev.Evaluated(1, MODEL, (), 1)) == []
+    assert state.handle(ev.Evaluated(1, MODEL, (1, RESERVED_LOSS, 1), 1)) == []
+
+
+def test_a_noisy_image_ends_the_job_and_is_remembered_of_its_contractor() -> None:
+    state = start(make_job())
+    assert state.handle(ev.Evaluated(1, MODEL, (1_000, 2_001, 1_500), 1)) == [ev.StopTraining(1, forget=True)]
+    assert CONTRACTOR in state.memory.shunned
+    assert observe(state, make_job(id=2), height=11)[:1] != [ev.Train(2)]
+    assert state.refusals[2].filter == "contractor_noise"
+
+
+def test_a_spread_of_exactly_the_tolerance_is_fine() -> None:
+    state = start(make_job())
+    assert state.handle(ev.Evaluated(1, MODEL, (1_000, 2_000, 1_500), 1)) == [
+        ev.Announce(1, MODEL, 2_000, secured=False)
+    ]
+
+
+def test_nothing_is_announced_at_or_after_the_expiry() -> None:
+    state = WorkerState(Policy(), Memory(TAG, evaluated={(1, MODEL): GOOD}))
+    assert ev.Announce(1, MODEL, 100_500, secured=False) not in observe(state, make_job(deadline_ms=NOW))
+
+
+# --- reveal -------------------------------------------------------------------------------------------------------
+
+
+def won_memory() -> Memory:
+    own = ev.Announced(1, MODEL, SALT, 100_500)
+    return Memory(TAG, evaluated={(1, MODEL): GOOD}, announced={(1, MODEL): own})
+
+
+def test_the_winner_uploads_and_then_reveals() -> None:
+    state = WorkerState(Policy(), won_memory())
+    assert observe(state, reveal_job()) == [ev.Upload(1, MODEL)]
+    assert state.handle(ev.Done(ev.Upload(1, MODEL))) == [ev.Reveal(1, MODEL)]
+
+
+def test_after_a_restart_an_upload_is_not_done_again() -> None:
+    memory = won_memory()
+    memory.uploaded[1, MODEL] = None
+    state = WorkerState(Policy(), memory)
+    assert observe(state, reveal_job()) == [ev.Reveal(1, MODEL)]
+
+
+def test_with_no_relay_reached_the_winner_reveals_in_the_last_third() -> None:
+    state = WorkerState(Policy(), won_memory())
+    observe(state, reveal_job())
+    state.handle(ev.Failed(ev.Upload(1, MODEL), "no relay"))
+    late = reveal_job(deadline_ms=NOW + 1_000, window_opened_ms=NOW - 9_000)
+    assert ev.Reveal(1, MODEL) in observe(state, late, height=11)
+
+
+def test_another_candidates_turn_is_not_ours() -> None:
+    state = WorkerState(Policy(), won_memory())
+    assert observe(state, reveal_job(candidates=[make_candidate(RIVAL, 1)])) == []
+
+
+def test_a_commitment_that_is_not_in_the_journal_is_not_revealed() -> None:
+    state = WorkerState(Policy(), Memory(TAG))
+    assert observe(state, reveal_job()) == []
+
+
+def test_a_job_that_is_over_is_forgotten_once() -> None:
+    state = WorkerState(Policy(), won_memory())
+    assert observe(state) == [ev.Forget(1)]
+    assert state.handle(ev.Done(ev.Forget(1))) == []
+    assert state.memory.announced == {}
+
+
+# --- votes --------------------------------------------------------------------------------------------------------
+
+MEASURED = ev.Measured(1, 0, 1, 5, b"r" * 32, SALT)
+
+
+def test_a_seated_worker_checks_commits_and_reveals_its_vote() -> None:
+    state = WorkerState(Policy(), Memory(TAG))
+    assert state.handle(ev.Observed(vote_view(pb.JOB_STATE_VOTE))) == [ev.Check(1, 0)]
+    assert state.handle(MEASURED) == [ev.CommitVote(1, 0)]
+    tally = vote_view(pb.JOB_STATE_TALLY, commitment=b"c" * 32, height=11)
+    assert ev.RevealVote(1, 0) in state.handle(ev.Observed(tally))
+
+
+def test_a_vote_is_not_revealed_before_the_tally_nor_twice() -> None:
+    state = WorkerState(Policy(), Memory(TAG, votes={(1, 0): MEASURED}))
+    assert state.handle(ev.Observed(vote_view(pb.JOB_STATE_VOTE, commitment=b"c" * 32))) == []
+    revealed = vote_view(pb.JOB_STATE_TALLY, commitment=b"c" * 32, finding=1, height=11)
+    assert state.handle(ev.Observed(revealed)) == []
+
+
+def test_a_vote_in_the_journal_is_not_measured_again_after_a_restart() -> None:
+    state = WorkerState(Policy(), Memory(TAG, votes={(1, 0): MEASURED}))
+    assert state.handle(ev.Observed(vote_view(pb.JOB_STATE_VOTE))) == [ev.CommitVote(1, 0)]
+
+
+def test_without_a_measurement_nothing_is_voted() -> None:
+    state = WorkerState(Policy(), Memory(TAG))
+    state.handle(ev.Observed(vote_view(pb.JOB_STATE_VOTE)))
+    assert state.handle(ev.Failed(ev.Check(1, 0), "the engine is down")) == []
+    tally = vote_view(pb.JOB_STATE_TALLY, height=11)
+    assert state.handle(ev.Observed(tally)) == []
+
+
+def test_a_failed_check_is_tried_again() -> None:
+    state = WorkerState(Policy(), Memory(TAG))
+    state.handle(ev.Observed(vote_view(pb.JOB_STATE_VOTE)))
+    state.handle(ev.Failed(ev.Check(1, 0), "the engine is down"))
+    again = vote_view(pb.JOB_STATE_VOTE, height=10 + RETRY_BLOCKS)
+    assert state.handle(ev.Observed(again)) == [ev.Check(1, 0)]
+
+
+def test_checks_go_before_own_evaluations_and_the_highest_bounty_first() -> None:
+    rounds = {}
+    jobs = []
+    for job_id in (2, 3):
+        jobs.append(
+            make_job(id=job_id, state=pb.JOB_STATE_VOTE, bounty=job_id * UCREDIT, candidates=[make_candidate(RIVAL, 5)])
+        )
+        rounds[job_id] = pb.Round(job_id=job_id, number=0, votes=[pb.Vote(account=ME, seats=1)])
+    state = WorkerState(Policy(), Memory(TAG))
+    state.handle(ev.CheckpointSaved(1, MODEL))
+    found = observe(state, make_job(), *jobs, rounds=rounds)
+    assert found == [ev.Check(3, 0), ev.Train(1)]
+
+
+def test_a_worker_that_does_not_check_still_reveals_a_vote_it_committed() -> None:
+    state = WorkerState(Policy(check=False), Memory(TAG, votes={(1, 0): MEASURED}))
+    tally = vote_view(pb.JOB_STATE_TALLY, commitment=b"c" * 32)
+    assert ev.RevealVote(1, 0) in state.handle(ev.Observed(tally))
+    other = WorkerState(Policy(check=False), Memory(TAG))
+    assert other.handle(ev.Observed(vote_view(pb.JOB_STATE_VOTE))) == []
