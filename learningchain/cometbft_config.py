@@ -10,56 +10,62 @@ from typing import Any, Final, NamedTuple
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from abci_app.protocol.genesis import EVIDENCE_DELAY_BLOCKS, MAX_BLOCK_BYTES, MAX_EVIDENCE_BYTES
 from abci_app.protocol.limits import MAX_TX_BYTES
+from abci_app.protocol.params import SETS
 
 Value = str | int | bool | None
 
 
 class Setting(NamedTuple):
-    """One setting of config.toml: its value in each set (None: CometBFT's default) and why."""
+    """A setting of config.toml: its values in devnet, public, minimal and bench (None: CometBFT's default), and why."""
 
     path: str
-    devnet: Value
-    public: Value
-    minimal: Value
-    bench: Value
+    values: tuple[Value, Value, Value, Value]
     reason: str
 
 
-SETTINGS: Final = (
-    Setting("log_level", "error", "info", "error", "error", "a line per block hides the lines that matter"),
-    Setting("rpc.laddr", *["tcp://127.0.0.1:26657"] * 4, "the RPC has no password: open it with a proxy if needed"),
-    Setting("p2p.laddr", "tcp://127.0.0.1:26656", None, *["tcp://127.0.0.1:26656"] * 2, "a network of one machine"),
-    Setting("p2p.addr_book_strict", False, None, False, False, "loopback addresses are not routable"),
-    Setting("p2p.allow_duplicate_ip", True, None, True, True, "all nodes share one address"),
-    Setting("p2p.pex", False, None, False, False, "every peer is listed by name"),
-    Setting("p2p.flush_throttle_timeout", *["10ms"] * 4, "most packets wait for this timer, votes among them"),
-    Setting("p2p.send_rate", *[20_480_000] * 4, "a block of 1 MiB should not take a fifth of a second"),
-    Setting("p2p.recv_rate", *[20_480_000] * 4, "as send_rate"),
-    Setting("mempool.size", *[20_000] * 4, "a few seconds of full load"),
-    Setting("mempool.cache_size", *[100_000] * 4, "five times the size, so that gossip is not checked again"),
-    Setting("mempool.max_tx_bytes", *[MAX_TX_BYTES] * 4, "the chain refuses larger transactions anyway"),
-    Setting("mempool.max_txs_bytes", *[64 * 1024 * 1024] * 4, "bounds the memory of a flood of large transactions"),
-    Setting("mempool.recheck", *[True] * 4, "the application rebuilds its check state from it: never turn it off"),
-    Setting("consensus.create_empty_blocks", *[True] * 4, "deadlines fire in blocks only: never turn it off"),
-    Setting("consensus.create_empty_blocks_interval", *["0s"] * 4, "as create_empty_blocks"),
-    Setting("consensus.timeout_commit", "200ms", "1s", "200ms", "200ms", "a demo wants short blocks, the world calm"),
-    Setting("consensus.peer_gossip_sleep_duration", "10ms", None, "10ms", "10ms", "on one machine polling is cheap"),
-    Setting("tx_index.indexer", "kv", "null", "null", "null", "an index slows down with its size; one RPC node has it"),
-)
+def _all(value: Value) -> tuple[Value, Value, Value, Value]:
+    return (value, value, value, value)
 
+
+def _local(value: Value, public: Value = None) -> tuple[Value, Value, Value, Value]:
+    """A value for networks on one machine, and another one for a public network."""
+    return (value, public, value, value)
+
+
+SETTINGS: Final = (
+    Setting("log_level", _local("error", "info"), "a line per block hides the lines that matter"),
+    Setting("p2p.addr_book_strict", _local(False), "loopback addresses are not routable"),
+    Setting("p2p.allow_duplicate_ip", _local(True), "all nodes share one address"),
+    Setting("p2p.pex", _local(False), "every peer is listed by name"),
+    Setting("p2p.flush_throttle_timeout", _all("10ms"), "most packets wait for this timer, votes among them"),
+    Setting("p2p.send_rate", _all(20_480_000), "a block of 1 MiB should not take a fifth of a second"),
+    Setting("p2p.recv_rate", _all(20_480_000), "as send_rate"),
+    Setting("mempool.size", _all(20_000), "a few seconds of full load"),
+    Setting("mempool.cache_size", _all(100_000), "five times the size, so that gossip is not checked again"),
+    Setting("mempool.max_tx_bytes", _all(MAX_TX_BYTES), "the chain refuses larger transactions anyway"),
+    Setting("mempool.max_txs_bytes", _all(64 * 1024 * 1024), "bounds the memory of a flood of large transactions"),
+    Setting("mempool.recheck", _all(True), "the application rebuilds its check state from it: never turn it off"),
+    Setting("consensus.create_empty_blocks", _all(True), "deadlines fire in blocks only: never turn it off"),
+    Setting("consensus.create_empty_blocks_interval", _all("0s"), "as create_empty_blocks"),
+    Setting("consensus.timeout_commit", _local("200ms", "1s"), "a demo wants short blocks, the world calm ones"),
+    Setting("consensus.peer_gossip_sleep_duration", _local("10ms"), "on one machine polling is cheap"),
+    Setting("tx_index.indexer", ("kv", "null", "null", "null"), "an index slows down as it grows; nothing needs it"),
+)
+_SECOND_NS: Final = 10**9
 _MAX_AGE_NS: Final = {
-    "devnet": 30 * 10**9,
-    "public": 20 * 24 * 3_600 * 10**9,
-    "minimal": 30 * 10**9,
-    "bench": 30 * 10**9,
+    "devnet": 30 * _SECOND_NS,
+    "public": 20 * 24 * 3_600 * _SECOND_NS,
+    "minimal": 30 * _SECOND_NS,
+    "bench": 30 * _SECOND_NS,
 }
 
 
 def get_settings(set_name: str) -> dict[str, str | int | bool]:
     """Return the settings of a set by dotted path. Raises KeyError for an unknown set."""
-    if set_name not in _MAX_AGE_NS:
+    if set_name not in SETS:
         raise KeyError(set_name)
-    chosen = {setting.path: getattr(setting, set_name) for setting in SETTINGS}
+    column = SETS.index(set_name)
+    chosen = {setting.path: setting.values[column] for setting in SETTINGS}
     return {path: value for path, value in chosen.items() if value is not None}
 
 

@@ -15,7 +15,7 @@ QUERY_INTERNAL: Final = 5
 """The same for a Query."""
 
 
-class NodeFailureError(RuntimeError):
+class NodeFailure(RuntimeError):
     """The node must stop: going on could answer wrongly."""
 
 
@@ -34,11 +34,11 @@ class Dispatcher:
         """Return the application's response to the request `name`.
 
         A defect found by a transaction or a query from outside must not stop the node: it is logged and answered with
-        a code. A defect anywhere else raises NodeFailureError: rather no answer than another one than the others give.
+        a code. A defect anywhere else raises NodeFailure: rather no answer than another one than the others give.
         """
         try:
             return self._methods[name](request)
-        except NodeFailureError:
+        except NodeFailure:
             LOG.exception("the node stops", method=name)
             raise
         except Exception as error:
@@ -47,4 +47,4 @@ class Dispatcher:
                 return abci.ResponseCheckTx(code=CODE_INTERNAL, codespace="learningchain", log="internal_error")
             if name == "query":
                 return abci.ResponseQuery(code=QUERY_INTERNAL, codespace="learningchain.query", log="internal error")
-            raise NodeFailureError(f"{name} failed: {type(error).__name__}: {error}") from error
+            raise NodeFailure(f"{name} failed: {type(error).__name__}: {error}") from error

@@ -9,7 +9,7 @@ import grpc
 
 from abci_app.pb.tendermint.abci import types_pb2 as abci
 from abci_app.server.address import Address, TcpAddress, UnixAddress
-from abci_app.server.dispatch import METHODS, Dispatcher, NodeFailureError
+from abci_app.server.dispatch import METHODS, Dispatcher, NodeFailure
 from abci_app.server.frames import MAX_FRAME_BYTES
 from abci_app.server.listening import private_umask, remove_stale_socket
 
@@ -25,7 +25,7 @@ class GrpcServer:
         """Listen at `address`. Raises OSError with a reason if that is impossible."""
         self._dispatcher = dispatcher
         self._stopped = threading.Event()
-        self._failure: NodeFailureError | None = None
+        self._failure: NodeFailure | None = None
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="abci")
         self._server = grpc.server(
             self._pool,
@@ -35,7 +35,7 @@ class GrpcServer:
         self.address = self._listen(address)
 
     def serve(self) -> None:
-        """Answer until `stop` is called. Raises NodeFailureError when the application must not go on."""
+        """Answer until `stop` is called. Raises NodeFailure when the application must not go on."""
         self._server.start()
         self._stopped.wait()
         self._server.stop(_STOP_SECONDS).wait()
@@ -82,7 +82,7 @@ class GrpcServer:
                 context.abort(grpc.StatusCode.INTERNAL, str(self._failure))
             try:
                 return self._dispatcher.call(name, request)
-            except NodeFailureError as error:
+            except NodeFailure as error:
                 self._failure = error
                 self._stopped.set()
                 context.abort(grpc.StatusCode.INTERNAL, str(error))

@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 
 from abci_app.pb.tendermint.abci import types_pb2 as abci
 from abci_app.server.address import Address, UnixAddress
-from abci_app.server.dispatch import Dispatcher, NodeFailureError
+from abci_app.server.dispatch import Dispatcher, NodeFailure
 from abci_app.server.frames import FrameError, FrameReader, encode_frame
 from abci_app.server.listening import get_bound_address, open_listener
 
@@ -47,7 +47,7 @@ class SocketServer:
         self._selector.register(self._wake_read, selectors.EVENT_READ, None)
 
     def serve(self) -> None:
-        """Answer until `stop` is called. Raises NodeFailureError when the application must not go on."""
+        """Answer until `stop` is called. Raises NodeFailure when the application must not go on."""
         try:
             while not self._stopping:
                 for key, events in self._selector.select():
@@ -130,10 +130,10 @@ class _Connection:
         answers: list[bytes] = []
         try:
             answers.extend(self._answer(frame) for frame in self._reader.feed(data))
-        except (FrameError, DecodeError, NodeFailureError) as error:
+        except (FrameError, DecodeError, NodeFailure) as error:
             answers.append(_encode_exception(str(error)))
             self._closing = True
-            if isinstance(error, NodeFailureError):
+            if isinstance(error, NodeFailure):
                 self._send_last_words(b"".join(answers))
                 raise
             LOG.warning("closed a connection that does not speak ABCI", reason=str(error))

@@ -13,7 +13,7 @@ from abci_app.pb.tendermint.abci import types_pb2 as abci
 from abci_app.pb.tendermint.abci.types_pb2_grpc import ABCIStub
 from abci_app.server.address import Address, TcpAddress, UnixAddress, parse_address
 from abci_app.server.base import BaseApplication
-from abci_app.server.dispatch import Dispatcher, NodeFailureError
+from abci_app.server.dispatch import Dispatcher, NodeFailure
 from abci_app.server.frames import FrameReader, encode_frame
 from abci_app.server.grpc_server import GrpcServer
 from abci_app.server.socket_server import SocketServer
@@ -97,14 +97,14 @@ class RunningServer:
         self.server = kind(self.dispatcher, address)
         self.transport = transport
         self.address = self.server.address
-        self.failure: NodeFailureError | None = None
+        self.failure: NodeFailure | None = None
         self.thread = threading.Thread(target=self._run)
         self.thread.start()
 
     def _run(self) -> None:
         try:
             self.server.serve()
-        except NodeFailureError as error:
+        except NodeFailure as error:
             self.failure = error
 
     @contextlib.contextmanager

@@ -4,7 +4,7 @@ import hashlib
 
 from abci_app.pb.tendermint.abci import types_pb2 as abci
 from abci_app.server.base import BaseApplication
-from abci_app.server.dispatch import NodeFailureError
+from abci_app.server.dispatch import NodeFailure
 
 
 class TrivialApplication(BaseApplication):
@@ -50,7 +50,7 @@ class TrivialApplication(BaseApplication):
 
     def commit(self, request: abci.RequestCommit) -> abci.ResponseCommit:
         if self.pending is None:
-            raise NodeFailureError("Commit without FinalizeBlock")
+            raise NodeFailure("Commit without FinalizeBlock")
         self.committed, self.pending = self.pending, None
         self.height += 1
         return abci.ResponseCommit()

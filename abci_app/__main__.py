@@ -1,0 +1,95 @@
+"""`python -m abci_app`: the application process that a validator runs beside CometBFT."""
+
+import argparse
+import gc
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from abci_app.server.address import Address, parse_address
+from abci_app.server.application import ChainApplication
+from abci_app.server.dispatch import Dispatcher, NodeFailure
+from abci_app.server.grpc_server import GrpcServer
+from abci_app.server.preflight import StartRefused, read_mempool_size
+from abci_app.server.socket_server import SocketServer
+from abci_app.store.interface import Store, StoreError
+from abci_app.store.lmdb_store import LmdbStore
+
+LOG = structlog.get_logger("abci_app")
+
+EXIT_STOPPED: Final = 0
+EXIT_REFUSED: Final = 1
+EXIT_FAILED: Final = 3
+"""Stopped by a signal; refused to start; stopped because going on could have been wrong. 2 is argparse's."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve the application until a signal comes. Returns the exit code."""
+    options = _parse(arguments)
+    _configure_logging()
+    try:
+        mempool_size = read_mempool_size(options.cometbft_home)
+        store = LmdbStore(options.home / "state")
+    except (StartRefused, StoreError) as error:
+        LOG.error("refused to start", reason=str(error))
+        return EXIT_REFUSED
+    try:
+        return _serve(store, mempool_size, options.transport, options.address)
+    finally:
+        store.close()
+
+
+def _serve(store: Store, mempool_size: int, transport: str, address: Address) -> int:
+    application = ChainApplication(store, mempool_size)
+    kind: type[SocketServer | GrpcServer] = SocketServer if transport == "socket" else GrpcServer
+    try:
+        server = kind(Dispatcher(application), address)
+    except OSError as error:
+        LOG.error("refused to start", reason=str(error))
+        return EXIT_REFUSED
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda _number, _frame: server.stop())
+    gc.freeze()  # what is loaded now stays: the collector need not walk it again
+    LOG.info("ready", address=str(server.address), transport=transport, height=store.meta.height)
+    try:
+        server.serve()
+    except NodeFailure as error:
+        LOG.error("stopped", reason=str(error))
+        return EXIT_FAILED
+    LOG.info("stopped", height=store.meta.height)
+    return EXIT_STOPPED
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m abci_app", description="The LearningChain application.")
+    parser.add_argument("--home", type=Path, required=True, help="folder of the application's state")
+    parser.add_argument("--transport", choices=("socket", "grpc"), default="socket", help="as 'abci' in config.toml")
+    parser.add_argument("--address", help="unix:///path or tcp://127.0.0.1:port (default: abci.sock in the home)")
+    parser.add_argument("--cometbft-home", type=Path, help="CometBFT's home, to check its settings")
+    options = parser.parse_args(arguments)
+    try:
+        options.address = parse_address(options.address or f"unix://{options.home.absolute() / 'abci.sock'}")
+    except ValueError as error:
+        parser.error(str(error))
+    return options
+
+
+def _configure_logging() -> None:
+    """Log to stderr, a line per event, with colours on a terminal only."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

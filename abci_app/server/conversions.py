@@ -1,0 +1,96 @@
+"""Between ABCI's messages and the core's values."""
+
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Final
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from abci_app.pb.tendermint.abci import types_pb2 as abci
+from abci_app.pb.tendermint.crypto import keys_pb2
+from abci_app.pb.tendermint.types import validator_pb2
+from abci_app.protocol import errors
+from abci_app.protocol.block import Block, BlockResult, Misbehavior, TxResult
+from abci_app.protocol.events import INDEXED, Event
+from abci_app.protocol.genesis import ConsensusLimits
+
+CODESPACE: Final = "learningchain"
+
+
+def to_milliseconds(time: Timestamp) -> int:
+    """Return block time in whole ms, rounded down."""
+    return time.seconds * 1_000 + time.nanos // 1_000_000
+
+
+def to_block(request: abci.RequestFinalizeBlock, previous_time_ms: int) -> Block:
+    """Return the decided block; `previous_time_ms` is the time of the block before, 0 for the first."""
+    votes = request.decided_last_commit.votes
+    absent = validator_pb2.BLOCK_ID_FLAG_ABSENT
+    return Block(
+        height=request.height,
+        time_ms=to_milliseconds(request.time),
+        block_hash=request.hash,
+        proposer_address=request.proposer_address,
+        txs=request.txs,
+        previous_time_ms=previous_time_ms,
+        misbehavior=[Misbehavior(proof.type, proof.validator.address, proof.height) for proof in request.misbehavior],
+        signed=[vote.validator.address for vote in votes if vote.block_id_flag != absent],
+        missed=[vote.validator.address for vote in votes if vote.block_id_flag == absent],
+    )
+
+
+def to_response(result: BlockResult, app_hash: bytes) -> abci.ResponseFinalizeBlock:
+    """Return the answer to FinalizeBlock: one result for each transaction."""
+    return abci.ResponseFinalizeBlock(
+        events=to_events(result.events),
+        tx_results=[to_tx_result(tx_result) for tx_result in result.tx_results],
+        validator_updates=[
+            abci.ValidatorUpdate(pub_key=keys_pb2.PublicKey(ed25519=key), power=power)
+            for key, power in result.validator_updates
+        ],
+        app_hash=app_hash,
+    )
+
+
+def to_tx_result(result: TxResult) -> abci.ExecTxResult:
+    """Return the result of one transaction. `data` and gas stay empty: they would be hashed into the header."""
+    if result.code:
+        return abci.ExecTxResult(code=result.code, codespace=CODESPACE, log=describe(result.code))
+    return abci.ExecTxResult(events=to_events(result.events))
+
+
+def to_events(found: Iterable[Event]) -> list[abci.Event]:
+    """Return events with the attributes that may be indexed marked."""
+    return [
+        abci.Event(
+            type=event.type,
+            attributes=[
+                abci.EventAttribute(key=key, value=value, index=key in INDEXED) for key, value in event.attributes
+            ],
+        )
+        for event in found
+    ]
+
+
+@lru_cache
+def describe(code: int) -> str:
+    """Return the name and hint of an error number."""
+    reason = errors.REASONS[code]
+    return f"{reason.name}: {reason.hint}"
+
+
+def to_consensus_limits(request: abci.RequestInitChain) -> ConsensusLimits:
+    """Return what the genesis file says about blocks and evidence."""
+    evidence = request.consensus_params.evidence
+    age = evidence.max_age_duration
+    return ConsensusLimits(
+        block_max_bytes=request.consensus_params.block.max_bytes,
+        evidence_max_bytes=evidence.max_bytes,
+        evidence_max_age_blocks=evidence.max_age_num_blocks,
+        evidence_max_age_ms=age.seconds * 1_000 + -(-age.nanos // 1_000_000),
+    )
+
+
+def to_validator_powers(updates: Iterable[abci.ValidatorUpdate]) -> dict[bytes, int]:
+    """Return consensus key to power; a key that is not Ed25519 is the empty key, which no genesis has."""
+    return {update.pub_key.ed25519: update.power for update in updates}
