@@ -10,6 +10,7 @@ from typing import Final
 
 import structlog
 
+from abci_app.protocol.crypto import CryptoMismatch, self_test
 from abci_app.server.address import Address, parse_address
 from abci_app.server.application import ChainApplication
 from abci_app.server.dispatch import Dispatcher, NodeFailure
@@ -32,9 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
     _configure_logging()
     try:
+        self_test()
         mempool_size = read_mempool_size(options.cometbft_home)
         store = LmdbStore(options.home / "state")
-    except (StartRefused, StoreError) as error:
+    except (CryptoMismatch, StartRefused, StoreError) as error:
         LOG.error("refused to start", reason=str(error))
         return EXIT_REFUSED
     try:
