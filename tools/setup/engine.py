@@ -1,6 +1,7 @@
 """The Docker Engine: a running one where there is one, else a private one below the state folder."""
 
 import hashlib
+import json
 import os
 import shutil
 import signal
@@ -34,8 +35,10 @@ SERVICE_SECONDS = 10
 LONGEST_SOCKET = "containerd/containerd-debug.sock"
 """The longest path that the engine makes below its run folder."""
 TRUST_KEY = Path("/etc/docker/key.json")
-"""Engines before 24 write a key here whatever their settings; it is removed if the private engine made it."""
-KEY_NOTE = STATE / "engine-made-key"
+"""Engines before 24 write a key here whatever their settings."""
+FOLDERS_OUTSIDE = ("/run/docker/plugins", "/run/docker", "/run/containerd/s", "/run/containerd", "/etc/docker")
+"""Every engine makes these. Those that were not there before are removed again, if they are empty, deepest first."""
+OUTSIDE_NOTE = STATE / "engine-made.json"
 
 
 def get_run_folder() -> Path:
@@ -93,8 +96,9 @@ def start_private(work: Work) -> None:
     run.mkdir(parents=True, exist_ok=True, mode=0o700)
     if run.stat().st_uid != os.geteuid():
         raise SetupError(f"{run} belongs to somebody else", f"rm -r {run}")
-    if not TRUST_KEY.exists():
-        KEY_NOTE.touch()
+    OUTSIDE_NOTE.write_text(
+        json.dumps([path for path in (str(TRUST_KEY), *FOLDERS_OUTSIDE) if not Path(path).exists()])
+    )
     LOG.unlink(missing_ok=True)
     start_daemon(as_root(get_command(program, run)), RECORD, LOG)
     wait_until_ready(work, run)
@@ -134,10 +138,20 @@ def stop_private() -> bool:
     stopped = stop_recorded(RECORD, 2 * STOP_SECONDS)
     end_orphans(run)
     remove_tree(run)
-    if KEY_NOTE.exists():
-        subprocess.run(as_root(["rm", "-f", str(TRUST_KEY)]), check=False)
-        KEY_NOTE.unlink()
+    remove_outside()
     return stopped
+
+
+def remove_outside() -> None:
+    """Remove what the private engine made outside the state folder."""
+    if not OUTSIDE_NOTE.exists():
+        return
+    made = [path for path in json.loads(OUTSIDE_NOTE.read_text()) if Path(path).exists()]
+    if str(TRUST_KEY) in made:
+        subprocess.run(as_root(["rm", "-f", str(TRUST_KEY)]), check=False)
+    if folders := [path for path in made if path != str(TRUST_KEY)]:
+        subprocess.run(as_root(["rmdir", "--ignore-fail-on-non-empty", *folders]), check=False)
+    OUTSIDE_NOTE.unlink()
 
 
 def end_orphans(run: Path) -> None:

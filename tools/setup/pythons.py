@@ -52,8 +52,8 @@ def install_packages(work: Work) -> str:
 
 
 def get_pip() -> list[str]:
-    """Return the start of a pip command that neither asks nor looks for a newer pip."""
-    return [str(VENV_PYTHON), "-m", "pip", "--disable-pip-version-check", "--no-input", "--quiet"]
+    """Return the start of a pip command that asks nothing and leaves nothing in the home folder."""
+    return [str(VENV_PYTHON), "-m", "pip", "--disable-pip-version-check", "--no-input", "--no-cache-dir", "--quiet"]
 
 
 def count_locked() -> int:

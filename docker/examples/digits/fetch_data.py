@@ -31,7 +31,7 @@ def main() -> None:
     """Download the wheel to a temporary folder and write the data file, whole or not at all."""
     target = Path(sys.argv[1] if len(sys.argv) > 1 else HERE / "digits.csv.gz")
     with tempfile.TemporaryDirectory() as folder:
-        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "--quiet"]
+        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "--no-cache-dir", "--quiet"]
         lock = ["--require-hashes", "-r", str(HERE / "requirements.txt")]
         subprocess.run([*pip, "download", *WHEEL, *lock, "--dest", folder], check=True)
         data = read_member(next(Path(folder).glob("*.whl")))
