@@ -85,10 +85,10 @@ def start_node(home: NodeHome, cometbft: Path | None = None) -> RunningNode:
     document = tomlkit.parse(home.config_toml.read_text())
     address, transport = str(document["proxy_app"]), str(document["abci"])
     app_options = ["--transport", transport, "--address", address, "--cometbft-home", str(home.cometbft)]
-    app = _start([sys.executable, "-m", "abci_app", "--home", str(home.app), *app_options], home.logs / "abci_app.log")
+    app = start_process([sys.executable, "-m", "abci_app", "--home", str(home.app), *app_options], home.logs / "abci_app.log")
     try:
         _wait_until_listening(app, address, home)
-        node = _start([str(program), "start", "--home", str(home.cometbft)], home.logs / "cometbft.log")
+        node = start_process([str(program), "start", "--home", str(home.cometbft)], home.logs / "cometbft.log")
     except BaseException:
         stop_process(app)
         raise
@@ -145,7 +145,8 @@ def stop_process(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _start(command: list[str], log: Path) -> subprocess.Popen[bytes]:
+def start_process(command: list[str], log: Path) -> subprocess.Popen[bytes]:
+    """Start a process that ends with this one; its output goes to the end of `log`. Raises NodeError."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         return _spawn(command, output)

@@ -27,7 +27,7 @@ def make_job(**changes: object) -> pb.Job:
     )  # fmt: skip
     for name, value in changes.items():
         target = job if name in pb.Job.DESCRIPTOR.fields_by_name else job.terms
-        if name in ("candidates",):
+        if name == "candidates":
             job.candidates.extend(value)  # type: ignore[arg-type]
         elif name == "needs":
             job.terms.needs.CopyFrom(value)  # type: ignore[arg-type]

@@ -1,0 +1,146 @@
+"""The three jobs of the demo. Each act raises DemoFailed if what the rules promise did not happen."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from abci_app.pb.learningchain.v1 import state_pb2 as pb
+from abci_app.protocol.bech32 import encode_address
+from abci_app.protocol.limits import UCREDIT
+from learningchain.amounts import format_loss
+from learningchain.demo.cheater import Cheater
+from learningchain.demo.stage import DemoFailed, Stage
+from learningchain.demo.watch import SETTLED, Story, Watcher
+
+BOUNTY: Final = 50
+RACE_SECONDS: Final = 45
+SHORT_RACE_SECONDS: Final = 20
+MIN_LEAD_CHANGES: Final = 2
+SETTLE_SECONDS: Final = 120.0
+"""How long reveal, votes and tally of all turns of a job may take."""
+
+
+@dataclass(slots=True)
+class Act:
+    """How one job ended."""
+
+    job: pb.Job
+    story: Story
+    contractor_loss: str | None = None
+    """What the contractor measured itself, as decimal text."""
+
+
+def play_race(stage: Stage) -> tuple[Act, Path]:
+    """Job 1: the original rule. Two workers race, the best loss wins and is paid, the contractor checks the model."""
+    stage.screen.title("Job 1 · a race between honest workers (runner-ups 0, the original rule)")
+    watcher = Watcher(stage, submit(stage, RACE_SECONDS, runner_ups=0))
+    job = watcher.follow(SETTLED, RACE_SECONDS + SETTLE_SECONDS)
+    require(job.state == pb.JOB_STATE_PAID and job.outcome == pb.OUTCOME_ACCEPTED, "job 1 was not paid")
+    require(len(watcher.story.leaders) > MIN_LEAD_CHANGES, "the lead of job 1 did not change hands several times")
+    stage.screen.say("contractor downloads the model, checks its digest and evaluates it in its own sandbox …")
+    path = stage.folder / "model.npz"
+    answer = stage.run_lc("job", "model", str(job.id), "--file", str(path), "--evaluate")
+    announced, measured = format_loss(job.winning_loss), str(answer["measured_loss"])
+    require(bool(answer["matches"]), f"the contractor measured {measured}, announced was {announced}")
+    stage.screen.say(f"contractor measured {measured}, announced was {announced} ✓", "good")
+    return Act(job, watcher.story, measured), path
+
+
+def play_lie(stage: Stage, model: Path) -> Act:
+    """Job 2: a cheater claims a loss it never reached and is banned; the bounty goes back to the contractor."""
+    stage.screen.title("Job 2 · a cheater (runner-ups 0)")
+    act, cheater = _cheat(stage, model, "mallory", runner_ups=0)
+    require(act.job.state == pb.JOB_STATE_REFUNDED, "the bounty of job 2 did not go back")
+    require(act.job.outcome == pb.OUTCOME_CONVICTED, "the cheater of job 2 was not convicted")
+    _require_banned(stage, cheater)
+    stage.screen.say("more than two thirds of the revealed seats agreed on another loss: the contractor lost nothing")
+    return act
+
+
+def play_runner_up(stage: Stage, model: Path) -> Act:
+    """Job 3: another cheater, but with a runner-up: after the ban its turn comes, and it is paid."""
+    stage.screen.title("Job 3 · a fresh cheater, but with runner-ups 1")
+    act, cheater = _cheat(stage, model, "mallory2", runner_ups=1)
+    require(act.job.state == pb.JOB_STATE_PAID, "the runner-up of job 3 was not paid")
+    require(stage.get_name(act.job.winner) in stage.devnet.plan.workers, "job 3 was not won by an honest worker")
+    _require_banned(stage, cheater)
+    stage.screen.say("the honest runner-up is paid, and lying achieved nothing", "good")
+    return act
+
+
+def _cheat(stage: Stage, model: Path, name: str, runner_ups: int) -> tuple[Act, Cheater]:
+    data = model.read_bytes()
+    stage.screen.say(f"{name} registers a fresh account and takes the model that job 1 made public")
+    cheater = Cheater(stage.client, data, bytes.fromhex(_get_digest(stage)))
+    stage.names[cheater.address] = name
+    watcher = Watcher(stage, submit(stage, SHORT_RACE_SECONDS, runner_ups))
+    cheater.announce(watcher.story.job_id)
+    with cheater.serving() as location:
+        watcher.follow((pb.JOB_STATE_REVEAL,), SHORT_RACE_SECONDS + SETTLE_SECONDS)
+        cheater.reveal(watcher.story.job_id, location)
+        job = watcher.follow(SETTLED, SETTLE_SECONDS)
+    return Act(job, watcher.story), cheater
+
+
+def _get_digest(stage: Stage) -> str:
+    """Return the digest of the model that job 1 revealed."""
+    view = stage.client.get_job(1)
+    if view is None or view.round is None:
+        raise DemoFailed("job 1 has no round")
+    return view.round.model_digest.hex()
+
+
+def _require_banned(stage: Stage, cheater: Cheater) -> None:
+    found = stage.client.get_account(cheater.address)
+    require(found is not None and found.account.banned, "the cheater was not banned")
+    require(found is not None and found.account.balance + found.account.bond == 0, "the cheater kept credits")
+
+
+def submit(stage: Stage, seconds: int, runner_ups: int) -> int:
+    """Publish a job with the contractor's command and return its id."""
+    answer = stage.run_lc(
+        "job", "submit", stage.image, "--yes-public", "--key", "contractor",
+        "--title", "Handwritten digits", "--metric", "log-loss", "--bounty", str(BOUNTY),
+        "--expires-in", f"{seconds}s", "--runner-ups", str(runner_ups), "--reveal-window", "20s",
+        "--tolerance", "0.000001", "--ban-margin", "0.01", "--min-improvement", "0.001", "--loss-ceiling", "3",
+        "--train-cpus", "0.5", "--train-memory", "256", "--train-disk", "64",
+    )  # fmt: skip
+    return int(answer["job_id"])
+
+
+def require(condition: bool, failure: str) -> None:
+    """Raise DemoFailed unless something that must be true is."""
+    if not condition:
+        raise DemoFailed(failure)
+
+
+def summarize(stage: Stage, acts: list[Act], seconds: float) -> dict[str, Any]:
+    """Return the figures of the whole demo; checks the supply identity."""
+    supply = stage.client.get_supply()
+    parts = ("balances", "escrow", "deposits", "bonds", "unbonding", "burned")
+    require(sum(getattr(supply, part) for part in parts) == supply.genesis, "the supply does not add up")
+    banned = []
+    for address, name in stage.names.items():
+        found = stage.client.get_account(address)
+        if found is not None and found.account.banned:
+            banned.append({"account": encode_address(address), "name": name})
+    return {
+        "jobs": [_summarize_job(stage, act) for act in acts],
+        "banned": banned,
+        "supply": {part: str(getattr(supply, part)) for part in ("genesis", *parts)},
+        "seconds": round(seconds, 1),
+    }
+
+
+def _summarize_job(stage: Stage, act: Act) -> dict[str, Any]:
+    won = bool(act.job.winner)
+    return {
+        "id": str(act.job.id),
+        "state": pb.JobState.Name(act.job.state).removeprefix("JOB_STATE_"),
+        "winner": stage.get_name(act.job.winner) if won else None,
+        "announced_loss": format_loss(act.job.winning_loss) if won else None,
+        "contractor_measured_loss": act.contractor_loss,
+        "announcements": act.story.announcements,
+        "lead": act.story.leaders,
+        "bounty": str(act.job.bounty // UCREDIT),
+    }

@@ -1,0 +1,76 @@
+"""Running a devnet: all its processes are children of this one and end with it."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+from learningchain.devnet.plan import DevnetError, DevnetHome, DevnetPlan
+from learningchain.node import RunningNode, get_status, start_node, start_process, stop_process
+from learningchain.node_home import NodeError, NodeHome
+
+START_SECONDS: Final = 60.0
+POLL_SECONDS: Final = 0.2
+_LOG_TAIL_BYTES: Final = 2_000
+
+
+class RunningDevnet:
+    """The processes of a devnet. Use it from one thread."""
+
+    def __init__(self, home: DevnetHome, plan: DevnetPlan, cometbft: Path) -> None:
+        """Nothing runs yet."""
+        self.home = home
+        self.plan = plan
+        self._cometbft = cometbft
+        self._nodes: dict[str, RunningNode] = {}
+        self._workers: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start_nodes(self) -> None:
+        """Start all validators and wait until they make blocks. Raises NodeError or DevnetError."""
+        for entry in self.plan.validators:
+            self._nodes[entry.name] = start_node(NodeHome(self.home.get_node(entry.name)), self._cometbft)
+        deadline = time.monotonic() + START_SECONDS
+        while not self._is_making_blocks():
+            self.check()
+            if time.monotonic() > deadline:
+                raise DevnetError(f"no block after {START_SECONDS:.0f} s: see the logs below {self.home.root}")
+            time.sleep(POLL_SECONDS)
+
+    def start_workers(self) -> None:
+        """Start the checking workers of the validators and the training ones."""
+        for name in [*(entry.name for entry in self.plan.validators), *self.plan.workers]:
+            folder = self.home.get_worker(name)
+            command = [sys.executable, "-m", "worker", "start", "--home", str(folder)]
+            self._workers[name] = start_process(command, folder / "worker.log")
+
+    def check(self) -> None:
+        """Raise DevnetError if a process ended, with its last words."""
+        for name, node in self._nodes.items():
+            ended = node.find_ended()
+            if ended is not None:
+                raise DevnetError(f"{name}: {ended}")
+        for name, process in self._workers.items():
+            if process.poll() is not None:
+                log = self.home.get_worker(name) / "worker.log"
+                tail = log.read_bytes()[-_LOG_TAIL_BYTES:].decode("utf-8", "replace")
+                raise DevnetError(
+                    f"the worker of {name} ended with code {process.returncode}; the end of {log}:\n{tail}"
+                )
+
+    def stop(self) -> None:
+        """Stop the workers, then the nodes; all of each kind at once, so that nobody waits for another."""
+        for process in self._workers.values():
+            process.terminate()
+        for process in self._workers.values():
+            stop_process(process)
+        for node in self._nodes.values():
+            node.cometbft.terminate()
+        for node in self._nodes.values():
+            node.stop()
+
+    def _is_making_blocks(self) -> bool:
+        try:
+            return all(get_status(self.plan.get_node_url(i)).height >= 2 for i in range(len(self.plan.validators)))
+        except NodeError:
+            return False
