@@ -3,7 +3,7 @@
 import asyncio
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -61,6 +61,6 @@ def status(home: HomeOption = DEFAULT_HOME) -> None:
         _fail(f"{path} does not exist: start the worker with 'lc worker start --home {home}'")
 
 
-def _fail(message: str) -> None:
+def _fail(message: str) -> NoReturn:
     typer.echo(f"Error: {message}", err=True)
     raise typer.Exit(1)

@@ -1,7 +1,7 @@
 """Telling a job's story while it happens: from the events of every block, and from the records they point at."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
@@ -140,7 +140,8 @@ def _tell_settled(stage: Stage, values: Mapping[str, str]) -> tuple[str, str]:
     )
 
 
-_TELLERS = {
+_Teller = Callable[[Stage, Mapping[str, str]], tuple[str, str]]
+_TELLERS: dict[str, _Teller] = {
     "job.submitted": lambda stage, v: (
         f"{stage.get_name(v['contractor'])} publishes job {v['job_id']}: bounty {format_credits(int(v['bounty']))}",
         "phase",

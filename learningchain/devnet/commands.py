@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -76,6 +76,6 @@ def _show_ready(home: DevnetHome, plan: DevnetPlan) -> None:
     typer.echo(f"Ready. The key 'contractor' holds credits: lc job list --home {home.root}", err=True)
 
 
-def _fail(message: str) -> None:
+def _fail(message: str) -> NoReturn:
     typer.echo(f"Error: {message}", err=True)
     raise typer.Exit(1)
