@@ -25,7 +25,8 @@ TREE_DIGITS: Final = 15
 ROOTS_PAGE: Final = b"*"
 """Name of the page with the roots of all stores."""
 
-_CHAINED: Final = b"\0"
+CHAINED: Final = b"\0"
+"""First byte of a chained leaf's mark; the name of its tree's top page follows."""
 _SLOT_OF: Final = {digit: slot for slot, digit in enumerate(b"0123456789abcdef")}
 
 
@@ -58,7 +59,12 @@ class StateUpdate:
 
 def hash_leaf(key: bytes, value: bytes) -> bytes:
     """Return the leaf hash that a `simple:v` operation checks. `key` has at most 127 bytes."""
-    return sha256(b"\0" + bytes((len(key),)) + key + b"\x20" + sha256(value).digest()).digest()
+    return hash_leaf_of(key, sha256(value).digest())
+
+
+def hash_leaf_of(key: bytes, value_hash: bytes) -> bytes:
+    """Return the leaf hash of a value of which only the SHA-256 is known."""
+    return sha256(b"\0" + bytes((len(key),)) + key + b"\x20" + value_hash).digest()
 
 
 def get_path(letter: bytes, key: bytes) -> bytes:
@@ -78,6 +84,14 @@ def compute_list_root(nodes: Sequence[bytes]) -> bytes:
         return nodes[0]
     split = 1 << (len(nodes) - 1).bit_length() - 1
     return sha256(b"\1" + compute_list_root(nodes[:split]) + compute_list_root(nodes[split:])).digest()
+
+
+def load_page(pages: PageSource, name: bytes) -> bytes:
+    """Return a page that must exist. Raises TreeError."""
+    page = pages.get_page(name)
+    if page is None:
+        raise TreeError(f"page {name.decode()} of the state tree is missing: the store is damaged, restore it")
+    return page
 
 
 def get_roots(pages: PageSource) -> list[bytes]:
@@ -136,10 +150,10 @@ Entry = tuple[bytes, bytes, bytes | None]
 class _Update:
     """One update of one tree. A depth is a number of hexadecimal digits of the path."""
 
-    __slots__ = ("_get_page", "_letter", "_writes")
+    __slots__ = ("_letter", "_pages", "_writes")
 
     def __init__(self, pages: PageSource, letter: bytes) -> None:
-        self._get_page = pages.get_page
+        self._pages = pages
         self._letter = letter
         self._writes: dict[bytes, bytes | None] = {}
 
@@ -147,7 +161,7 @@ class _Update:
         """Apply entries sorted by path."""
         if not entries:
             raise ValueError("an update needs at least one change")
-        top = self._update_page(0, entries, self._get_page(self._letter))
+        top = self._update_page(0, entries, self._pages.get_page(self._letter))
         if top is None:
             return TreeUpdate(EMPTY_HASH, self._writes)
         root, key = top
@@ -185,7 +199,7 @@ class _Update:
 
     def _update_child(self, depth: int, entries: list[Entry], page: Page, position: int) -> None:
         """Apply entries to an inner node in a slot."""
-        node = self._update_page(depth, entries, self._load_page(entries[0][0][: depth + 1]))
+        node = self._update_page(depth, entries, load_page(self._pages, entries[0][0][: depth + 1]))
         if node is None:
             page.remove(position)
             return
@@ -228,7 +242,7 @@ class _Update:
         merged = entries
         leaf, key = (b"", None) if before is None else before
         if key is not None:
-            if key[:1] == _CHAINED:
+            if key[:1] == CHAINED:
                 merged = self._merge_chained(entries, (leaf, key))
             elif all(changed != key for _, changed, _ in entries):
                 merged = sorted([*entries, (get_path(self._letter, key), key, leaf)])
@@ -241,7 +255,7 @@ class _Update:
         outside = [entry for entry in entries if not entry[0].startswith(name)]
         node: Node | None = before
         if inside:
-            node = self._chain(name, self._update_page(len(name) - 1, inside, self._load_page(name)))
+            node = self._chain(name, self._update_page(len(name) - 1, inside, load_page(self._pages, name)))
         if node is not None and node[1] is not None:
             outside.append((self._get_leaf_path(node[1]), node[1], node[0]))
         return sorted(outside)
@@ -262,20 +276,14 @@ class _Update:
             return None
         root, key = top
         if key is not None:
-            if key[:1] != _CHAINED:
+            if key[:1] != CHAINED:
                 return top
             self._keep_page(name, root, key)
-        return hash_leaf(b"", root), _CHAINED + name
+        return hash_leaf(b"", root), CHAINED + name
 
     def _keep_page(self, name: bytes, root: bytes, key: bytes) -> None:
         """Write the top page of a tree with a single leaf; any other page with a single leaf vanishes."""
         self._writes[name] = encode_page({TOP: root}, {TOP: key})
 
-    def _load_page(self, name: bytes) -> bytes:
-        page = self._get_page(name)
-        if page is None:
-            raise TreeError(f"page {name.decode()} of the state tree is missing")
-        return page
-
     def _get_leaf_path(self, key: bytes) -> bytes:
-        return key[1:] if key[:1] == _CHAINED else get_path(self._letter, key)
+        return key[1:] if key[:1] == CHAINED else get_path(self._letter, key)

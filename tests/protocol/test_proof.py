@@ -1,0 +1,232 @@
+"""Proofs built from pages and checked against nothing but the app hash."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from random import Random
+
+import pytest
+from google.protobuf.message import DecodeError
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from abci_app.pb.learningchain.v1.proof_pb2 import AbsenceOp
+from abci_app.pb.tendermint.crypto.proof_pb2 import ProofOps, ValueOp
+from abci_app.protocol import tree
+from abci_app.protocol.proof import ProofError, check, check_absence, check_value, prove
+from abci_app.protocol.proof.build import ABSENT, PRESENT
+from abci_app.protocol.tree import update_state
+from tests.support.trees import DictPages, DictState
+
+KEYS = [b"a%d" % number for number in range(40)]
+small_trees = pytest.mark.parametrize("digits", [1, 2, 15])
+states = st.dictionaries(st.sampled_from(KEYS), st.binary(max_size=3), max_size=30)
+quick = settings(max_examples=30)
+
+
+@contextmanager
+def trees_of(digits: int) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tree, "TREE_DIGITS", digits)
+        patch.setattr(check, "TREE_DIGITS", digits)
+        yield
+
+
+def make_state(records: dict[bytes, bytes]) -> tuple[DictState, bytes]:
+    """Return a state of these records (and one of another store) and its app hash."""
+    records = {b"cp": b"params", **records}
+    pages = DictPages()
+    update = update_state(pages, dict(records))
+    pages.write(update.page_writes)
+    return DictState(records, pages), update.app_hash
+
+
+def make_large_state(count: int = 500) -> tuple[DictState, bytes]:
+    return make_state({b"a%d" % number: b"value %d" % number for number in range(count)})
+
+
+@small_trees
+@given(records=states)
+def test_every_key_is_proved_present_or_absent(digits: int, records: dict[bytes, bytes]) -> None:
+    with trees_of(digits):
+        state, app_hash = make_state(records)
+        for key in KEYS:
+            proof = prove(state, key)
+            if key in records:
+                check_value(app_hash, key, records[key], proof)
+            else:
+                check_absence(app_hash, key, proof)
+
+
+def check_other_way(app_hash: bytes, key: bytes, proof: ProofOps, present: bool) -> None:
+    if present:
+        check_absence(app_hash, key, proof)
+    else:
+        check_value(app_hash, key, b"", proof)
+
+
+@small_trees
+@quick
+@given(records=states)
+def test_no_proof_shows_what_is_not_so(digits: int, records: dict[bytes, bytes]) -> None:
+    with trees_of(digits):
+        state, app_hash = make_state(records)
+        proofs = [prove(state, key) for key in KEYS]
+        for key in KEYS:
+            for proof in proofs:
+                with pytest.raises(ProofError):
+                    check_other_way(app_hash, key, proof, key in records)
+
+
+def test_another_value_is_refused() -> None:
+    state, app_hash = make_large_state()
+    with pytest.raises(ProofError, match="app hash"):
+        check_value(app_hash, b"a7", b"value 8", prove(state, b"a7"))
+
+
+def test_another_app_hash_is_refused() -> None:
+    state, _ = make_large_state()
+    with pytest.raises(ProofError, match="app hash"):
+        check_value(bytes(32), b"a7", b"value 7", prove(state, b"a7"))
+    with pytest.raises(ProofError, match="app hash"):
+        check_absence(bytes(32), b"a-missing", prove(state, b"a-missing"))
+
+
+def test_a_proof_of_presence_is_made_of_simple_value_operations_only() -> None:
+    state, _ = make_large_state()
+    proof = prove(state, b"a7")
+    assert [(op.type, op.key) for op in proof.ops] == [(PRESENT, b"a7"), (PRESENT, b"accounts")]
+
+
+def test_a_proof_among_many_records_is_small() -> None:
+    state, _ = make_large_state(20_000)
+    sizes = [prove(state, b"a%d" % number).ByteSize() for number in range(500)]
+    assert sum(sizes) < 800 * len(sizes)
+
+
+def test_the_record_of_an_empty_tree_is_proved_absent() -> None:
+    state, app_hash = make_state({})
+    check_absence(app_hash, b"v1", prove(state, b"v1"))
+
+
+@pytest.mark.parametrize("key", [b"", b"z", b"a" * 128])
+def test_a_key_of_no_store_has_no_proof(key: bytes) -> None:
+    state, app_hash = make_state({})
+    proof = prove(state, b"a1")
+    with pytest.raises(ValueError, match="no state key"):
+        prove(state, key)
+    with pytest.raises(ValueError, match="no state key"):
+        check_absence(app_hash, key, proof)
+
+
+@given(seed=st.integers(0, 2**32))
+def test_no_changed_bit_of_a_proof_goes_unnoticed(seed: int) -> None:
+    """A changed proof is refused or says the same (protobuf has several encodings of one message)."""
+    random = Random(seed)
+    state, app_hash = make_state({b"a%d" % number: b"x" for number in range(50)})
+    key = b"a%d" % random.randrange(60)
+    proof = prove(state, key)
+    data = bytearray(proof.SerializeToString())
+    data[random.randrange(len(data))] ^= 1 << random.randrange(8)
+    try:
+        changed = ProofOps.FromString(bytes(data))
+        if key in state.records:
+            check_value(app_hash, key, b"x", changed)
+        else:
+            check_absence(app_hash, key, changed)
+    except (ProofError, ValueError, DecodeError):
+        return
+    assert read(changed) == read(proof)
+
+
+def read(proof: ProofOps) -> list[object]:
+    """Return what the operations of a proof say."""
+    ops: list[object] = []
+    for op in proof.ops:
+        message = AbsenceOp.FromString(op.data) if op.type == ABSENT else ValueOp.FromString(op.data)
+        message.DiscardUnknownFields()
+        ops.append(message)
+    return ops
+
+
+def find_absent(state: DictState, with_witness: bool) -> tuple[bytes, ProofOps]:
+    for number in range(100_000):
+        key = b"a-%d" % number
+        proof = prove(state, key)
+        if bool(AbsenceOp.FromString(proof.ops[0].data).witness_key) == with_witness:
+            return key, proof
+    raise AssertionError("no such key")
+
+
+def test_a_leaf_beside_the_way_does_not_show_absence() -> None:
+    """Somebody shows a real leaf, though the key's path ends elsewhere, or a real record as its own witness."""
+    state, app_hash = make_large_state()
+    _, proof = find_absent(state, with_witness=True)
+    for number in range(500):
+        key = b"a%d" % number
+        with pytest.raises(ProofError):
+            check_absence(app_hash, key, proof)
+    op = AbsenceOp.FromString(proof.ops[0].data)
+    with pytest.raises(ProofError, match="not another one"):
+        check_absence(app_hash, op.witness_key, proof)
+
+
+def test_an_inner_node_does_not_pass_for_an_empty_one() -> None:
+    state, app_hash = make_large_state()
+    key, proof = find_absent(state, with_witness=False)
+    op = AbsenceOp.FromString(proof.ops[0].data)
+    shorter = AbsenceOp.FromString(proof.ops[0].data)
+    del shorter.proof.aunts[0]
+    shorter.proof.total = op.proof.total // 2
+    shorter.proof.index = op.proof.index >> 1
+    proof.ops[0].data = shorter.SerializeToString()
+    with pytest.raises(ProofError, match="app hash"):
+        check_absence(app_hash, key, proof)
+
+
+@pytest.mark.parametrize("part", ["total", "index"])
+def test_an_operation_at_another_place_is_refused(part: str) -> None:
+    """CometBFT's proxy would accept it: the header does not bind these numbers."""
+    state, app_hash = make_large_state()
+    proof = prove(state, b"a7")
+    op = ValueOp.FromString(proof.ops[0].data)
+    setattr(op.proof, part, getattr(op.proof, part) + 1)
+    proof.ops[0].data = op.SerializeToString()
+    with pytest.raises(ProofError):
+        check_value(app_hash, b"a7", b"value 7", proof)
+
+
+def test_a_proof_from_another_store_is_refused() -> None:
+    state, app_hash = make_state({b"a1": b"x", b"j1": b"x"})
+    with pytest.raises(ProofError, match="not about this key"):
+        check_value(app_hash, b"a1", b"x", prove(state, b"j1"))
+    with pytest.raises(ProofError, match="another store"):
+        check_absence(app_hash, b"a2", prove(state, b"j2"))
+
+
+def test_a_proof_cut_short_or_drawn_out_is_refused() -> None:
+    state, app_hash = make_large_state()
+    proof = prove(state, b"a7")
+    for ops in ([], proof.ops[:1], proof.ops[1:], [*proof.ops, proof.ops[1]], [proof.ops[0], *proof.ops]):
+        with pytest.raises(ProofError):
+            check_value(app_hash, b"a7", b"value 7", ProofOps(ops=ops))
+
+
+def test_garbage_is_refused() -> None:
+    state, app_hash = make_large_state()
+    for index in (0, 1):
+        for kind, data in ((PRESENT, b"\xff"), ("ics23:iavl", b""), (ABSENT, b"\xff")):
+            proof = prove(state, b"a7")
+            proof.ops[index].type, proof.ops[index].data = kind, data
+            with pytest.raises(ProofError):
+                check_value(app_hash, b"a7", b"value 7", proof)
+            with pytest.raises(ProofError):
+                check_absence(app_hash, b"a7", proof)
+
+
+def test_the_place_of_a_leaf_follows_from_its_key_alone() -> None:
+    state, _ = make_large_state()
+    op = ValueOp.FromString(prove(state, b"a7").ops[0].data)
+    path = int.from_bytes(sha256(b"a7").digest(), "big")
+    assert op.proof.total == 2 ** len(op.proof.aunts)
+    assert op.proof.index == path >> (256 - len(op.proof.aunts))
