@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -137,6 +136,7 @@ def stop_private() -> bool:
     run = get_run_folder()
     stopped = stop_recorded(RECORD, 2 * STOP_SECONDS)
     end_orphans(run)
+    take_off_mounts(DATA)  # an engine may leave its data folder mounted on itself
     remove_tree(run)
     remove_outside()
     return stopped
@@ -172,14 +172,17 @@ def end_orphans(run: Path) -> None:
                 send_signal(int(entry.name), signal.SIGKILL)
 
 
-def remove_tree(folder: Path) -> None:
-    """Delete a folder that may hold files of root; mounts that a killed engine left in it are taken off first."""
-    if not folder.exists():
-        return
-    mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    for mount in sorted((m for m in mounts if Path(m).is_relative_to(folder)), reverse=True):
-        subprocess.run(as_root(["umount", "--lazy", mount]), check=False)
-    if os.geteuid() == 0:
-        shutil.rmtree(folder)
-    else:
-        subprocess.run(as_root(["rm", "-rf", "--one-file-system", str(folder)]), check=False)
+def remove_tree(path: Path) -> None:
+    """Delete a file or folder that may belong to root; mounts that a killed engine left in it are taken off first."""
+    if path.exists():
+        take_off_mounts(path)
+        subprocess.run(as_root(["rm", "-rf", "--one-file-system", str(path)]), check=False)
+
+
+def take_off_mounts(folder: Path) -> None:
+    """Unmount everything at or below a folder, deepest first."""
+    mounts = [
+        Path(line.split()[4].replace(r"\040", " ")) for line in Path("/proc/self/mountinfo").read_text().splitlines()
+    ]
+    for mount in sorted((mount for mount in mounts if mount.is_relative_to(folder)), reverse=True):
+        subprocess.run(as_root(["umount", "--lazy", str(mount)]), check=False)

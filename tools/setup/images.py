@@ -4,12 +4,12 @@ import hashlib
 import http.client
 import io
 import os
-import subprocess
 import tarfile
 import time
 from pathlib import Path
 
 from tools.setup import registry
+from tools.setup.engine import remove_tree
 from tools.setup.engine_api import Engine
 from tools.setup.processes import as_root
 from tools.setup.pythons import ASK_NETWORK, get_pip
@@ -137,13 +137,15 @@ def make_root_file_system(work: Work, tar: Path) -> None:
     """Write a tar with Debian's essential packages, python3 and numpy; docker/base/debian.txt has the options."""
     options = [line for line in (BASE_FOLDER / "debian.txt").read_text().splitlines() if line and line[0] != "#"]
     work.say("building it from Debian packages")
+    for stale in CACHE.glob("base-*"):  # of a run that was killed
+        remove_tree(stale)
     temporary = CACHE / f"base-{os.getpid()}"
     temporary.mkdir()
     try:
         argv = ["env", f"TMPDIR={temporary}", "SOURCE_DATE_EPOCH=0", "mmdebstrap", *options, "bookworm", str(tar)]
         work.run(as_root(argv), remedy="check that deb.debian.org (or its mirror in /etc/apt) is in reach")
     finally:
-        subprocess.run(as_root(["rm", "-rf", "--one-file-system", str(temporary)]), check=False)
+        remove_tree(temporary)
 
 
 def download(work: Work, requirements: Path, name: str) -> Path:
