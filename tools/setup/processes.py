@@ -90,12 +90,12 @@ def reap(pid: int) -> None:
         return  # not ours: an earlier run started it
 
 
-def stop_recorded(path: Path, seconds: float = STOP_SECONDS) -> bool:
-    """Stop the process remembered in `path`: ask, wait, then kill its group. True if there was one."""
+def stop_recorded(path: Path, seconds: float = STOP_SECONDS, *, group: bool = False) -> bool:
+    """Stop the process remembered in `path` (or its group): ask, wait, then kill its group. True if there was one."""
     pid = read_record(path)
     if pid is None:
         return False
-    send_signal(pid, signal.SIGTERM)
+    send_signal(pid, signal.SIGTERM, group=group)
     if not wait_for_end(pid, seconds):
         send_signal(pid, signal.SIGKILL, group=True)
         wait_for_end(pid, seconds)

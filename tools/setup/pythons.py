@@ -10,6 +10,8 @@ from tools.setup.steps import Work
 
 REQUIREMENTS = ROOT / "requirements-dev.txt"
 MARK = VENV / "learningchain-lock"
+UNFINISHED = VENV / "learningchain-unfinished"
+"""Present while pip works: packages of a broken-off installation can be torn."""
 ASK_NETWORK = "check that pip can download (pip download six), then run the command again"
 
 
@@ -26,6 +28,9 @@ def is_ready() -> bool:
 
 def make_environment(work: Work) -> str:
     """Make .venv with pip in it, unless it is there."""
+    if UNFINISHED.exists():
+        work.say("an installation was broken off: making the environment anew")
+        work.run([sys.executable, "-m", "venv", "--clear", str(VENV)], remedy=f"rm -r {VENV}")
     if VENV_PYTHON.exists() and has_pip():
         return "already there"
     work.say(f"making {VENV}")
@@ -45,9 +50,11 @@ def install_packages(work: Work) -> str:
     if is_ready():
         return "already there"
     pip = get_pip()
+    UNFINISHED.touch()
     work.run([*pip, "install", "--require-hashes", "-r", str(REQUIREMENTS)], remedy=ASK_NETWORK)
     work.run([*pip, "install", "--no-deps", "--no-build-isolation", "--editable", str(ROOT)])
     MARK.write_text(compute_mark())
+    UNFINISHED.unlink()
     return f"{count_locked()} packages, hashes checked"
 
 

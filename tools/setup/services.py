@@ -11,7 +11,7 @@ from typing import IO
 from tools.setup import cometbft, engine, images, packages, pythons, registry
 from tools.setup.board import Board
 from tools.setup.settings import CACHE, COMETBFT, COMETBFT_OTHER, STATE, VENV
-from tools.setup.steps import Run, Step, Work
+from tools.setup.steps import Run, Step, Work, end_stale_commands
 
 KEEP = STATE / "keep"
 """Present while `up` wants the services to go on without a user."""
@@ -156,6 +156,7 @@ def running_services(wish: Wish | None = None, *, keep: bool = False) -> Iterato
         try:
             with lock("setup.lock", fcntl.LOCK_EX):
                 CACHE.mkdir(parents=True, exist_ok=True)
+                end_stale_commands()
                 plan.prepare()
                 Run(Board()).execute(plan.list_steps())
                 if keep:

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections import deque
@@ -11,11 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tools.setup.board import Board
-from tools.setup.processes import send_signal, wait_for_end
-from tools.setup.settings import LOGS, ROOT, STEP_SECONDS, STOP_SECONDS, SetupError
+from tools.setup.processes import read_record, send_signal, stop_recorded, wait_for_end, write_record
+from tools.setup.settings import LOGS, ROOT, STATE, STEP_SECONDS, STOP_SECONDS, SetupError
 
 LINES_SHOWN = 12
 REFRESH_SECONDS = 0.1
+COMMANDS = STATE / "commands"
+"""Records of the commands at work, for the case that this process is killed."""
+NOT_KILLABLE = "-wait"
 
 
 class Stopped(Exception):
@@ -56,10 +60,16 @@ class Work:
             argv, cwd=cwd, env={**os.environ, **(env or {})}, stdin=subprocess.DEVNULL, start_new_session=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
         )  # fmt: skip
+        record = COMMANDS / f"{self.log.stem}{'' if killable else NOT_KILLABLE}.json"
+        record.parent.mkdir(exist_ok=True)
+        write_record(record, process.pid)
         tail: deque[str] = deque(maxlen=LINES_SHOWN)
         reader = threading.Thread(target=self._read, args=(process, tail, argv), daemon=True)
         reader.start()
-        self._wait(process, killable)
+        try:
+            self._wait(process, killable)
+        finally:
+            record.unlink()
         reader.join(timeout=STOP_SECONDS)
         if process.returncode != 0:
             text = "\n    ".join(tail)
@@ -91,6 +101,16 @@ class Work:
                 raise SetupError(f"{process.args!r} took longer than {STEP_SECONDS} s; log: {self.log}", "try again")
         if self.stop.is_set():
             raise Stopped
+
+
+def end_stale_commands() -> None:
+    """End what a killed set-up left at work, before it comes in our way; a package manager is waited for."""
+    for record in sorted(COMMANDS.glob("*.json")):
+        if record.stem.endswith(NOT_KILLABLE) and (pid := read_record(record)):
+            print("an earlier set-up was killed; waiting for its package installation", file=sys.stderr, flush=True)
+            wait_for_end(pid, STEP_SECONDS)
+        stop_recorded(record, group=True)
+        record.unlink(missing_ok=True)
 
 
 def end_group(process: subprocess.Popen[str]) -> None:
