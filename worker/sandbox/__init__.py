@@ -1,5 +1,6 @@
 """The sandbox: untrusted images on the Docker Engine, behind the interface of `types`."""
 
+from worker.sandbox.sandbox import DockerSandbox, evaluate_model, limits_of_class
 from worker.sandbox.score import InvalidScoreError, format_loss, parse_loss
 from worker.sandbox.types import (
     MIB,
@@ -32,6 +33,7 @@ __all__ = [
     "RESERVED_LOSS",
     "BrokenImageError",
     "Checkpoint",
+    "DockerSandbox",
     "Evaluation",
     "EvaluationLimits",
     "Finding",
@@ -52,6 +54,8 @@ __all__ = [
     "TrainingStatus",
     "UnfitEngineError",
     "Usage",
+    "evaluate_model",
     "format_loss",
+    "limits_of_class",
     "parse_loss",
 ]

@@ -1,0 +1,71 @@
+"""Judges manifest and configuration of an image: the same verdict on every machine, before anything is pulled."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from worker.sandbox.reference import Reference
+from worker.sandbox.registry import INDEX_TYPES, MANIFEST_TYPES, parse_json
+from worker.sandbox.types import MIB, BrokenImageError
+
+CONTRACT_LABEL = "org.learningchain.contract"
+CONTRACT_VERSION = "1"
+CONFIG_BYTES = MIB
+LAYERS = 120  # the engine's overlay driver stops at about 125
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a manifest says."""
+
+    config_digest: str
+    size: int  # bytes of configuration and layers, as they are transferred
+
+
+def check_manifest(reference: Reference, content: bytes) -> Manifest:
+    """Return the manifest of a single image. Raises BrokenImageError for an index and whatever else is none."""
+    manifest = parse_json(content, f"the manifest of {reference}")
+    kind = manifest.get("mediaType", MANIFEST_TYPES[1])
+    if kind in INDEX_TYPES or "manifests" in manifest:
+        raise BrokenImageError(f"{reference} is an index of several images: name the linux/amd64 manifest in it")
+    layers = manifest.get("layers")
+    if kind not in MANIFEST_TYPES or not isinstance(layers, list) or not 0 < len(layers) <= LAYERS:
+        raise BrokenImageError(f"{reference} is not the manifest of an image with 1 to {LAYERS} layers")
+    parts = [_check_part(reference, part) for part in (manifest.get("config"), *layers)]
+    if parts[0][1] > CONFIG_BYTES:
+        raise BrokenImageError(f"{reference} has a configuration larger than {CONFIG_BYTES} bytes")
+    return Manifest(parts[0][0], sum(size for _, size in parts))
+
+
+def check_size(reference: Reference, manifest: Manifest, image_mib: int) -> None:
+    """Raise BrokenImageError when the image is larger than its class allows."""
+    if manifest.size > image_mib * MIB:
+        raise BrokenImageError(f"{reference} has {-(-manifest.size // MIB)} MiB, {image_mib} are allowed")
+
+
+def check_config(reference: Reference, content: bytes) -> None:
+    """Raise BrokenImageError when an image with this configuration breaks the contract."""
+    config = parse_json(content, f"the configuration of {reference}")
+    if (config.get("os"), config.get("architecture")) != ("linux", "amd64"):
+        raise BrokenImageError(f"{reference} is not for linux/amd64")
+    settings = config.get("config") or {}
+    if not isinstance(settings, dict):
+        raise BrokenImageError(f"the configuration of {reference} is not a JSON object")
+    if settings.get("Volumes"):
+        raise BrokenImageError(f"{reference} declares VOLUME, which would be writable without a cap: remove it")
+    labels = settings.get("Labels") or {}
+    if not isinstance(labels, dict) or labels.get(CONTRACT_LABEL) != CONTRACT_VERSION:
+        raise BrokenImageError(f"{reference} lacks the label {CONTRACT_LABEL}={CONTRACT_VERSION}")
+
+
+def _check_part(reference: Reference, part: Any) -> tuple[str, int]:
+    """Return digest and size of the configuration or a layer."""
+    if not isinstance(part, dict) or part.get("urls"):
+        raise BrokenImageError(f"{reference} has a layer that lies elsewhere than in its registry")
+    digest, size = part.get("digest"), part.get("size")
+    if not isinstance(digest, str) or _DIGEST.fullmatch(digest) is None:
+        raise BrokenImageError(f"{reference} has a part without a sha256 digest")
+    if type(size) is not int or size < 0:
+        raise BrokenImageError(f"{reference} has a part without a size")
+    return digest, size

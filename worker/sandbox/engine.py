@@ -1,0 +1,251 @@
+"""The Docker Engine: every call with its own time limit, every failure an OwnFailureError that says what failed."""
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
+
+import docker
+import docker.errors
+from urllib3.exceptions import HTTPError
+
+from worker.sandbox.types import BrokenImageError, OwnFailureError, UnfitEngineError
+
+CALL_SECONDS = 60  # of one ordinary call; an overloaded disk makes create and remove slow
+DEFAULT_SOCKET = "unix:///var/run/docker.sock"
+
+# Words of the runtime when a file of the image lies where a folder must be, or the other way round.
+IMAGE_BLAMED = ("error mounting", "not a directory", "is a directory")
+
+Json = dict[str, Any]
+_Item = TypeVar("_Item")
+
+
+class Attachment:
+    """Stream of a container's stdout and stderr, owned by one reader thread; `close` may come from any thread."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream  # keeps the SDK's response, and so the connection, alive
+        # The SDK's close leaves the socket open as long as its response lives: shut down a duplicate instead.
+        self._socket = socket.socket(fileno=os.dup(stream.fileno()))
+        self._socket.settimeout(None)
+
+    def receive(self, size: int) -> bytes:
+        """Return the next bytes; empty at the end."""
+        try:
+            return self._socket.recv(size)
+        except OSError:
+            return b""
+
+    def close(self) -> None:
+        """End the stream: a blocked `receive` returns. May be called again."""
+        with contextlib.suppress(OSError):  # the engine closed it first
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+        self._stream.close()
+
+
+class Engine:
+    """Thin typed layer over the SDK's low-level client."""
+
+    def __init__(self, url: str = "") -> None:
+        self.url = url or os.environ.get("DOCKER_HOST", "") or DEFAULT_SOCKET
+        if not self.url.startswith("unix://"):
+            raise UnfitEngineError(f"the engine's address {self.url} is no unix:// socket: set engine = unix:///…")
+        with _calling("answer"):
+            self._api = docker.APIClient(base_url=self.url, version="auto", timeout=CALL_SECONDS)
+
+    def info(self) -> Json:
+        """Return the engine's description of itself."""
+        with _calling("describe itself"):
+            info: Json = self._api.info()
+        return info
+
+    def version(self) -> Json:
+        """Return the versions of the engine and its parts."""
+        with _calling("tell its version"):
+            version: Json = self._api.version()
+        return version
+
+    def create(self, name: str, config: Json) -> str:
+        """Create a container and return its id."""
+        with _calling("create a container"):
+            created: Json = self._api.create_container_from_config(config, name)
+        return str(created["Id"])
+
+    def attach(self, container: str) -> Attachment:
+        """Return the container's output; call it before start, or lines are lost."""
+        with _calling("attach to a container"):
+            return Attachment(self._api.attach_socket(container, {"stdout": 1, "stderr": 1, "stream": 1}))
+
+    def start(self, container: str) -> None:
+        """Start a created container. Raises BrokenImageError when the image's own files are in the way of ours."""
+        with _calling("start a container"):
+            try:
+                self._api.start(container)
+            except docker.errors.APIError as error:
+                words = str(error.explanation or error)
+                if any(blame in words for blame in IMAGE_BLAMED):
+                    raise BrokenImageError(f"no container can be started from the image: {words}") from error
+                raise
+
+    def wait(self, container: str, seconds: float) -> bool:
+        """Return whether the container ended within `seconds`."""
+        try:
+            self._api.wait(container, timeout=max(seconds, 0.01))
+        except (docker.errors.DockerException, HTTPError, OSError) as error:
+            if "timed out" in str(error):
+                return False
+            raise OwnFailureError(f"the engine failed to wait for a container: {error}") from error
+        return True
+
+    def inspect(self, container: str) -> Json:
+        """Return the effective container."""
+        with _calling("inspect a container"):
+            found: Json = self._api.inspect_container(container)
+        return found
+
+    def stats(self, container: str) -> Json:
+        """Return one reading of the container's counters, without waiting for a second one."""
+        with _calling("read a container's counters"):
+            stats: Json = self._api.stats(container, stream=False, one_shot=True)
+        return stats
+
+    def pause(self, container: str) -> bool:
+        """Freeze a running container; False when it is not running."""
+        return self._signal_call("pause", self._api.pause, container)
+
+    def unpause(self, container: str) -> bool:
+        """Thaw a frozen container; False when it is not frozen."""
+        return self._signal_call("unpause", self._api.unpause, container)
+
+    def kill(self, container: str, signal: str = "SIGKILL") -> bool:
+        """Send a signal; False when the container is not running (any more)."""
+        return self._signal_call("kill", lambda name: self._api.kill(name, signal=signal), container)
+
+    def remove(self, container: str) -> None:
+        """Remove a container with its anonymous volumes, running or not; one that is gone is fine."""
+        with _calling("remove a container"):
+            try:
+                self._api.remove_container(container, v=True, force=True)
+            except docker.errors.NotFound:
+                return
+            except docker.errors.APIError as error:
+                if "already in progress" not in str(error):
+                    raise
+
+    def containers(self, label: str) -> list[Json]:
+        """Return all containers, dead ones too, that carry the label `name=value`."""
+        with _calling("list containers"):
+            found: list[Json] = self._api.containers(all=True, filters={"label": label})
+        return found
+
+    def create_volume(self, name: str, labels: dict[str, str]) -> None:
+        """Create a named volume of the local driver."""
+        with _calling("create a volume"):
+            self._api.create_volume(name, driver="local", labels=labels)
+
+    def remove_volume(self, name: str) -> None:
+        """Remove a volume and all it holds; one that is gone is fine."""
+        with _calling("remove a volume"):
+            try:
+                self._api.remove_volume(name, force=True)
+            except docker.errors.NotFound:
+                return
+
+    def volumes(self, label: str) -> list[Json]:
+        """Return the volumes that carry the label `name=value`."""
+        with _calling("list volumes"):
+            found: Json = self._api.volumes(filters={"label": label})
+        return list(found.get("Volumes") or ())
+
+    def archive(self, container: str, path: str) -> tuple[Iterator[bytes], Json] | None:
+        """Return the tar stream of a path inside a container and its stat; None when there is nothing."""
+        with _calling("read from a container"):
+            try:
+                stream, stat = self._api.get_archive(container, path)
+            except docker.errors.NotFound:
+                return None
+        return _iterate("read from a container", stream), stat
+
+    def put_archive(self, container: str, path: str, content: bytes) -> None:
+        """Unpack a tar into a directory of a container that is not started."""
+        with _calling("write into a container"):
+            self._api.put_archive(container, path, content)
+
+    def image(self, reference: str) -> Json | None:
+        """Return an image that is here, None when it is not."""
+        with _calling("inspect an image"):
+            try:
+                image: Json = self._api.inspect_image(reference)
+            except docker.errors.ImageNotFound:
+                return None
+        return image
+
+    def import_image(self, repository: str, tag: str, content: bytes) -> None:
+        """Make an image of one layer from a tar."""
+        with _calling("import an image"):
+            self._api.import_image_from_data(content, repository=repository, tag=tag)
+
+    def remove_image(self, reference: str) -> None:
+        """Remove an image; one that is gone or in use stays as it is."""
+        with _calling("remove an image"):
+            try:
+                self._api.remove_image(reference, force=False)
+            except docker.errors.APIError as error:
+                if error.status_code not in (404, 409):
+                    raise
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._api.close()
+
+    @staticmethod
+    def _signal_call(action: str, call: Any, container: str) -> bool:
+        with _calling(f"{action} a container"):
+            try:
+                call(container)
+            except docker.errors.APIError as error:
+                if error.status_code in (404, 409) or "not running" in str(error) or "not paused" in str(error):
+                    return False
+                raise
+        return True
+
+
+def _iterate(action: str, items: Iterator[_Item]) -> Iterator[_Item]:
+    with _calling(action):
+        yield from items
+
+
+@contextlib.contextmanager
+def _calling(action: str) -> Iterator[None]:
+    try:
+        yield
+    except docker.errors.APIError as error:
+        raise OwnFailureError(f"the engine failed to {action}: {error.explanation or error}") from error
+    except (docker.errors.DockerException, HTTPError, OSError) as error:
+        raise OwnFailureError(f"the engine failed to {action}: {error}") from error
+
+
+REQUIRED = {
+    "MemoryLimit": "memory limits",
+    "SwapLimit": "swap limits (kernel argument swapaccount=1, or cgroup v2)",
+    "PidsLimit": "process limits",
+    "CPUSet": "cpusets",
+    "CpuCfsQuota": "CPU quotas",
+}
+
+
+def find_unfit(info: Json, runtime: str) -> Sequence[str]:
+    """Return what an engine with this description lacks, in words; empty when it is fit."""
+    lacks = [words for name, words in REQUIRED.items() if not info.get(name)]
+    if info.get("OSType") != "linux" or info.get("Architecture") not in ("x86_64", "amd64"):
+        lacks.append("linux on x86-64")
+    if runtime not in (info.get("Runtimes") or {}):
+        lacks.append(f"the runtime {runtime} (add it to the engine's daemon.json, or choose another in the settings)")
+    if info.get("CgroupDriver") == "none":
+        lacks.append("control groups, and so limits and pause (rootless on cgroup v1: use cgroup v2)")
+    if not any("seccomp" in option for option in info.get("SecurityOptions") or ()):
+        lacks.append("seccomp")
+    return lacks

@@ -1,0 +1,91 @@
+"""Removes what processes of this worker left when they died: containers, mounts, volumes, files."""
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Collection
+from pathlib import Path
+
+from worker.sandbox.attempts import ATTEMPTS, take_lock
+from worker.sandbox.container import DIE_SECONDS
+from worker.sandbox.disks import find_mounts, unmount
+from worker.sandbox.engine import Json
+from worker.sandbox.host import RUNS, Host
+from worker.sandbox.processes import is_alive
+from worker.sandbox.spec import ATTEMPT_LABEL, OWNER_LABEL, PROCESS_LABEL
+from worker.sandbox.types import OrphanReport, OwnFailureError
+
+GRACE_SECONDS = 30.0  # to save in /lc/state
+
+
+def remove_orphans(host: Host, keep_attempts: Collection[str]) -> OrphanReport:
+    """Remove what dead processes left; see worker.sandbox.types.Sandbox. Raises OwnFailureError."""
+    label = f"{OWNER_LABEL}={host.owner}"
+    dead = [container for container in host.engine.containers(label) if _is_orphan(container["Labels"])]
+    _end_containers(host, dead, keep_attempts)
+    folders = [folder for folder in _list(host.home / RUNS) if not is_alive(folder.name)]
+    mounts = sum(_clear(folder) for folder in folders)
+    for volume in host.engine.volumes(label):
+        if _is_orphan(volume["Labels"] or {}):
+            host.engine.remove_volume(volume["Name"])
+    attempts = [_clear_attempt(host, folder, keep_attempts) for folder in _list(host.home / ATTEMPTS)]
+    return OrphanReport(len(dead), mounts + sum(attempts), len(folders))
+
+
+def remove_attempt_containers(host: Host, attempt: str) -> None:
+    """Remove dead processes' containers of one attempt, which would write to its state at the same time."""
+    found = host.engine.containers(f"{ATTEMPT_LABEL}={attempt}")
+    _end_containers(host, [container for container in found if _is_orphan(container["Labels"])], (attempt,))
+
+
+def _is_orphan(labels: dict[str, str]) -> bool:
+    """Return whether the process that made it is dead; what has no process label is kept between processes."""
+    process = labels.get(PROCESS_LABEL)
+    return process is not None and not is_alive(process)
+
+
+def _end_containers(host: Host, containers: list[Json], keep_attempts: Collection[str]) -> None:
+    """Stop training of kept attempts with a grace, everything else at once, and remove them all."""
+    engine = host.engine
+    kept = [c["Id"] for c in containers if c["Labels"].get(ATTEMPT_LABEL) in keep_attempts]
+    for container in kept:
+        engine.unpause(container)  # a frozen one would not hear the signal
+        engine.kill(container, "SIGTERM")
+    deadline = time.monotonic() + GRACE_SECONDS
+    for container in kept:
+        engine.wait(container, deadline - time.monotonic())
+    for container in containers:
+        engine.unpause(container["Id"])
+        engine.kill(container["Id"])
+        if not engine.wait(container["Id"], DIE_SECONDS):
+            raise OwnFailureError("a container of a dead process does not die: restart the engine")
+        engine.remove(container["Id"])
+
+
+def _clear(folder: Path) -> int:
+    """Unmount what is below a folder and delete it; return how many mounts there were."""
+    mounts = find_mounts(folder)
+    for mount in mounts:
+        unmount(mount)
+    shutil.rmtree(folder)
+    return len(mounts)
+
+
+def _clear_attempt(host: Host, folder: Path, keep: Collection[str]) -> int:
+    lock = take_lock(folder)
+    if lock is None:
+        return 0  # a living process has it
+    with contextlib.ExitStack() as stack:
+        stack.callback(os.close, lock)
+        mounts = find_mounts(folder)
+        for mount in mounts:
+            unmount(mount)
+        if folder.name not in keep:
+            host.storage.remove_state(folder, folder.name)
+            shutil.rmtree(folder)
+    return len(mounts)
+
+
+def _list(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []

@@ -1,0 +1,189 @@
+"""The sandbox on the Docker Engine, put together; the interface is worker.sandbox.types.Sandbox."""
+
+import contextlib
+import hashlib
+import os
+import tempfile
+import threading
+from collections.abc import Collection
+from pathlib import Path
+
+from abci_app.pb.learningchain.v1 import state_pb2
+from worker.sandbox.disks import check_tools
+from worker.sandbox.engine import Engine, find_unfit
+from worker.sandbox.evaluate import OneEvaluation
+from worker.sandbox.host import Host, get_allowed_cpus
+from worker.sandbox.images import Images
+from worker.sandbox.orphans import remove_attempt_containers, remove_orphans
+from worker.sandbox.sample import copy_sample
+from worker.sandbox.spec import PROCESS_LABEL
+from worker.sandbox.storage import LoopStorage, Storage
+from worker.sandbox.train import ContainerTraining
+from worker.sandbox.types import (
+    MIB,
+    BrokenImageError,
+    Evaluation,
+    EvaluationLimits,
+    Finding,
+    NoSpaceError,
+    OrphanReport,
+    OwnFailureError,
+    SandboxSettings,
+    TrainingSpec,
+    UnfitEngineError,
+    Usage,
+)
+from worker.sandbox.volumes import EngineStorage, can_see
+
+
+class DockerSandbox:
+    """See worker.sandbox.types.Sandbox. Several may share an engine, each with a home of its own."""
+
+    def __init__(self, settings: SandboxSettings) -> None:
+        """Connect to the engine. Raises UnfitEngineError, OwnFailureError."""
+        settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        home = settings.home.resolve()
+        self._engine = Engine(settings.engine)
+        info = self._engine.info()
+        root = _find_root(str(info.get("DockerRootDir", "")), home)
+        owner = hashlib.sha256(os.fsencode(home)).hexdigest()[:12]
+        self._host = Host(
+            engine=self._engine,
+            storage=EngineStorage(self._engine, owner, root, settings.free_reserve_mib * MIB),
+            owner=owner,
+            home=home,
+            runtime=settings.runtime,
+            cpus=get_allowed_cpus(settings.cpus),
+            memory_bytes=int(info.get("MemTotal", 0)),
+        )
+        self._host.storage = self._choose_storage(settings)
+        self._images = Images(self._engine, settings, root)
+        self._evaluations = threading.Lock()
+        self._samples: dict[tuple[str, EvaluationLimits], str] = {}  # what is wrong with the sample; empty: nothing
+        self._trainings: list[ContainerTraining] = []
+        self.check_engine()
+
+    def check_engine(self) -> str:
+        """See Sandbox."""
+        info, version = self._engine.info(), self._engine.version()
+        if lacks := find_unfit(info, self._host.runtime):
+            raise UnfitEngineError(f"the engine at {self._engine.url} lacks {'; '.join(lacks)}")
+        parts = ", ".join(f"{part['Name']} {part['Version']}" for part in version.get("Components") or ())
+        return f"{parts}; runtime {self._host.runtime}; storage {self._host.storage.name}"
+
+    def prepare(self, image: str, image_mib: int) -> None:
+        """See Sandbox."""
+        self._images.prepare(image, image_mib)
+
+    def evaluate(self, image: str, model: Path, limits: EvaluationLimits) -> Evaluation:
+        """See Sandbox."""
+        with self._evaluations:
+            try:
+                image_id = self._images.prepare(image, limits.image_mib)
+                self._check_sample(image_id, limits)
+                return self._evaluate(image_id, model, limits)
+            except BrokenImageError as error:
+                return Evaluation(Finding.UNRUNNABLE, 0, b"", 0.0, Usage(), str(error))
+
+    def start_training(self, spec: TrainingSpec) -> ContainerTraining:
+        """See Sandbox."""
+        image_id = self._images.prepare(spec.image, spec.limits.image_mib)
+        remove_attempt_containers(self._host, spec.attempt)
+        training = ContainerTraining(self._host, image_id, spec)
+        self._trainings.append(training)
+        return training
+
+    def remove_image(self, image: str) -> None:
+        """See Sandbox."""
+        self._images.remove(image)
+
+    def remove_orphans(self, keep_attempts: Collection[str] = ()) -> OrphanReport:
+        """See Sandbox."""
+        return remove_orphans(self._host, keep_attempts)
+
+    def close(self) -> None:
+        """See Sandbox."""
+        self._host.closing.set()
+        for container in self._engine.containers(f"{PROCESS_LABEL}={self._host.process}"):
+            self._engine.kill(container["Id"])
+        for training in self._trainings:
+            training.close(forget=False)
+        with self._evaluations:  # the last one ends now, and cleans up
+            self._engine.close()
+
+    def _choose_storage(self, settings: SandboxSettings) -> Storage:
+        """Return what the settings say; "auto": loop file systems where they work and the engine sees them."""
+        if settings.storage == "engine":
+            return self._host.storage
+        loop = LoopStorage(settings.free_reserve_mib * MIB)
+        try:
+            self._try_loop(loop)
+        except NoSpaceError:
+            raise
+        except OwnFailureError:
+            if settings.storage == "loop":
+                raise
+            return self._host.storage
+        return loop
+
+    def _try_loop(self, loop: LoopStorage) -> None:
+        if os.geteuid() != 0:
+            raise OwnFailureError("loop file systems need root")
+        check_tools()
+        with self._host.uid() as uid:
+            workspace = loop.open(self._host.get_process_folder() / self._host.make_name(), uid, {"probe": b""}, MIB)
+        try:
+            if not can_see(self._engine, workspace.mounts[0], "probe", self._host):
+                raise OwnFailureError("the engine does not see this process's mounts: run both in one mount namespace")
+        finally:
+            workspace.close()
+
+    def _check_sample(self, image_id: str, limits: EvaluationLimits) -> None:
+        """Raise BrokenImageError unless the image gives its own sample a valid score; tried once per image."""
+        key = (image_id, limits)
+        if key not in self._samples:
+            with tempfile.TemporaryDirectory(dir=self._host.get_process_folder()) as folder:
+                sample = Path(folder, "sample")
+                copy_sample(self._host, image_id, limits.model_mib * MIB, sample)
+                evaluation = self._evaluate(image_id, sample, limits)
+            self._samples[key] = "" if evaluation.has_score else f"no valid score for its sample: {evaluation.detail}"
+        if self._samples[key]:
+            raise BrokenImageError(self._samples[key])
+
+    def _evaluate(self, image_id: str, model: Path, limits: EvaluationLimits) -> Evaluation:
+        """Evaluate; what gave no valid score, or failed on this machine, is tried once more."""
+        with contextlib.suppress(OwnFailureError):
+            evaluation = OneEvaluation(self._host, image_id, limits).evaluate(model)
+            if evaluation.has_score:
+                return evaluation
+        self._host.check_open()
+        return OneEvaluation(self._host, image_id, limits).evaluate(model)
+
+
+def evaluate_model(image: str, model: Path, limits: EvaluationLimits, settings: SandboxSettings) -> Evaluation:
+    """Evaluate one model file as a checker would. Raises OwnFailureError."""
+    sandbox = DockerSandbox(settings)
+    try:
+        return sandbox.evaluate(image, model, limits)
+    finally:
+        sandbox.close()
+
+
+def limits_of_class(job_class: state_pb2.EvaluationClass) -> EvaluationLimits:
+    """Return the limits of an evaluation class of the chain."""
+    return EvaluationLimits(
+        cores=job_class.cores,
+        memory_mib=job_class.memory_mib,
+        seconds=job_class.seconds,
+        image_mib=job_class.image_mib,
+        model_mib=job_class.model_mib,
+        predictions_mib=job_class.predictions_mib,
+    )
+
+
+def _find_root(engine_root: str, home: Path) -> Path:
+    """Return a folder on the engine's disk: its own where this process may ask about it, else the worker's home."""
+    with contextlib.suppress(OSError):
+        os.statvfs(engine_root)
+        return Path(engine_root)
+    return home

@@ -1,0 +1,57 @@
+"""Looks at a running container from time to time: its largest memory, and what it writes where caps are not hard."""
+
+import threading
+
+from worker.sandbox.container import Container
+from worker.sandbox.engine import Engine, Json
+from worker.sandbox.storage import Workspace
+from worker.sandbox.types import OwnFailureError, StopReason
+
+FIRST_LOOK_SECONDS = 0.1
+LOOK_SECONDS = 0.25
+
+
+class Watch:
+    """A thread from `start` to `stop`; kills the container when it wrote too much."""
+
+    def __init__(self, engine: Engine, container: Container, workspace: Workspace) -> None:
+        self._engine = engine
+        self._container = container
+        self._workspace = workspace
+        self._is_over = threading.Event()
+        self._failure: OwnFailureError | None = None
+        self._thread = threading.Thread(target=self._look, name="sandbox-watch", daemon=True)
+        self.peak_bytes = 0
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End it. Raises OwnFailureError when the watch saw this machine fail, or could not look."""
+        self._is_over.set()
+        self._thread.join()
+        if self._failure is not None:
+            raise self._failure
+
+    def _look(self) -> None:
+        pause = FIRST_LOOK_SECONDS
+        while not self._is_over.wait(pause):
+            pause = LOOK_SECONDS
+            try:
+                self.peak_bytes = max(self.peak_bytes, get_memory(self._engine.stats(self._container.id)))
+                if self._workspace.is_over(self._container.id):
+                    self._container.kill(StopReason.SPACE)
+            except OwnFailureError as failure:
+                self._failure = failure
+                self._container.kill(StopReason.STOPPED)
+                return
+
+
+def get_memory(stats: Json) -> int:
+    """Return bytes in use without the cache of files, which the kernel drops when it needs room."""
+    memory = stats.get("memory_stats") or {}
+    detail = memory.get("stats") or {}
+    prefix = "total_" if "total_active_file" in detail else ""  # cgroup v1 counts the whole tree under this name
+    cache = detail.get(f"{prefix}active_file", 0) + detail.get(f"{prefix}inactive_file", 0)
+    return max(int(memory.get("usage", 0)) - int(cache), 0)
