@@ -3,12 +3,13 @@
 import threading
 
 from worker.sandbox.container import Container
-from worker.sandbox.engine import Engine, Json
+from worker.sandbox.engine import Engine
+from worker.sandbox.memory import Meter
 from worker.sandbox.storage import Workspace
 from worker.sandbox.types import OwnFailureError, StopReason
 
-FIRST_LOOK_SECONDS = 0.1
-LOOK_SECONDS = 0.25
+FIRST_LOOK_SECONDS = 0.02
+LOOK_SECONDS = 0.1
 
 
 class Watch:
@@ -36,22 +37,14 @@ class Watch:
 
     def _look(self) -> None:
         pause = FIRST_LOOK_SECONDS
+        meter = Meter(self._engine, self._container.id)
         while not self._is_over.wait(pause):
             pause = LOOK_SECONDS
             try:
-                self.peak_bytes = max(self.peak_bytes, get_memory(self._engine.stats(self._container.id)))
+                self.peak_bytes = max(self.peak_bytes, meter.read())
                 if self._workspace.is_over(self._container.id):
                     self._container.kill(StopReason.SPACE)
             except OwnFailureError as failure:
                 self._failure = failure
                 self._container.kill(StopReason.STOPPED)
                 return
-
-
-def get_memory(stats: Json) -> int:
-    """Return bytes in use without the cache of files, which the kernel drops when it needs room."""
-    memory = stats.get("memory_stats") or {}
-    detail = memory.get("stats") or {}
-    prefix = "total_" if "total_active_file" in detail else ""  # cgroup v1 counts the whole tree under this name
-    cache = detail.get(f"{prefix}active_file", 0) + detail.get(f"{prefix}inactive_file", 0)
-    return max(int(memory.get("usage", 0)) - int(cache), 0)
