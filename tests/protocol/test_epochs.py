@@ -1,0 +1,95 @@
+"""Checker tables: who is in them, when they change, how long they are kept."""
+
+from abci_app.pb.learningchain.v1 import state_pb2 as pb
+from abci_app.pb.learningchain.v1 import tx_pb2
+from abci_app.protocol import keys
+from abci_app.protocol.limits import UCREDIT
+from tests.support.chain import Chain, Holding
+from tests.support.market import CHECKERS, JOB_MS, Market
+
+CHECKER = Holding(0, 5 * UCREDIT, 1)
+
+
+def tables(chain: Chain) -> dict[int, int]:
+    """Return the stored tables: epoch to the number of jobs that keep it."""
+    found = (pb.CheckerTable.FromString(v) for k, v in chain.committed.records.items() if k.startswith(b"ct"))
+    return {table.epoch: table.jobs for table in found}
+
+
+def test_the_first_block_fixes_a_table_from_the_genesis() -> None:
+    chain = Chain(accounts={"a": CHECKER, "b": Holding(0, 9 * UCREDIT, 2), "off": Holding(0, 50 * UCREDIT)})
+    chain.block()
+    table = chain.table()
+    assert table.epoch == chain.time_ms // chain.params.epoch_ms
+    assert [entry.account for entry in table.entries] == sorted([chain.address("a"), chain.address("b")])
+    by_account = {entry.account: (entry.bond, entry.highest_class) for entry in table.entries}
+    assert by_account[chain.address("b")] == (9 * UCREDIT, 1)
+    assert list(table.class_bonds) == [14 * UCREDIT, 9 * UCREDIT]
+
+
+def test_only_bonds_of_at_least_min_bond_count() -> None:
+    holdings = {"small": Holding(0, UCREDIT - 1, 1), "enough": Holding(0, UCREDIT, 1)}
+    chain = Chain(accounts=holdings)
+    chain.block()
+    assert [entry.account for entry in chain.table().entries] == [chain.address("enough")]
+
+
+def test_the_largest_bonds_win_and_among_equals_the_lower_address() -> None:
+    names = [f"c{number}" for number in range(6)]
+    holdings = dict.fromkeys(names, CHECKER) | {"big": Holding(0, 9 * UCREDIT, 1)}
+    chain = Chain(accounts=holdings, overrides={"max_checkers": 3})
+    chain.block()
+    expected = {chain.address("big"), *sorted(chain.address(name) for name in names)[:2]}
+    assert [entry.account for entry in chain.table().entries] == sorted(expected)
+
+
+def test_a_new_epoch_with_the_same_checkers_changes_no_record() -> None:
+    chain = Chain(accounts={"a": CHECKER})
+    chain.block()
+    before = chain.hash()
+    chain.skip(5 * chain.params.epoch_ms)
+    assert chain.hash() == before
+
+
+def test_a_table_changes_at_the_first_block_of_an_epoch_and_only_there() -> None:
+    chain = Chain(accounts={"a": Holding(5 * UCREDIT, 5 * UCREDIT, 1)})
+    boundary = (chain.time_ms // chain.params.epoch_ms + 1) * chain.params.epoch_ms
+    chain.block()
+    first = chain.table().epoch
+    chain.must("a", tx_pb2.Bond(amount=UCREDIT))
+    chain.skip_to(boundary - 1)
+    assert chain.table().entries[0].bond == 5 * UCREDIT
+    chain.block(dt_ms=1)
+    assert (chain.table().epoch, chain.table().entries[0].bond) == (first + 1, 6 * UCREDIT)
+
+
+def test_a_bond_in_the_first_block_of_an_epoch_comes_too_late_for_its_table() -> None:
+    chain = Chain(accounts={"a": Holding(5 * UCREDIT, 5 * UCREDIT, 1)})
+    chain.block()
+    boundary = (chain.time_ms // chain.params.epoch_ms + 1) * chain.params.epoch_ms
+    chain.block([("a", tx_pb2.Bond(amount=UCREDIT))], dt_ms=boundary - chain.time_ms)
+    assert chain.table().entries[0].bond == 5 * UCREDIT
+
+
+def test_the_old_table_goes_when_no_job_needs_it() -> None:
+    chain = Chain(accounts={"a": Holding(5 * UCREDIT, 5 * UCREDIT, 1)})
+    chain.block()
+    chain.must("a", tx_pb2.Bond(amount=UCREDIT))
+    chain.skip(chain.params.epoch_ms)
+    assert tables(chain) == {chain.table().epoch: 0}
+
+
+def test_a_table_that_a_job_refers_to_stays_until_the_job_is_settled() -> None:
+    market = Market()
+    job_id = market.submit()
+    market.announce("worker0", job_id, 0)
+    market.expire(job_id)
+    drawn = market.job(job_id).table_epoch
+    market.must(next(iter(CHECKERS)), tx_pb2.Bond(amount=UCREDIT))
+    while market.table().epoch == drawn:
+        market.block(dt_ms=4_000)
+    assert tables(market) == {drawn: 1, market.table().epoch: 0}
+    market.skip(JOB_MS)
+    assert market.job(job_id).state == pb.JOB_STATE_REFUNDED
+    assert tables(market) == {market.table().epoch: 0}
+    assert market.get(keys.checker_table(drawn), pb.CheckerTable) is None
