@@ -26,8 +26,8 @@ RECONNECT_SECONDS = 2.0
 class Daemon:
     """One worker: an account, a node, a sandbox."""
 
-    def __init__(self, tools: Tools, policy: Policy, journal: Journal, report_path: Path) -> None:
-        """Restore what the journal kept."""
+    def __init__(self, tools: Tools, policy: Policy, journal: Journal, report_path: Path, stop: asyncio.Event) -> None:
+        """Restore what the journal kept; `stop` ends the daemon, and trainings can go on at the next start."""
         self._tools = tools
         self._policy = policy
         self._journal = journal
@@ -37,14 +37,10 @@ class Daemon:
         self._trainers: dict[int, Trainer] = {}
         self._follower = Follower(tools.client, tools.account)
         self._tasks: asyncio.TaskGroup | None = None
-        self._stopping = asyncio.Event()
-
-    def stop(self) -> None:
-        """End the daemon: trainings get their grace and can go on at the next start."""
-        self._stopping.set()
+        self._stopping = stop
 
     async def run(self) -> None:
-        """Work until `stop`. Raises NotRegistered, OwnFailureError (engine) or what is not expected at all."""
+        """Work until the stop. Raises NotRegistered, OwnFailureError (engine) or what is not expected at all."""
         attempts = list(self.state.memory.taken.values())
         report = await asyncio.to_thread(self._tools.sandbox.remove_orphans, attempts)
         log.info("orphans_removed", containers=report.containers, mounts=report.mounts)

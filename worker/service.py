@@ -4,7 +4,7 @@ import asyncio
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import structlog
@@ -13,7 +13,7 @@ from fastapi import FastAPI
 
 from abci_app.pb.learningchain.v1.tx_pb2 import SetProfile
 from abci_app.protocol.bech32 import decode_address
-from learningchain.client import ChainClient, FileJournal, Sender, connect, register
+from learningchain.client import ChainClient, FileJournal, Sender, connect, errors, register
 from learningchain.wallet import Keystore, SecretKey
 from worker.actions import Tools
 from worker.daemon import Daemon
@@ -26,6 +26,7 @@ from worker.settings import SettingsError, WorkerSettings
 
 log = structlog.get_logger()
 
+NODE_WAIT_SECONDS = 1.0
 KEEP_ALIVE_SECONDS = 5
 MAX_CONNECTIONS = 64
 """Requests served at once by the model store."""
@@ -38,20 +39,28 @@ def open_key(home: Path, settings: WorkerSettings, ask_password: Callable[[], st
 
 async def run_worker(home: Path, settings: WorkerSettings, key: SecretKey) -> None:
     """Run a worker in its home until SIGINT or SIGTERM."""
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     sandbox = DockerSandbox(settings.make_sandbox_settings(home))
     try:
         log.info("engine", description=await asyncio.to_thread(sandbox.check_engine))
         client = connect(settings.node)
         try:
-            await run_with(home, settings, key, client, sandbox)
+            await run_with(home, settings, key, client, sandbox, stop)
         finally:
             await client.aclose()
     finally:
         await asyncio.to_thread(sandbox.close)
 
 
-async def run_with(home: Path, settings: WorkerSettings, key: SecretKey, client: ChainClient, sandbox: Sandbox) -> None:
-    """Run a worker over any client and sandbox."""
+async def run_with(
+    home: Path, settings: WorkerSettings, key: SecretKey, client: ChainClient, sandbox: Sandbox, stop: asyncio.Event
+) -> None:
+    """Run a worker over any client and sandbox until `stop` is set."""
+    await _wait_for_node(client, stop)
+    if stop.is_set():
+        return
     account = await _get_account(settings, key, client)
     chain = await client.get_chain()
     store = ModelStore(home / "models", settings.get_store_bytes())
@@ -65,8 +74,7 @@ async def run_with(home: Path, settings: WorkerSettings, key: SecretKey, client:
     )
     journal = Journal(home / "journal.sqlite", chain.chain_tag, account)
     try:
-        daemon = Daemon(tools, settings.make_policy(), journal, home / "status.json")
-        _stop_on_signals(daemon)
+        daemon = Daemon(tools, settings.make_policy(), journal, home / "status.json", stop)
         retention = chain.params.model_retention_ms / 1000
         app = create_app(store, daemon.check_upload, retention)
         async with _serving(app, settings.models.listen):
@@ -74,6 +82,18 @@ async def run_with(home: Path, settings: WorkerSettings, key: SecretKey, client:
     finally:
         journal.close()
         await transfer.aclose()
+
+
+async def _wait_for_node(client: ChainClient, stop: asyncio.Event) -> None:
+    """Wait until the node answers and has a block: node and worker are often started together."""
+    while not stop.is_set():
+        try:
+            await client.get_status()
+            return
+        except (errors.NodeUnreachable, errors.BadAnswer) as error:
+            log.warning("waiting_for_node", reason=str(error))
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), NODE_WAIT_SECONDS)
 
 
 async def _get_account(settings: WorkerSettings, key: SecretKey, client: ChainClient) -> bytes:
@@ -94,12 +114,6 @@ async def _publish_endpoint(sender: Sender, endpoint: str) -> None:
     if found is not None and endpoint and found.profile.endpoint != endpoint:
         await sender.send(SetProfile(name=found.profile.name, endpoint=endpoint))
         log.info("endpoint_published", endpoint=endpoint)
-
-
-def _stop_on_signals(daemon: Daemon) -> None:
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, daemon.stop)
 
 
 class _Server(uvicorn.Server):

@@ -11,6 +11,7 @@ from learningchain.amounts import format_loss
 from learningchain.demo.cheater import Cheater
 from learningchain.demo.stage import DemoFailed, Stage
 from learningchain.demo.watch import SETTLED, Story, Watcher
+from learningchain.devnet.plan import CONTRACTOR
 
 BOUNTY: Final = 50
 RACE_SECONDS: Final = 45
@@ -99,11 +100,11 @@ def _require_banned(stage: Stage, cheater: Cheater) -> None:
 def submit(stage: Stage, seconds: int, runner_ups: int) -> int:
     """Publish a job with the contractor's command and return its id."""
     answer = stage.run_lc(
-        "job", "submit", stage.image, "--yes-public", "--key", "contractor",
-        "--title", "Handwritten digits", "--metric", "log-loss", "--bounty", str(BOUNTY),
-        "--expires-in", f"{seconds}s", "--runner-ups", str(runner_ups), "--reveal-window", "20s",
+        "job", "submit", stage.image, "--yes-public", "--from", CONTRACTOR,
+        "--title", "Handwritten digits", "--metric", "log-loss", "--bounty", str(BOUNTY), "--deposit", "0",
+        "--for", f"{seconds}s", "--runner-ups", str(runner_ups), "--reveal-window", "20s",
         "--tolerance", "0.000001", "--ban-margin", "0.01", "--min-improvement", "0.001", "--loss-ceiling", "3",
-        "--train-cpus", "0.5", "--train-memory", "256", "--train-disk", "64",
+        "--cpus", "0.5", "--memory", "256", "--disk", "64",
     )  # fmt: skip
     return int(answer["job_id"])
 

@@ -1,0 +1,243 @@
+"""The whole worker over a chain in memory and a sandbox in memory: several workers, real HTTP between them."""
+
+import asyncio
+import hashlib
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from abci_app.pb.learningchain.v1 import state_pb2 as pb
+from abci_app.protocol import keys
+from abci_app.protocol.limits import UCREDIT
+from learningchain.client import Client
+from learningchain.wallet import SecretKey
+from tests.support.fake_sandbox import FakeSandbox
+from tests.support.market import Market
+from tests.support.memory_client import MemoryTransport
+from worker.service import run_with
+from worker.settings import Jobs, Models, Resources, WorkerSettings
+
+BLOCK_SECONDS = 0.05
+BLOCK_MS = 500
+RACE_MS = 20_000
+
+
+@dataclass
+class Fleet:
+    """A market whose blocks come by themselves, and the workers started on it."""
+
+    chain: Market
+    transport: MemoryTransport
+    folder: Path
+    tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    stops: dict[str, asyncio.Event] = field(default_factory=dict)
+    sandboxes: dict[str, FakeSandbox] = field(default_factory=dict)
+
+    def start(self, name: str, checkpoints: tuple[bytes, ...] = (), *, checks: bool = False) -> None:
+        """Start a worker in the folder of its name: a training one, or one that checks and relays."""
+        home = self.folder / name
+        home.mkdir(exist_ok=True)
+        models = Models(allow_loopback=True)
+        if checks:
+            listen = f"127.0.0.1:{find_port()}"
+            models = Models(allow_loopback=True, listen=listen, endpoint=f"http://{listen}")
+        settings = WorkerSettings(
+            check=checks, jobs=Jobs(train=not checks, checkpoint_every=1, min_time_left=1),
+            resources=Resources(), models=models,
+        )  # fmt: skip
+        sandbox = self.sandboxes.setdefault(name, FakeSandbox(checkpoints=checkpoints))
+        stop = self.stops[name] = asyncio.Event()
+        key = SecretKey(hashlib.sha256(name.encode()).digest())
+        client = Client(self.transport)
+        self.tasks[name] = asyncio.create_task(run_with(home, settings, key, client, sandbox, stop))
+
+    async def kill(self, name: str) -> None:
+        """End a worker in the middle of whatever it does, as `kill -9` would."""
+        task = self.tasks.pop(name)
+        task.cancel()
+        await asyncio.wait([task])
+
+    async def wait_for(self, is_true: Callable[[], bool], seconds: float = 30.0) -> None:
+        """Wait for something; a worker that ended fails the test with its error."""
+        async with asyncio.timeout(seconds):
+            while not is_true():
+                for task in self.tasks.values():
+                    if task.done():
+                        task.result()
+                await asyncio.sleep(0.01)
+
+    def has_relays(self) -> bool:
+        """Tell whether every checker has published where it serves models."""
+        addresses = [self.chain.address(f"checker{number}") for number in range(5)]
+        return all(self.chain.get(keys.profile(address), pb.Profile) for address in addresses)
+
+    async def settle(self, job_id: int) -> pb.Job:
+        """Wait for the end of a job."""
+        await self.wait_for(lambda: self.chain.job(job_id).state >= pb.JOB_STATE_PAID)
+        return self.chain.job(job_id)
+
+    def count_sent(self, kind: str, name: str) -> int:
+        """Return how many different transactions of a kind an account broadcast."""
+        sent = {tx for tx in self.transport.broadcasts}
+        parsed = [self.chain.cache.parse(tx) for tx in sent]
+        return sum(tx.kind == kind and tx.account == self.chain.address(name) for tx in parsed)
+
+
+def find_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as bound:
+        return int(bound.getsockname()[1])
+
+
+@asynccontextmanager
+async def running_fleet(folder: Path) -> AsyncIterator[Fleet]:
+    chain = Market()
+    transport = MemoryTransport(chain)
+    fleet = Fleet(chain, transport, folder)
+
+    async def tick() -> None:
+        while True:
+            await asyncio.sleep(BLOCK_SECONDS)
+            transport.make_block(BLOCK_MS)
+
+    ticker = asyncio.create_task(tick())
+    try:
+        yield fleet
+        for stop in fleet.stops.values():
+            stop.set()
+        async with asyncio.timeout(20):
+            await asyncio.gather(*fleet.tasks.values())
+    finally:
+        for task in [ticker, *fleet.tasks.values()]:
+            task.cancel()
+        await asyncio.gather(ticker, *fleet.tasks.values(), return_exceptions=True)
+
+
+def play(folder: Path, script: Callable[[Fleet], Awaitable[None]]) -> None:
+    async def main() -> None:
+        async with running_fleet(folder) as fleet:
+            await script(fleet)
+
+    asyncio.run(main())
+
+
+@pytest.fixture(autouse=True)
+def _fast_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.training.POLL_SECONDS", 0.05)
+
+
+def submit(fleet: Fleet, **terms: object) -> int:
+    """Publish a job in a block of its own and return its id."""
+    return fleet.chain.submit(expiry_ms=fleet.chain.time_ms + RACE_MS, **terms)
+
+
+def test_the_best_of_two_workers_without_inbound_port_is_checked_and_paid(tmp_path: Path) -> None:
+    async def script(fleet: Fleet) -> None:
+        for number in range(5):
+            fleet.start(f"checker{number}", checks=True)
+        fleet.start("worker0", (b"0.5", b"0.3", b"0.2"))
+        fleet.start("worker1", (b"0.4", b"0.25"))
+        await fleet.wait_for(fleet.has_relays)
+        job = await fleet.settle(submit(fleet))
+        assert job.state == pb.JOB_STATE_PAID
+        assert job.outcome == pb.OUTCOME_ACCEPTED
+        assert job.winner == fleet.chain.address("worker0")
+        assert job.winning_loss == 200_000_000
+        assert fleet.chain.balance("worker0") >= 10 * UCREDIT
+        assert all(fleet.chain.standing(f"checker{i}").votes_missed == 0 for i in range(5))
+
+    play(tmp_path, script)
+
+
+def test_a_worker_killed_after_announcing_reveals_after_its_restart_and_announces_nothing_twice(tmp_path: Path) -> None:
+    async def script(fleet: Fleet) -> None:
+        for number in range(5):
+            fleet.start(f"checker{number}", checks=True)
+        fleet.start("worker0", (b"0.5",))
+        job_id = submit(fleet)
+        await fleet.wait_for(lambda: len(fleet.chain.job(job_id).candidates) == 1)
+        await fleet.kill("worker0")
+        await fleet.wait_for(lambda: fleet.chain.job(job_id).state == pb.JOB_STATE_REVEAL)
+        fleet.start("worker0")
+        job = await fleet.settle(job_id)
+        assert job.state == pb.JOB_STATE_PAID
+        assert job.announcements == 1
+        assert fleet.count_sent("announce", "worker0") == 1
+
+    play(tmp_path, script)
+
+
+def test_a_checker_killed_between_commit_and_reveal_still_reveals_its_vote(tmp_path: Path) -> None:
+    async def script(fleet: Fleet) -> None:
+        for number in range(5):
+            fleet.start(f"checker{number}", checks=True)
+        fleet.start("worker0", (b"0.5",))
+        job_id = submit(fleet)
+
+        def has_committed() -> bool:
+            job = fleet.chain.job(job_id)
+            if job.state not in (pb.JOB_STATE_VOTE, pb.JOB_STATE_TALLY):
+                return False
+            votes = fleet.chain.round(job_id, job.round).votes
+            return any(vote.account == fleet.chain.address("checker0") and vote.commitment for vote in votes)
+
+        await fleet.wait_for(has_committed)
+        await fleet.kill("checker0")
+        fleet.start("checker0", checks=True)
+        job = await fleet.settle(job_id)
+        assert job.outcome == pb.OUTCOME_ACCEPTED
+        assert fleet.chain.standing("checker0").votes_missed == 0
+        assert fleet.count_sent("commit_vote", "checker0") == 1
+
+    play(tmp_path, script)
+
+
+def test_workers_go_on_after_their_node_was_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.daemon.RECONNECT_SECONDS", 0.05)
+
+    async def script(fleet: Fleet) -> None:
+        for number in range(5):
+            fleet.start(f"checker{number}", checks=True)
+        fleet.start("worker0", (b"0.5", b"0.4"))
+        job_id = submit(fleet)
+        await fleet.wait_for(lambda: len(fleet.chain.job(job_id).candidates) == 1)
+        fleet.transport.failing = True
+        await asyncio.sleep(0.5)
+        fleet.transport.failing = False
+        job = await fleet.settle(job_id)
+        assert job.state == pb.JOB_STATE_PAID
+
+    play(tmp_path, script)
+
+
+def test_a_model_that_scores_worse_than_announced_convicts_its_worker(tmp_path: Path) -> None:
+    """The worker's own sandbox lies to it: what it announces is not what the checkers measure."""
+
+    async def script(fleet: Fleet) -> None:
+        for number in range(5):
+            fleet.start(f"checker{number}", checks=True)
+        fleet.sandboxes["worker0"] = BoastfulSandbox(checkpoints=(b"0.5",))
+        fleet.start("worker0")
+        job = await fleet.settle(submit(fleet))
+        assert job.state == pb.JOB_STATE_REFUNDED
+        assert job.outcome == pb.OUTCOME_CONVICTED
+        assert fleet.chain.account("worker0").banned
+
+    play(tmp_path, script)
+
+
+class BoastfulSandbox(FakeSandbox):
+    """Measures 0.1 whatever the model says."""
+
+    def evaluate(self, image, model, limits):  # type: ignore[no-untyped-def]
+        original = model.read_bytes()
+        fake = model.with_name("boast")
+        fake.write_bytes(b"0.1")
+        try:
+            assert original != b"0.1"
+            return super().evaluate(image, fake, limits)
+        finally:
+            fake.unlink()
