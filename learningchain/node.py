@@ -85,7 +85,9 @@ def start_node(home: NodeHome, cometbft: Path | None = None) -> RunningNode:
     document = tomlkit.parse(home.config_toml.read_text())
     address, transport = str(document["proxy_app"]), str(document["abci"])
     app_options = ["--transport", transport, "--address", address, "--cometbft-home", str(home.cometbft)]
-    app = start_process([sys.executable, "-m", "abci_app", "--home", str(home.app), *app_options], home.logs / "abci_app.log")
+    app = start_process(
+        [sys.executable, "-m", "abci_app", "--home", str(home.app), *app_options], home.logs / "abci_app.log"
+    )
     try:
         _wait_until_listening(app, address, home)
         node = start_process([str(program), "start", "--home", str(home.cometbft)], home.logs / "cometbft.log")

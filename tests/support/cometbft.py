@@ -2,8 +2,11 @@
 
 import base64
 import json
+import os
 import shutil
 import socket
+import subprocess
+import sys
 import tempfile
 import time
 import urllib.request
@@ -24,7 +27,7 @@ from abci_app.protocol.jsonform import message_from_json
 from abci_app.protocol.limits import UCREDIT
 from abci_app.protocol.params import get_params
 from learningchain.genesis_file import build_genesis_file
-from learningchain.node import RunningNode, start_node
+from learningchain.node import RunningNode, start_node, stop_process
 from learningchain.node_home import NodeHome, NodeIdentity, NodeSettings, create_home, write_genesis, write_settings
 from tests.support.wallets import Wallet
 
@@ -50,17 +53,45 @@ class TestNode:
         self.home, self.settings, self.identity, self.program = home, settings, identity, cometbft
         self.rpc_url = f"http://127.0.0.1:{settings.rpc_port}"
         self.running: RunningNode | None = None
+        self.started: list[subprocess.Popen[bytes]] = []
 
     def start(self) -> RunningNode:
-        """Start application and CometBFT."""
+        """Start application and CometBFT with their lives tied."""
         self.running = start_node(self.home, self.program)
         return self.running
 
+    def start_app(self) -> subprocess.Popen[bytes]:
+        """Start the application by hand."""
+        options = ["--transport", self.settings.transport, "--address", self.home.abci_address]
+        return self._spawn("abci_app", [sys.executable, "-m", "abci_app", "--home", str(self.home.app), *options])
+
+    def start_cometbft(self, **environment: str) -> subprocess.Popen[bytes]:
+        """Start CometBFT by hand."""
+        command = [str(self.program), "start", "--home", str(self.home.cometbft)]
+        return self._spawn("cometbft", command, environment)
+
+    def _spawn(
+        self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
+        with (self.home.logs / f"{name}.log").open("ab") as log:
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **(environment or {})}
+            )
+        self.started.append(process)
+        return process
+
     def stop(self) -> None:
-        """Stop both, if they run."""
+        """Stop everything of this node that runs."""
         if self.running is not None:
             self.running.stop()
             self.running = None
+        for process in reversed(self.started):
+            stop_process(process)
+        self.started.clear()
+
+    def log(self, name: str) -> str:
+        """Return the log of `abci_app` or `cometbft`."""
+        return (self.home.logs / f"{name}.log").read_text(errors="replace")
 
     def rpc(self, method: str, **params: object) -> Any:
         """Return the result of an RPC call. Raises RpcError, OSError."""

@@ -1,0 +1,181 @@
+"""A node of real CometBFT and the real application: both transports, both orders of start, two lives tied together."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from abci_app.pb.learningchain.v1 import tx_pb2
+from abci_app.protocol import errors
+from learningchain.node import get_status, start_node
+from learningchain.node_home import NodeError, NodeHome
+from tests.support.cometbft import TestNetwork, TestNode, make_network, wait_for
+from tests.support.wallets import Wallet
+
+pytestmark = pytest.mark.e2e
+
+ALICE, BOB = Wallet("alice"), Wallet("bob")
+WITH_INDEX = {"tx_index.indexer": "kv"}
+
+
+def pay(network: TestNetwork, nonce: int, amount: int = 7) -> bytes:
+    return network.sign(ALICE, tx_pb2.Transfer(to=BOB.address, amount=amount), nonce)
+
+
+@pytest.fixture
+def network(cometbft: str) -> Iterator[TestNetwork]:
+    with make_network(cometbft, wallets=(ALICE, BOB), overrides=WITH_INDEX) as made:
+        yield made
+
+
+@pytest.fixture
+def node(network: TestNetwork) -> TestNode:
+    return network.nodes[0]
+
+
+@pytest.mark.parametrize(
+    ("version", "transport"),
+    [("cometbft", "socket"), ("cometbft", "grpc"), ("cometbft_040", "socket")],
+    ids=lambda value: value,
+)
+def test_a_chain_runs_over_either_transport_and_version(
+    request: pytest.FixtureRequest, version: str, transport: str
+) -> None:
+    program = request.getfixturevalue(version)
+    with make_network(program, wallets=(ALICE, BOB), transport=transport, overrides=WITH_INDEX) as network:
+        node = network.nodes[0]
+        node.start()
+        node.wait_for_height(1)
+        txs = [pay(network, nonce) for nonce in (1, 2, 3)]
+        assert [node.broadcast(tx) for tx in txs] == [0, 0, 0]
+        assert node.broadcast(pay(network, 9)) == errors.WrongNonce.code
+        assert [node.wait_for_tx(tx)["code"] for tx in txs] == [0, 0, 0]
+        assert node.account(BOB).balance == 1_000_000_021
+        node.stop()
+        node.start()  # the handshake compares app hash and height
+        height = node.wait_for_height(1)
+        node.wait_for_height(height + 2)
+        assert node.broadcast(pay(network, 4)) == 0
+        assert node.account(BOB).balance >= 1_000_000_021
+
+
+@pytest.mark.parametrize("transport", ["socket", "grpc"])
+@pytest.mark.parametrize("first", ["app", "cometbft"])
+def test_the_two_processes_may_be_started_by_hand_in_either_order(cometbft: str, transport: str, first: str) -> None:
+    with make_network(cometbft, wallets=(ALICE,), transport=transport) as network:
+        node = network.nodes[0]
+        starts = [node.start_app, node.start_cometbft]
+        for start in starts if first == "app" else reversed(starts):
+            start()
+        assert node.wait_for_height(2) >= 2
+
+
+def test_status_says_where_the_node_stands(node: TestNode) -> None:
+    with pytest.raises(NodeError, match="no node answers"):
+        get_status(node.rpc_url)
+    node.start()
+    height = node.wait_for_height(2)
+    status = get_status(node.rpc_url)
+    assert status.height >= height
+    assert (status.chain_id, status.moniker, status.peers) == ("e2e-test", "node0", 0)
+
+
+def test_the_end_of_the_application_ends_cometbft(node: TestNode) -> None:
+    running = node.start()
+    node.wait_for_height(1)
+    running.app.kill()
+    ended = running.wait(lambda: False)
+    assert ended is not None
+    assert "ended with code" in ended
+    assert running.cometbft.poll() is not None
+
+
+def test_the_end_of_cometbft_ends_the_application(node: TestNode) -> None:
+    running = node.start()
+    node.wait_for_height(1)
+    running.cometbft.kill()
+    ended = running.wait(lambda: False)
+    assert ended is not None
+    assert ended.startswith("cometbft ended with code -9")
+    assert running.app.poll() is not None
+
+
+RUN = """
+import sys
+from pathlib import Path
+from learningchain.node import run_node
+from learningchain.node_home import NodeHome
+sys.exit(run_node(NodeHome(Path(sys.argv[1]))))
+"""
+
+
+def start_supervisor(node: TestNode) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "LC_COMETBFT": str(node.program)}
+    process = subprocess.Popen([sys.executable, "-c", RUN, str(node.home.root)], env=environment)
+    node.started.append(process)
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_a_node_in_the_foreground_cleanly(node: TestNode, number: int) -> None:
+    supervisor = start_supervisor(node)
+    node.wait_for_height(1)
+    supervisor.send_signal(number)
+    assert supervisor.wait(20) == 0
+    assert node.height() == 0
+    assert "stopped" in node.log("abci_app").splitlines()[-1]
+
+
+def test_a_killed_supervisor_takes_both_processes_with_it(node: TestNode) -> None:
+    supervisor = start_supervisor(node)
+    node.wait_for_height(1)
+    supervisor.kill()
+    supervisor.wait()
+    wait_for(lambda: node.height() == 0, 20, "end of CometBFT")
+    wait_for(lambda: "stopped" in node.log("abci_app").splitlines()[-1], 20, "end of the application")
+
+
+def test_a_folder_without_a_node_is_refused_with_what_to_do(tmp_path: Path, cometbft: str) -> None:
+    with pytest.raises(NodeError, match="lc node init"):
+        start_node(NodeHome(tmp_path), Path(cometbft))
+
+
+@pytest.mark.parametrize(
+    ("setting", "broken"),
+    [
+        ("recheck = true", "recheck = false"),
+        ("create_empty_blocks = true", "create_empty_blocks = false"),
+        ('create_empty_blocks_interval = "0s"', 'create_empty_blocks_interval = "30s"'),
+        ('type = "flood"', 'type = "nop"'),
+    ],
+)
+def test_settings_that_the_chain_cannot_work_with_are_refused(node: TestNode, setting: str, broken: str) -> None:
+    path = node.home.config_toml
+    text = path.read_text()
+    assert text.count(f"\n{setting}\n") == 1
+    path.write_text(text.replace(f"\n{setting}\n", f"\n{broken}\n"))
+    with pytest.raises(NodeError, match=setting.split(" ")[0]):
+        node.start()
+
+
+def test_a_second_application_over_the_same_store_is_refused(node: TestNode) -> None:
+    node.start()
+    node.wait_for_height(1)
+    second = node.start_app()
+    assert second.wait(20) == 1
+    assert "in use by process" in node.log("abci_app")
+    assert node.wait_for_height(node.height() + 1)
+
+
+def test_a_genesis_that_does_not_fit_stops_the_node_with_its_reason(node: TestNode) -> None:
+    text = node.home.genesis.read_text()
+    node.home.genesis.write_text(text.replace('"registration_bits": "4"', '"registration_bits": "999"'))
+    running = node.start()
+    ended = running.wait(lambda: False)
+    assert ended is not None
+    assert "registration_bits is 999 bits; it must lie from 0 to 64" in node.log("abci_app")
+    assert running.app.returncode == 3
