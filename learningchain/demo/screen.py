@@ -58,8 +58,8 @@ class Screen:
 
     def plain(self, text: str) -> None:
         """Show text as it is."""
-        self._console.print(text, markup=False)
+        self._console.print(text, markup=False, soft_wrap=True)
 
     def _print(self, text: str, style: str) -> None:
-        self._console.print(Text(f"{self.seconds:6.1f} s  ") + Text(text, style=STYLES[style]))
+        self._console.print(Text(f"{self.seconds:6.1f} s  ") + Text(text, style=STYLES[style]), soft_wrap=True)
         self._last = time.monotonic()

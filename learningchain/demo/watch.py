@@ -55,7 +55,7 @@ class Watcher:
             self._stage.devnet.check()
             self._read_blocks()
             view = self.look()
-            self._tell_votes(view)
+            self._tell_votes(view.round)
             if view.job.state in until:
                 self._read_blocks()
                 return view.job
@@ -85,6 +85,8 @@ class Watcher:
             return
         if event.type == "job.announced":
             self._note_announcement(values, time_ms)
+        elif event.type == "job.round_decided":
+            self._tell_votes(self._stage.client.get_round(self._job_id, int(values["round"])))
         text, style = tell(self._stage, values)
         self._stage.screen.say(text, style)
 
@@ -96,13 +98,14 @@ class Watcher:
         if values["place"] == "0" and self.story.leaders[-1:] != [name]:
             self.story.leaders.append(name)
 
-    def _tell_votes(self, view: JobView) -> None:
-        """Votes make no events while they are secret: say how many there are, and what they were once revealed."""
-        if view.round is None:
+    def _tell_votes(self, round_: pb.Round | None) -> None:
+        """Votes make no events while they are secret: say what they were once they are revealed."""
+        if round_ is None:
             return
-        for vote in view.round.votes:
-            if vote.finding and (view.round.number, vote.account) not in self._told:
-                self._told[view.round.number, vote.account] = None
+        for vote in round_.votes:
+            key = (round_.number, vote.account)
+            if vote.finding and key not in self._told:
+                self._told[key] = None
                 name = self._stage.get_name(vote.account)
                 self._stage.screen.say(f"{name} ({vote.seats} seats) measured {_describe_vote(vote)}")
 

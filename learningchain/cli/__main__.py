@@ -1,0 +1,5 @@
+"""`python -m learningchain.cli`: the same as `lc`."""
+
+from learningchain.cli.main import main
+
+main()
