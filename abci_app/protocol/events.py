@@ -53,9 +53,7 @@ def job_announced(job_id: int, account: bytes, loss: int, ranked_loss: int, plac
 
 def job_reveal_opened(job_id: int, round_number: int, candidate: bytes, deadline_ms: int) -> Event:
     """The turn of a candidate began."""
-    return _event(
-        "job.reveal_opened", job_id=job_id, round=round_number, candidate=candidate, deadline_ms=deadline_ms
-    )
+    return _event("job.reveal_opened", job_id=job_id, round=round_number, candidate=candidate, deadline_ms=deadline_ms)
 
 
 def job_revealed(job_id: int, round_number: int, candidate: bytes, model_digest: bytes, size: int) -> Event:

@@ -82,7 +82,7 @@ class Fleet:
 
     def count_sent(self, kind: str, name: str) -> int:
         """Return how many different transactions of a kind an account broadcast."""
-        sent = {tx for tx in self.transport.broadcasts}
+        sent = set(self.transport.broadcasts)
         parsed = [self.chain.cache.parse(tx) for tx in sent]
         return sum(tx.kind == kind and tx.account == self.chain.address(name) for tx in parsed)
 
@@ -129,9 +129,9 @@ def _fast_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker.training.POLL_SECONDS", 0.05)
 
 
-def submit(fleet: Fleet, **terms: object) -> int:
+def submit(fleet: Fleet) -> int:
     """Publish a job in a block of its own and return its id."""
-    return fleet.chain.submit(expiry_ms=fleet.chain.time_ms + RACE_MS, **terms)
+    return fleet.chain.submit(expiry_ms=fleet.chain.time_ms + RACE_MS)
 
 
 def test_the_best_of_two_workers_without_inbound_port_is_checked_and_paid(tmp_path: Path) -> None:
