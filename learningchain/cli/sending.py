@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 from abci_app.protocol.bech32 import encode_address
 from learningchain.cli.session import Session
 from learningchain.client import Pending, SyncSender, TxResult
+from learningchain.client.sender import get_default_intent
 from learningchain.wallet import Entry
 
 
@@ -44,9 +45,12 @@ class Sending:
         return self._sender
 
     def send(
-        self, message: Message, intent: str | None = None, extra: Mapping[str, object] | None = None
+        self,
+        message: Message,
+        intent: str | None = None,
+        describe: Callable[[TxResult | None], Mapping[str, object]] | None = None,
     ) -> TxResult | None:
-        """Sign, send, wait, and show the result with `extra` beside it; None if nothing was waited for.
+        """Sign, send, wait, and show the result with what `describe` adds; None if nothing was waited for.
 
         With --generate-only the signed transaction is shown instead. Running the same command again while the first
         transaction is undecided sends the same bytes again (`intent` tells what is the same).
@@ -54,19 +58,23 @@ class Sending:
         if self.generate_only:
             self._show_signed(self.sender.prepare(message))
             return None
-        self._settle()
+        intent = intent or get_default_intent(message)
+        self._settle(intent)
+        earlier = {entry.tx_hash for entry in self.sender.list_pending()}
         pending = self.sender.submit(message, intent)
-        self.session.say(f"transaction {pending.tx_hash.hex()} sent")
-        if not self.wait:
-            self.session.out.show({"tx_hash": pending.tx_hash.hex(), **(extra or {})})
-            return None
-        result = self.sender.wait(pending, self.timeout_s)
-        self.session.out.show({**describe_result(result), **(extra or {})})
+        again = " before, by an earlier run of this command" if pending.tx_hash in earlier else ""
+        self.session.say(f"transaction {pending.tx_hash.hex()} sent{again}")
+        result = self.sender.wait(pending, self.timeout_s) if self.wait else None
+        data = {"tx_hash": pending.tx_hash.hex()} if result is None else describe_result(result)
+        self.session.out.show({**(describe(result) if describe is not None else {}), **data})
         return result
 
-    def _settle(self) -> None:
-        """Tell what became of transactions of earlier runs; what may still land is sent again."""
-        for settled in self.sender.settle():
+    def _settle(self, intent: str | None) -> None:
+        """Tell what became of transactions of earlier runs; what may still land is sent again.
+
+        One of the same intent is left alone: sending finds it and waits for it.
+        """
+        for settled in self.sender.settle(keep_intent=intent):
             kind = settled.pending.intent.partition(" ")[0]
             if settled.result is None:
                 self.session.say(f"an earlier {kind} ({settled.pending.tx_hash.hex()}) expired without effect")

@@ -188,18 +188,23 @@ class Client:
 
     async def find_tx(self, tx_hash: bytes, from_height: int, to_height: int) -> TxResult | None:
         """Search the committed blocks from_height … to_height (both included) for a transaction."""
+        for height in await self.list_filled_blocks(from_height, to_height):
+            found = await self._find_in_block(tx_hash, height)
+            if found is not None:
+                return found
+        return None
+
+    async def list_filled_blocks(self, from_height: int, to_height: int) -> list[int]:
+        """Return the heights of the committed blocks from_height … to_height that hold transactions, ascending."""
+        filled: list[int] = []
         high = to_height
         while high >= from_height:
             counts = await self._transport.count_txs(from_height, high)
             if not counts:
                 raise BadAnswer(f"the node has no block headers from {from_height} to {high}")
-            for height in sorted(counts, reverse=True):
-                if counts[height]:
-                    found = await self._find_in_block(tx_hash, height)
-                    if found is not None:
-                        return found
+            filled.extend(height for height, count in counts.items() if count)
             high = min(counts) - 1
-        return None
+        return sorted(filled)
 
     async def wait_for_block(self, after_height: int, timeout_s: float) -> int:
         """Wait until a block above `after_height` is committed and return the last height. Raises WaitTimeout."""

@@ -188,6 +188,9 @@ class ChainClient(Protocol):
     async def find_tx(self, tx_hash: bytes, from_height: int, to_height: int) -> TxResult | None:
         """Search the committed blocks from_height … to_height (both included) for a transaction."""
 
+    async def list_filled_blocks(self, from_height: int, to_height: int) -> list[int]:
+        """Return the heights of the committed blocks from_height … to_height that hold transactions, ascending."""
+
     async def wait_for_block(self, after_height: int, timeout_s: float) -> int:
         """Wait until a block above `after_height` is committed and return the last height. Raises WaitTimeout."""
 

@@ -60,7 +60,7 @@ class Sender:
         While an earlier submission with the same `intent` (default: the message itself) is undecided, that one is
         sent again instead. Raises TxRefused, NodeUnreachable.
         """
-        intent = intent or f"{message.DESCRIPTOR.name} {message.SerializeToString(deterministic=True).hex()}"
+        intent = intent or get_default_intent(message)
         async with self._journal.locked():
             return await self._submit_locked(message, intent)
 
@@ -81,10 +81,13 @@ class Sender:
                 return _require_success(pending, found)
             seen = height
 
-    async def settle(self) -> list[Settled]:
-        """Find out what became of everything left behind; what may still land is sent again and stays."""
+    async def settle(self, keep_intent: str | None = None) -> list[Settled]:
+        """Find out what became of everything left behind; what may still land is sent again and stays.
+
+        Entries with `keep_intent` are left as they are: a submission with that intent takes them up.
+        """
         async with self._journal.locked():
-            return await self._settle_locked()
+            return await self._settle_locked(keep_intent)
 
     def list_pending(self) -> list[Pending]:
         """Return the transactions whose fate is not known."""
@@ -100,10 +103,10 @@ class Sender:
     async def _submit_locked(self, message: Message, intent: str) -> Pending:
         status = await self.client.get_status()
         for entry in self._journal.read():
+            if entry.intent == intent and await self._may_count(entry, status.height):
+                return entry
             if status.height >= entry.expires_at_height:
                 self._forget([entry])
-            elif entry.intent == intent:
-                return await self._resend(entry)
         try:
             return await self._sign_and_send(message, intent, status.height)
         except TxRefused as error:
@@ -133,7 +136,14 @@ class Sender:
         signed = build_transaction(self._key, chain.chain_tag, self.account, nonce, expires, message)
         return Pending(signed.tx, signed.tx_hash, nonce, height, expires, intent)
 
-    async def _resend(self, entry: Pending) -> Pending:
+    async def _may_count(self, entry: Pending, height: int) -> bool:
+        """Tell whether an earlier transaction was carried out or, sent again, still can be."""
+        if height < entry.expires_at_height:
+            await self._resend(entry)
+            return True
+        return await self._find_result(entry, height) is not None
+
+    async def _resend(self, entry: Pending) -> None:
         """Offer the same bytes again; a refusal for its nonce means that it may be in a block already."""
         try:
             await self.client.broadcast(entry.tx)
@@ -141,10 +151,9 @@ class Sender:
             if error.code != reasons.WrongNonce.code:
                 self._forget([entry])
                 raise
-        return entry
 
-    async def _settle_locked(self) -> list[Settled]:
-        entries = self._journal.read()
+    async def _settle_locked(self, keep_intent: str | None = None) -> list[Settled]:
+        entries = [entry for entry in self._journal.read() if keep_intent is None or entry.intent != keep_intent]
         if not entries:
             return []
         height = (await self.client.get_status()).height
@@ -183,6 +192,11 @@ class Sender:
         kept = [entry for entry in entries if entry.tx_hash not in hashes]
         if len(kept) != len(entries):
             self._journal.write(kept)
+
+
+def get_default_intent(message: Message) -> str:
+    """Return what two submissions have in common that are meant as one: the message itself."""
+    return f"{message.DESCRIPTOR.name} {message.SerializeToString(deterministic=True).hex()}"
 
 
 async def register(

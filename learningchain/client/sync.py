@@ -143,6 +143,10 @@ class SyncClient:
         """Search committed blocks for a transaction."""
         return self.run(self.inner.find_tx(tx_hash, from_height, to_height))
 
+    def list_filled_blocks(self, from_height: int, to_height: int) -> list[int]:
+        """Return the heights of committed blocks that hold transactions."""
+        return self.run(self.inner.list_filled_blocks(from_height, to_height))
+
     def wait_for_block(self, after_height: int, timeout_s: float) -> int:
         """Wait until a block above `after_height` is committed and return the last height."""
         return self.run(self.inner.wait_for_block(after_height, timeout_s))
@@ -181,9 +185,9 @@ class SyncSender:
         """Wait until a sent transaction is in a block."""
         return self._client.run(self._sender.wait(pending, timeout_s))
 
-    def settle(self) -> list[Settled]:
+    def settle(self, keep_intent: str | None = None) -> list[Settled]:
         """Find out what became of everything left behind."""
-        return self._client.run(self._sender.settle())
+        return self._client.run(self._sender.settle(keep_intent))
 
     def prepare(self, message: Message, nonce: int | None = None) -> Pending:
         """Sign without sending."""

@@ -1,0 +1,153 @@
+"""Fetching a revealed model: any source is as good as another, because size and digest are checked.
+
+A source is a URL that a stranger wrote. Only public addresses are contacted (and loopback where the caller allows it,
+as a devnet needs), the connection goes to the checked address, and redirects are not followed.
+"""
+
+import hashlib
+import ipaddress
+import os
+import re
+import secrets
+import socket
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import httpx2
+
+CONNECT_S: Final = 5.0
+READ_S: Final = 15.0
+"""A source that sends nothing for this long is left."""
+NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}", re.ASCII)
+"""Names a model may have on disk, from the image's label."""
+_PICKLE: Final = re.compile(rb"\x80[\x02-\x05]")
+_ZIP: Final = b"PK\x03\x04"
+_CHUNK: Final = 1 << 20
+
+
+class ModelError(Exception):
+    """No source gave the model; the text lists each source with its reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class WantedModel:
+    """What a Reveal says of a model: its digest and its size in bytes."""
+
+    digest: bytes
+    size: int
+
+
+def get_model_url(endpoint: str, digest: bytes) -> str:
+    """Return where a node with this endpoint serves a model."""
+    return f"{endpoint.rstrip('/')}/v1/models/{digest.hex()}"
+
+
+def is_safe_name(name: str) -> bool:
+    """Tell whether a label can be used as a file's name."""
+    return NAME.fullmatch(name) is not None
+
+
+def fetch_model(
+    model: WantedModel,
+    sources: Iterable[str],
+    path: Path,
+    seconds: float,
+    allow_loopback: bool = False,
+    on_progress: Callable[[str, int], None] | None = None,
+) -> str:
+    """Write the model to `path` from the first source that gives exactly its bytes, and return that source.
+
+    Nothing is written to `path` before size and digest are right. Raises ModelError after all sources or `seconds`.
+    """
+    reasons = []
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    end = time.monotonic() + seconds
+    try:
+        for source in dict.fromkeys(sources):
+            try:
+                _download(model, source, temporary, end, allow_loopback, on_progress)
+            except (httpx2.HTTPError, _SourceError, OSError) as error:
+                reasons.append(f"{source}: {error or type(error).__name__}")
+                continue
+            os.replace(temporary, path)
+            return source
+    finally:
+        temporary.unlink(missing_ok=True)
+    raise ModelError("; ".join(reasons) or "nobody is known to hold it")
+
+
+def hash_file(path: Path) -> tuple[bytes, int]:
+    """Return SHA-256 and size in bytes of a file."""
+    hasher, size = hashlib.sha256(), 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            hasher.update(chunk)
+            size += len(chunk)
+    return hasher.digest(), size
+
+
+def looks_like_pickle(path: Path) -> bool:
+    """Tell whether loading the file could run code: a pickle, or an archive that holds one."""
+    with path.open("rb") as file:
+        head = file.read(_CHUNK)
+    return _PICKLE.match(head) is not None or (head.startswith(_ZIP) and b".pkl" in head)
+
+
+class _SourceError(Exception):
+    """This source does not give the model."""
+
+
+def _download(
+    model: WantedModel,
+    url: str,
+    path: Path,
+    end: float,
+    allow_loopback: bool,
+    on_progress: Callable[[str, int], None] | None,
+) -> None:
+    target, headers, extensions = _resolve(url, allow_loopback)
+    timeout = httpx2.Timeout(READ_S, connect=CONNECT_S)
+    hasher, received = hashlib.sha256(), 0
+    # Asked for as is: a compressed body could unpack to anything.
+    headers["Accept-Encoding"] = "identity"
+    with (
+        httpx2.Client(timeout=timeout, follow_redirects=False, trust_env=False) as http,
+        http.stream("GET", target, headers=headers, extensions=extensions) as answer,
+        path.open("wb") as file,
+    ):
+        if answer.status_code != 200:
+            raise _SourceError(f"it answered {answer.status_code}")
+        for chunk in answer.iter_raw():
+            received += len(chunk)
+            if received > model.size or time.monotonic() > end:
+                raise _SourceError("it sent too much" if received > model.size else "it is too slow")
+            hasher.update(chunk)
+            file.write(chunk)
+            if on_progress is not None:
+                on_progress(url, received)
+    if received != model.size or hasher.digest() != model.digest:
+        raise _SourceError("it sent other bytes than were revealed")
+
+
+def _resolve(url: str, allow_loopback: bool) -> tuple[str, dict[str, str], dict[str, str]]:
+    """Return URL, headers and extensions that connect to a checked address of the URL's host."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        raise _SourceError("the URL cannot be read") from None
+    host = parts.hostname
+    if parts.scheme not in ("http", "https") or not host or parts.username or parts.password:
+        raise _SourceError("only plain http and https URLs are followed")
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    addresses = [ipaddress.ip_address(entry[4][0]) for entry in found]
+    if not all(address.is_global or (allow_loopback and address.is_loopback) for address in addresses):
+        raise _SourceError("it is not at a public address")
+    literal = f"[{addresses[0]}]" if addresses[0].version == 6 else str(addresses[0])
+    query = f"?{parts.query}" if parts.query else ""
+    extensions = {"sni_hostname": host} if parts.scheme == "https" else {}
+    return f"{parts.scheme}://{literal}:{port}{parts.path or '/'}{query}", {"Host": parts.netloc}, extensions

@@ -1,0 +1,259 @@
+"""Finding the one image that a tag stands for: the digest of a single linux/amd64 manifest, as anybody can pull it.
+
+Speaks the OCI distribution API without credentials, because every checker has to pull the image without any. Plain
+HTTP is used for registries on this machine only.
+"""
+
+import hashlib
+import ipaddress
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urljoin, urlsplit
+
+import httpx2
+
+TIMEOUT_S: Final = 20.0
+MAX_MANIFEST_BYTES: Final = 4 << 20
+MAX_CONFIG_BYTES: Final = 4 << 20
+MAX_REDIRECTS: Final = 3
+CONTRACT_LABEL: Final = "org.learningchain.contract"
+MODEL_NAME_LABEL: Final = "org.learningchain.model.name"
+DEFAULT_REGISTRY: Final = "registry-1.docker.io"
+_HUB: Final = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
+_MANIFESTS: Final = (
+    "application/vnd.docker.distribution.manifest.v2+json",
+    "application/vnd.oci.image.manifest.v1+json",
+)
+_INDEXES: Final = (
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.oci.image.index.v1+json",
+)
+_HOST: Final = r"(?P<host>[A-Za-z0-9.-]+(?::[0-9]+)?|\[[0-9a-fA-F:]+\](?::[0-9]+)?)"
+_PATH: Final = r"(?P<path>[a-z0-9]+(?:[._/-]+[a-z0-9]+)*)"
+_REFERENCE: Final = re.compile(
+    rf"(?:{_HOST}/)?{_PATH}(?::(?P<tag>[\w][\w.-]{{0,127}}))?(?:@(?P<digest>sha256:[0-9a-f]{{64}}))?", re.ASCII
+)
+_CHALLENGE: Final = re.compile(r'(\w+)="([^"]*)"')
+
+
+class ImageError(Exception):
+    """The image cannot be used for a job; `hint` says what to do."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A parsed image reference."""
+
+    host: str
+    """Registry as the user wrote it, `docker.io` if it was not named."""
+    path: str
+    tag: str
+    digest: str
+
+    @property
+    def name(self) -> str:
+        """Registry and repository."""
+        return f"{self.host}/{self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image that anybody can pull: `reference` ends in the digest of its manifest."""
+
+    reference: str
+    digest: str
+    size: int
+    """Compressed bytes of all layers and the configuration."""
+    layers: int
+    labels: Mapping[str, str]
+    volumes: tuple[str, ...]
+
+
+def parse_reference(text: str) -> Reference:
+    """Return the parts of `[HOST/]PATH[:TAG][@sha256:…]`. Raises ImageError."""
+    match = _REFERENCE.fullmatch(text)
+    if match is None:
+        raise ImageError(
+            f"{text!r} is not an image reference", "write REGISTRY/NAME:TAG or REGISTRY/NAME@sha256:DIGEST"
+        )
+    host, path = match["host"], match["path"]
+    if host is not None and not (set(host) & {".", ":"} or host == "localhost"):
+        host, path = None, f"{host}/{path}"  # the first part of a name without dot or port is no registry
+    if host is None or host in _HUB:
+        host = "docker.io"
+        path = path if "/" in path else f"library/{path}"
+    return Reference(host, path, match["tag"] or ("" if match["digest"] else "latest"), match["digest"] or "")
+
+
+def resolve_image(text: str, client: httpx2.Client | None = None) -> Image:
+    """Return the image a reference stands for, pulling its manifest and configuration without credentials.
+
+    Raises ImageError: unknown, not public, several platforms without linux/amd64, wrong digest, no answer.
+    """
+    reference = parse_reference(text)
+    with client or httpx2.Client(timeout=TIMEOUT_S, trust_env=True) as http:
+        registry = _Registry(http, reference)
+        try:
+            return registry.resolve()
+        except httpx2.HTTPError as error:
+            raise ImageError(
+                f"the registry {reference.host} does not answer: {error}",
+                "check the name and the network, then try again",
+            ) from error
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a registry `HOST[:PORT]` is on this machine, where plain HTTP is safe."""
+    name = urlsplit(f"//{host}").hostname or ""
+    if name == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+class _Registry:
+    """One repository of a registry, asked anonymously."""
+
+    def __init__(self, http: httpx2.Client, reference: Reference) -> None:
+        self._http = http
+        self._reference = reference
+        host = DEFAULT_REGISTRY if reference.host in _HUB else reference.host
+        self._scheme = "http" if is_loopback(host) else "https"
+        self._base = f"{self._scheme}://{host}/v2/{reference.path}"
+        self._token = ""
+
+    def resolve(self) -> Image:
+        wanted = self._reference.digest or self._reference.tag
+        manifest, digest = self._get_manifest(wanted)
+        if manifest.get("mediaType") in _INDEXES or "manifests" in manifest:
+            if self._reference.digest:
+                raise ImageError(
+                    "this digest is that of an index of several platforms, which no checker accepts",
+                    f"give the digest of the linux/amd64 manifest: {self._pick_platform(manifest)}",
+                )
+            manifest, digest = self._get_manifest(self._pick_platform(manifest))
+        return self._describe(manifest, digest)
+
+    def _describe(self, manifest: Mapping[str, Any], digest: str) -> Image:
+        layers, config = manifest.get("layers"), manifest.get("config")
+        if not isinstance(layers, list) or not isinstance(config, dict):
+            raise ImageError("the manifest is not one of an image", "push it with docker push or an OCI tool")
+        settings = self._get_config(str(config.get("digest")))
+        platform = (settings.get("os"), settings.get("architecture"))
+        if platform != ("linux", "amd64"):
+            raise ImageError(f"the image is for {platform[0]}/{platform[1]}", "build it with --platform linux/amd64")
+        details = settings.get("config") or {}
+        size = sum(int(part.get("size") or 0) for part in (*layers, config))
+        return Image(
+            reference=f"{self._reference.name}@{digest}",
+            digest=digest,
+            size=size,
+            layers=len(layers),
+            labels={str(name): str(value) for name, value in (details.get("Labels") or {}).items()},
+            volumes=tuple(details.get("Volumes") or ()),
+        )
+
+    def _get_manifest(self, wanted: str) -> tuple[Mapping[str, Any], str]:
+        headers = {"Accept": ", ".join(_MANIFESTS + _INDEXES)}
+        content = self._get(f"{self._base}/manifests/{wanted}", headers, MAX_MANIFEST_BYTES)
+        digest = "sha256:" + hashlib.sha256(content).hexdigest()
+        if wanted.startswith("sha256:") and wanted != digest:
+            raise ImageError("the registry sent other bytes than the digest says", "use another registry")
+        return _parse(content), digest
+
+    def _get_config(self, digest: str) -> Mapping[str, Any]:
+        content = self._get(f"{self._base}/blobs/{digest}", {}, MAX_CONFIG_BYTES)
+        if "sha256:" + hashlib.sha256(content).hexdigest() != digest:
+            raise ImageError("the registry sent other bytes than the digest says", "use another registry")
+        return _parse(content)
+
+    def _pick_platform(self, index: Mapping[str, Any]) -> str:
+        for entry in index.get("manifests") or ():
+            platform = entry.get("platform") or {}
+            if (platform.get("os"), platform.get("architecture")) == ("linux", "amd64"):
+                return str(entry.get("digest"))
+        raise ImageError(
+            "the image has no linux/amd64 version", "build it with --platform linux/amd64 and push it again"
+        )
+
+    def _get(self, url: str, headers: Mapping[str, str], limit: int) -> bytes:
+        status, content = self._fetch(url, headers, limit)
+        if status == 404:
+            raise ImageError(
+                f"{self._reference.name} has no such tag or digest", "push the image first, check the name"
+            )
+        if status in (401, 403):
+            raise ImageError(
+                f"{self._reference.name} cannot be pulled without credentials, so no checker could pull it",
+                "make the repository public in the settings of your registry, then try again",
+            )
+        if status == 429:
+            raise ImageError("the registry limits anonymous pulls from this address", "wait, or use another registry")
+        if status != 200:
+            raise ImageError(f"the registry answered {status}", "try again, or use another registry")
+        return content
+
+    def _fetch(self, url: str, headers: Mapping[str, str], limit: int) -> tuple[int, bytes]:
+        """Follow the anonymous token challenge once, and redirects without lowering the transport's safety."""
+        for _ in range(MAX_REDIRECTS + 2):
+            with self._http.stream("GET", url, headers=self._authorize(url, headers)) as answer:
+                if answer.is_redirect:
+                    url = self._check_url(urljoin(url, answer.headers.get("location", "")))
+                elif answer.status_code == 401 and not self._token and self._take_token(answer):
+                    continue
+                else:
+                    return answer.status_code, _read(answer, limit)
+        raise ImageError("the registry redirects without end", "use another registry")
+
+    def _authorize(self, url: str, headers: Mapping[str, str]) -> Mapping[str, str]:
+        # A token is for the registry alone; a redirect to a store of blobs must not see it.
+        if self._token and url.startswith(self._base):
+            return {**headers, "Authorization": f"Bearer {self._token}"}
+        return headers
+
+    def _take_token(self, answer: httpx2.Response) -> bool:
+        scheme, _, rest = answer.headers.get("www-authenticate", "").partition(" ")
+        fields = dict(_CHALLENGE.findall(rest))
+        if scheme.lower() != "bearer" or "realm" not in fields:
+            return False
+        query = {name: fields[name] for name in ("service", "scope") if name in fields}
+        with self._http.stream("GET", self._check_url(fields["realm"]), params=query) as reply:
+            if reply.status_code != 200:
+                return False
+            token = _parse(_read(reply, MAX_CONFIG_BYTES))
+        self._token = str(token.get("token") or token.get("access_token") or "")
+        return bool(self._token)
+
+    def _check_url(self, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.netloc)):
+            return url
+        raise ImageError(f"the registry points to {parts.scheme}://, which is not safe", "use another registry")
+
+
+def _read(answer: httpx2.Response, limit: int) -> bytes:
+    content = bytearray()
+    for chunk in answer.iter_bytes():
+        content += chunk
+        if len(content) > limit:
+            raise ImageError(f"the registry's answer has more than {limit} bytes", "use another registry")
+    return bytes(content)
+
+
+def _parse(content: bytes) -> Mapping[str, Any]:
+    try:
+        parsed = json.loads(content)
+    except (ValueError, RecursionError):
+        parsed = None
+    if not isinstance(parsed, dict):
+        raise ImageError("the registry's answer is not a JSON object", "use another registry")
+    return parsed
