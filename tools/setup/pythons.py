@@ -31,6 +31,7 @@ def make_environment(work: Work) -> str:
     if UNFINISHED.exists():
         work.say("an installation was broken off: making the environment anew")
         work.run([sys.executable, "-m", "venv", "--clear", str(VENV)], remedy=f"rm -r {VENV}")
+        return "made anew, as an installation was broken off"
     if VENV_PYTHON.exists() and has_pip():
         return "already there"
     work.say(f"making {VENV}")
