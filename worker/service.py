@@ -77,7 +77,7 @@ async def run_with(
         daemon = Daemon(tools, settings.make_policy(), journal, home / "status.json", stop)
         retention = chain.params.model_retention_ms / 1000
         app = create_app(store, daemon.check_upload, retention)
-        async with _serving(app, settings.models.listen):
+        async with serving(app, settings.models.listen):
             await daemon.run()
     finally:
         journal.close()
@@ -144,7 +144,7 @@ def _listen(listen: str) -> socket.socket:
 
 
 @asynccontextmanager
-async def _serving(app: FastAPI, listen: str) -> AsyncIterator[None]:
+async def serving(app: FastAPI, listen: str) -> AsyncIterator[None]:
     """Serve the model store while the block runs; nothing with an empty `listen`."""
     if not listen:
         yield

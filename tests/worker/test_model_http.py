@@ -1,0 +1,250 @@
+"""The model store over real HTTP: ranges, uploads with and without a right, sources that lie."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from abci_app.pb.learningchain.v1 import state_pb2 as pb
+from abci_app.pb.learningchain.v1 import tx_pb2
+from abci_app.protocol.hashing import compute_model_commitment
+from abci_app.protocol.limits import MIB
+from abci_app.protocol.params import get_params
+from learningchain.wallet import SecretKey
+from tests.worker.test_daemon import find_port
+from tests.worker.worlds import RIVAL, SALT, TAG, make_candidate, make_job
+from worker.models.server import create_app
+from worker.models.store import ModelStore
+from worker.models.transfer import ModelTransfer, TransferError, get_model_url, resolve
+from worker.models.uploads import UploadClaim, UploadRefused, check_claim
+from worker.service import serving
+
+MODEL = b"0123456789" * 50
+DIGEST = hashlib.sha256(MODEL).digest()
+KEY = SecretKey(b"k" * 32)
+PARAMS = get_params("devnet")
+OWNER = pb.Account(keys=[pb.Key(public_key=KEY.public_key, scope=tx_pb2.KEY_SCOPE_WORK)])
+
+
+def sign(claim: UploadClaim) -> UploadClaim:
+    signature = KEY.sign(claim.get_sign_bytes(TAG))
+    return UploadClaim(
+        claim.job_id, claim.account, claim.public_key, claim.digest, claim.size, claim.salt, signature
+    )  # fmt: skip
+
+
+def make_claim(**changes: object) -> UploadClaim:
+    values: dict[str, object] = {
+        "job_id": 1, "account": KEY.address, "public_key": KEY.public_key, "digest": DIGEST, "size": len(MODEL),
+        "salt": SALT, "signature": b"",
+    }  # fmt: skip
+    return sign(UploadClaim(**{**values, **changes}))  # type: ignore[arg-type]
+
+
+def make_turn(state: int = pb.JOB_STATE_REVEAL) -> pb.Job:
+    commitment = compute_model_commitment(TAG, 1, KEY.address, DIGEST, SALT)
+    return make_job(state=state, candidates=[make_candidate(KEY.address, 5, commitment=commitment)])
+
+
+# --- the right to upload ------------------------------------------------------------------------------------------
+
+
+def test_the_candidate_whose_turn_it_is_may_upload() -> None:
+    check_claim(make_claim(), TAG, PARAMS, make_turn(), OWNER)
+    check_claim(make_claim(), TAG, PARAMS, make_turn(pb.JOB_STATE_VOTE), OWNER)
+
+
+@pytest.mark.parametrize(
+    ("reason", "claim", "job"),
+    [
+        ("not waiting", make_claim(), None),
+        ("not waiting", make_claim(), make_turn(pb.JOB_STATE_OPEN)),
+        ("not waiting", make_claim(), make_turn(pb.JOB_STATE_TALLY)),
+        ("another candidate", make_claim(account=RIVAL), make_turn()),
+        ("do not open", make_claim(digest=b"o" * 32), make_turn()),
+        ("do not open", make_claim(salt=b"o" * 32), make_turn()),
+        ("size", make_claim(size=0), make_turn()),
+        ("size", make_claim(size=16 * MIB + 1), make_turn()),
+        ("key", make_claim(public_key=b"o" * 32), make_turn()),
+    ],
+)
+def test_nobody_else_may_upload(reason: str, claim: UploadClaim, job: pb.Job | None) -> None:
+    with pytest.raises(UploadRefused, match=reason):
+        check_claim(claim, TAG, PARAMS, job, OWNER)
+
+
+def test_a_claim_signed_for_another_chain_is_refused() -> None:
+    with pytest.raises(UploadRefused, match="signature"):
+        check_claim(make_claim(), b"other!!!", PARAMS, make_job_of_tag(b"other!!!"), OWNER)
+
+
+def make_job_of_tag(tag: bytes) -> pb.Job:
+    commitment = compute_model_commitment(tag, 1, KEY.address, DIGEST, SALT)
+    return make_job(state=pb.JOB_STATE_REVEAL, candidates=[make_candidate(KEY.address, 5, commitment=commitment)])
+
+
+def test_a_removed_key_may_not_upload() -> None:
+    removed = pb.Account(keys=[pb.Key(public_key=KEY.public_key, scope=tx_pb2.KEY_SCOPE_REMOVED)])
+    with pytest.raises(UploadRefused, match="key"):
+        check_claim(make_claim(), TAG, PARAMS, make_turn(), removed)
+
+
+# --- over HTTP ----------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def relay(folder: Path, max_bytes: int = MIB) -> AsyncIterator[tuple[str, ModelStore]]:
+    store = ModelStore(folder, max_bytes)
+
+    async def check(claim: UploadClaim) -> int:
+        check_claim(claim, TAG, PARAMS, make_turn(), OWNER)
+        return MIB
+
+    listen = f"127.0.0.1:{find_port()}"
+    async with serving(create_app(store, check, 60), listen):
+        yield f"http://{listen}", store
+
+
+def run(script: Callable[[], Awaitable[None]]) -> None:
+    async def main() -> None:
+        async with asyncio.timeout(30):
+            await script()
+
+    asyncio.run(main())
+
+
+def add(store: ModelStore, folder: Path) -> None:
+    path = folder / "model"
+    path.write_bytes(MODEL)
+    store.add_file(path, MIB)
+
+
+def test_a_model_is_served_whole_and_in_ranges_and_never_guessed(tmp_path: Path) -> None:
+    async def script() -> None:
+        async with relay(tmp_path / "s") as (url, store), httpx2.AsyncClient() as http:
+            add(store, tmp_path)
+            whole = await http.get(get_model_url(url, DIGEST))
+            part = await http.get(get_model_url(url, DIGEST), headers={"Range": "bytes=10-19"})
+            missing = await http.get(get_model_url(url, b"o" * 32))
+            odd = await http.get(f"{url}/v1/models/..%2f..%2fetc%2fpasswd")
+        assert whole.content == MODEL
+        assert "attachment" in whole.headers["content-disposition"]
+        assert (part.status_code, part.content) == (206, MODEL[10:20])
+        assert missing.status_code == 404
+        assert odd.status_code in (404, 422)
+
+    run(script)
+
+
+def test_an_upload_with_a_right_arrives_and_is_kept(tmp_path: Path) -> None:
+    async def script() -> None:
+        (tmp_path / "model").write_bytes(MODEL)
+        transfer = ModelTransfer(ModelStore(tmp_path / "own", MIB), allow_loopback=True)
+        async with relay(tmp_path / "s") as (url, store):
+            await transfer.upload(tmp_path / "model", make_claim(), url)
+            path = store.get_path(DIGEST)
+        await transfer.aclose()
+        assert path is not None
+        assert path.read_bytes() == MODEL
+        assert (tmp_path / "s" / f"{DIGEST.hex()}.keep").exists()
+
+    run(script)
+
+
+def test_an_upload_without_a_right_or_with_other_bytes_leaves_nothing(tmp_path: Path) -> None:
+    async def script() -> None:
+        (tmp_path / "model").write_bytes(MODEL)
+        (tmp_path / "other").write_bytes(MODEL[::-1])
+        transfer = ModelTransfer(ModelStore(tmp_path / "own", MIB), allow_loopback=True)
+        async with relay(tmp_path / "s") as (url, _):
+            with pytest.raises(TransferError, match=r"403.*another candidate"):
+                await transfer.upload(tmp_path / "model", make_claim(account=RIVAL), url)
+            with pytest.raises(TransferError, match="400"):
+                await transfer.upload(tmp_path / "other", make_claim(), url)
+            async with httpx2.AsyncClient() as http:
+                bare = await http.put(get_model_url(url, DIGEST), content=MODEL)
+        await transfer.aclose()
+        assert bare.status_code == 400
+        assert list((tmp_path / "s").iterdir()) == []
+
+    run(script)
+
+
+def test_a_full_relay_says_so(tmp_path: Path) -> None:
+    async def script() -> None:
+        (tmp_path / "model").write_bytes(MODEL)
+        transfer = ModelTransfer(ModelStore(tmp_path / "own", MIB), allow_loopback=True)
+        async with relay(tmp_path / "s", max_bytes=len(MODEL) - 1) as (url, _):
+            with pytest.raises(TransferError, match="507"):
+                await transfer.upload(tmp_path / "model", make_claim(), url)
+        await transfer.aclose()
+
+    run(script)
+
+
+def test_a_fetch_goes_on_to_the_next_source_until_the_bytes_are_right(tmp_path: Path) -> None:
+    async def script() -> None:
+        own = ModelStore(tmp_path / "own", MIB)
+        transfer = ModelTransfer(own, allow_loopback=True)
+        async with relay(tmp_path / "empty") as (empty, _), relay(tmp_path / "full") as (full, store):
+            add(store, tmp_path)
+            lying = get_model_url(full, DIGEST)
+            wrong = hashlib.sha256(b"something else").digest()
+            nowhere = f"http://127.0.0.1:{find_port()}/v1/models/{DIGEST.hex()}"
+            assert await transfer.fetch(wrong, len(MODEL), [lying], 5) is None
+            assert await transfer.fetch(DIGEST, len(MODEL) - 1, [lying], 5) is None
+            path = await transfer.fetch(DIGEST, len(MODEL), [nowhere, get_model_url(empty, DIGEST), lying], 10)
+        await transfer.aclose()
+        assert path is not None
+        assert path.read_bytes() == MODEL
+
+    run(script)
+
+
+def test_a_source_that_drips_is_left_in_time(tmp_path: Path) -> None:
+    finished = asyncio.Event()
+
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n")
+        for _ in range(20):
+            writer.write(b"x")
+            await asyncio.sleep(0.05)
+        writer.close()
+        finished.set()
+
+    async def script() -> None:
+        transfer = ModelTransfer(ModelStore(tmp_path / "own", MIB), allow_loopback=True)
+        server = await asyncio.start_server(drip, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        start = asyncio.get_running_loop().time()
+        assert await transfer.fetch(DIGEST, 500, [f"http://127.0.0.1:{port}/model"], 0.5) is None
+        assert asyncio.get_running_loop().time() - start < 3
+        await transfer.aclose()
+        await finished.wait()
+        server.close()
+
+    run(script)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1/model", "http://localhost/model", "http://[::1]/model", "http://10.0.0.1/model",
+        "http://192.168.1.1/model", "http://169.254.169.254/latest/meta-data", "http://100.64.0.1/model",
+        "http://[::ffff:127.0.0.1]/model", "http://2130706433/model", "http://0x7f.1/model", "http://0.0.0.0/model",
+        "file:///etc/passwd", "gopher://127.0.0.1/", "http://user:secret@93.184.216.34/", "http://", "http://[::1",
+    ],
+)  # fmt: skip
+def test_only_public_addresses_are_contacted(url: str) -> None:
+    with pytest.raises(TransferError):
+        asyncio.run(resolve(url, allow_loopback=False))
+
+
+def test_a_public_address_is_contacted_as_it_was_checked() -> None:
+    target = asyncio.run(resolve("https://93.184.216.34:8443/a?b=c", allow_loopback=False))
+    assert target.url == "https://93.184.216.34:8443/a?b=c"
+    assert target.headers == {"Host": "93.184.216.34:8443"}
