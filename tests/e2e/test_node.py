@@ -116,7 +116,7 @@ sys.exit(run_node(NodeHome(Path(sys.argv[1]))))
 def start_supervisor(node: TestNode) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "LC_COMETBFT": str(node.program)}
     process = subprocess.Popen([sys.executable, "-c", RUN, str(node.home.root)], env=environment)
-    node.started.append(process)
+    node.started["supervisor"] = process
     return process
 
 

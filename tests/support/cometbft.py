@@ -53,7 +53,7 @@ class TestNode:
         self.home, self.settings, self.identity, self.program = home, settings, identity, cometbft
         self.rpc_url = f"http://127.0.0.1:{settings.rpc_port}"
         self.running: RunningNode | None = None
-        self.started: list[subprocess.Popen[bytes]] = []
+        self.started: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self) -> RunningNode:
         """Start application and CometBFT with their lives tied."""
@@ -64,6 +64,16 @@ class TestNode:
         """Start the application by hand."""
         options = ["--transport", self.settings.transport, "--address", self.home.abci_address]
         return self._spawn("abci_app", [sys.executable, "-m", "abci_app", "--home", str(self.home.app), *options])
+
+    def wait_for_app(self) -> None:
+        """Wait until the application listens: CometBFT tries again after 3 s only."""
+        path = self.home.abci_address.removeprefix("unix://")
+
+        def listens() -> bool:
+            with socket.socket(socket.AF_UNIX) as probe:
+                return probe.connect_ex(path) == 0
+
+        wait_for(listens, 30, "application that listens")
 
     def start_cometbft(self, **environment: str) -> subprocess.Popen[bytes]:
         """Start CometBFT by hand."""
@@ -77,15 +87,21 @@ class TestNode:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **(environment or {})}
             )
-        self.started.append(process)
+        self.started[name] = process
         return process
+
+    def kill(self, name: str) -> None:
+        """Kill a process started by hand: `abci_app` or `cometbft`."""
+        process = self.started.pop(name)
+        process.kill()
+        process.wait()
 
     def stop(self) -> None:
         """Stop everything of this node that runs."""
         if self.running is not None:
             self.running.stop()
             self.running = None
-        for process in reversed(self.started):
+        for process in reversed(self.started.values()):
             stop_process(process)
         self.started.clear()
 
