@@ -33,6 +33,7 @@ def decode_records(records: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[byt
     """Yield the decoded records. Raises BrokenInvariant for an encoding that is not the deterministic one."""
     for key, data in records:
         record = keys.get_record_type(key).FromString(data)
+        record.DiscardUnknownFields()  # upb would keep and write them again
         if record.SerializeToString(deterministic=True) != data:
             raise BrokenInvariant(f"the record {key.hex()} is not in canonical encoding")
         yield key, record
