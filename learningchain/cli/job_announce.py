@@ -1,0 +1,209 @@
+"""`lc job announce|reveal`: bring a model that was trained elsewhere."""
+
+import secrets
+import shutil
+import time
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from abci_app.pb.learningchain.v1 import state_pb2 as pb
+from abci_app.pb.learningchain.v1 import tx_pb2
+from abci_app.protocol.jobs import UNSETTLED
+from abci_app.protocol.limits import MIB, SALT_BYTES
+from abci_app.protocol.ranking import is_leading
+from learningchain.amounts import format_credits, format_loss
+from learningchain.claims import Claim, Claims
+from learningchain.cli import exit_codes
+from learningchain.cli.command import Sending, Session, command
+from learningchain.cli.failure import Failure
+from learningchain.cli.job_app import app
+from learningchain.cli.job_model import allows_loopback
+from learningchain.cli.job_view import require_job
+from learningchain.cli.parse import JobId
+from learningchain.client import JobView
+from learningchain.client.errors import NodeUnreachable, WaitTimeout
+from learningchain.models import hash_file
+from learningchain.wallet.files import make_private_folder
+
+MIN_EVALUATIONS: Final = 3
+"""Runs in fresh sandboxes before a loss is announced; the worst counts."""
+MAX_USE: Final = 0.5
+"""Of any limit: slower checkers must manage too."""
+WAIT_S: Final = 30.0
+RETRY_S: Final = 2.0
+
+Locations = Annotated[
+    list[str] | None, typer.Option("--location", help="URL where you serve the model; may be repeated")
+]
+
+
+@command(app, "announce")
+def announce(
+    session: Session,
+    sending: Sending,
+    job_id: JobId,
+    model: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="The model's file")],
+    secured: Annotated[bool, typer.Option("--secured", help="Lock the job's deposit for a secured place")] = False,
+    evaluations: Annotated[int, typer.Option(min=MIN_EVALUATIONS, max=20, help="Runs; the worst loss counts")] = 3,
+    stay: Annotated[bool, typer.Option("--stay", help="Wait for my turn and reveal the model myself")] = False,
+    locations: Locations = None,
+) -> None:
+    """Evaluate a model in the sandbox as a checker would, and announce the worst loss measured.
+
+    It has to be revealed when its turn comes: by --stay, by lc job reveal, or by a worker daemon with the same home.
+    """
+    view = require_job(session, job_id)
+    job_class = session.client().get_chain().params.classes[view.job.terms.job_class]
+    size = model.stat().st_size
+    if not 1 <= size <= job_class.model_mib * MIB:
+        raise Failure(
+            f"the model has {size} bytes", f"the class of this job allows 1 byte to {job_class.model_mib} MiB"
+        )
+    loss = _measure_worst(session, view, model, evaluations, job_class)
+    _check_worth(session, view, sending.entry.account, loss)
+    if secured:
+        deposit = view.job.terms.deposit
+        session.confirm(f"Lock a deposit of {format_credits(deposit)} credits, lost if the model is not as announced?")
+    claim = _make_claim(session, sending, job_id, model, loss)
+    message = tx_pb2.Announce(job_id=job_id, loss=loss, commitment=claim.commitment, secured=secured)
+    if sending.generate_only:
+        session.say(f"the claim that opens the commitment is kept in {Claims(session.settings.home).folder}")
+    described = {"job_id": str(job_id), "loss": format_loss(loss), "model_digest": claim.digest.hex()}
+    intent = f"Announce {job_id} {loss} {claim.digest.hex()} {secured}"
+    sent = sending.send(message, intent, lambda _: described)
+    if sent is None:
+        return
+    if stay:
+        _stay(session, sending, claim, locations or [])
+    else:
+        session.say(f"next: lc job reveal {job_id} --stay   (or keep a worker with this home running)")
+
+
+@command(app, "reveal")
+def reveal(
+    session: Session,
+    sending: Sending,
+    job_id: JobId,
+    stay: Annotated[bool, typer.Option("--stay", help="Wait for my turn first")] = False,
+    locations: Locations = None,
+) -> None:
+    """Reveal a model announced with lc job announce: upload it to relays and name it on the chain."""
+    view = require_job(session, job_id)
+    own = [entry for entry in view.job.candidates if entry.account == sending.entry.account]
+    claim = Claims(session.settings.home).find(own[0].commitment) if own else None
+    if claim is None:
+        raise Failure(
+            f"nothing that was announced for job {job_id} from here stands in its list",
+            f"see lc job show {job_id} --why {sending.entry.name}",
+            exit_codes.NOT_FOUND,
+        )
+    if stay:
+        _stay(session, sending, claim, locations or [])
+    else:
+        _reveal(session, sending, view, claim, locations or [])
+
+
+def _measure_worst(
+    session: Session, view: JobView, model: Path, evaluations: int, job_class: pb.EvaluationClass
+) -> int:
+    """Return the worst loss of several evaluations. Raises Failure for anything a checker could hold against it."""
+    from learningchain.cli import worker_tools
+
+    terms = view.job.terms
+    losses = []
+    for number in range(1, evaluations + 1):
+        found = worker_tools.evaluate(session, terms.eval_image or terms.image, model, job_class)
+        if not found.has_score:
+            raise Failure(
+                f"evaluation {number} gave no valid score: {found.finding.name}", found.detail or "look at it"
+            )
+        if found.usage.largest > MAX_USE:
+            raise Failure(
+                f"the evaluation used {found.usage.largest:.0%} of a limit of its class",
+                "slower checkers could not finish it: use a smaller model",
+            )
+        session.say(f"evaluation {number} of {evaluations}: {format_loss(found.loss_nano)}")
+        losses.append(found.loss_nano)
+    if max(losses) - min(losses) > terms.tolerance:
+        raise Failure(
+            "the evaluations differ by more than the job's tolerance",
+            "the contractor's image does not score alike each time: leave this job",
+        )
+    return max(losses)
+
+
+def _check_worth(session: Session, view: JobView, account: bytes, loss: int) -> None:
+    job = view.job
+    if loss > job.terms.loss_ceiling:
+        raise Failure(
+            f"{format_loss(loss)} is above the job's ceiling of {format_loss(job.terms.loss_ceiling)}", "train on"
+        )
+    if not is_leading(job.candidates, account, loss, job.terms.min_improvement):
+        needed = job.candidates[0].ranked_loss - job.terms.min_improvement
+        message = f"{format_loss(loss)} does not take the lead, which needs {format_loss(needed)}"
+        if not job.terms.runner_ups:
+            raise Failure(message, "train on")
+        session.say(f"{message}; it may take a runner-up place")
+
+
+def _make_claim(session: Session, sending: Sending, job_id: int, model: Path, loss: int) -> Claim:
+    """Keep a copy of the model and what opens the commitment, before anything is sent."""
+    claims = Claims(session.settings.home)
+    make_private_folder(session.settings.home)
+    make_private_folder(claims.folder)
+    digest, size = hash_file(model)
+    kept = claims.folder / f"{digest.hex()}.model"
+    if not kept.exists():
+        partial = kept.with_suffix(".part")
+        shutil.copyfile(model, partial)
+        if hash_file(partial) != (digest, size):
+            raise Failure(f"{model} changes while it is read", "announce a copy of it that nothing writes to")
+        partial.replace(kept)
+    tag = session.client().get_chain().chain_tag
+    account, salt = sending.entry.account, secrets.token_bytes(SALT_BYTES)
+    claim = Claim(tag, job_id, account, digest, size, salt, loss, str(kept.absolute()))
+    claims.save(claim)
+    return claim
+
+
+def _stay(session: Session, sending: Sending, claim: Claim, locations: list[str]) -> None:
+    """Wait until the claim's candidate has its turn, then reveal; returns when the turn never comes."""
+    session.say("waiting for the expiry and the turn; keep this running")
+    height = 0
+    while True:
+        try:
+            view = require_job(session, claim.job_id)
+            if not any(entry.commitment == claim.commitment for entry in view.job.candidates):
+                session.say("the announcement does not stand any more: it was undercut, or the turn is over")
+                return
+            if view.job.state == pb.JOB_STATE_REVEAL and view.job.candidates[0].commitment == claim.commitment:
+                _reveal(session, sending, view, claim, locations)
+                return
+            if view.job.state not in UNSETTLED:
+                session.say("the job is settled")
+                return
+            height = session.client().wait_for_block(max(height, view.height), WAIT_S)
+        except (WaitTimeout, NodeUnreachable) as error:
+            session.say(f"{error}; trying again")
+            time.sleep(RETRY_S)
+
+
+def _reveal(session: Session, sending: Sending, view: JobView, claim: Claim, locations: list[str]) -> None:
+    from learningchain.cli import worker_tools
+
+    if view.job.state != pb.JOB_STATE_REVEAL or view.job.candidates[0].commitment != claim.commitment:
+        raise Failure("it is not this announcement's turn", f"wait for it: lc job reveal {claim.job_id} --stay")
+    client = session.client()
+    key = session.open_key(sending.entry, sending.password_file)
+    folder = session.settings.home / "models"
+    uploading = worker_tools.upload(claim, key, client.list_relays(), folder, allows_loopback(session))
+    reached = client.run(uploading)
+    if not reached and not locations:
+        raise Failure("there is no relay", "serve the model yourself and name it with --location URL")
+    session.say(f"uploaded to {len(reached)} relay(s)")
+    message = tx_pb2.Reveal(
+        job_id=claim.job_id, model_digest=claim.digest, size=claim.size, salt=claim.salt, locations=locations
+    )
+    sending.send(message)
