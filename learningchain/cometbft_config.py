@@ -49,7 +49,11 @@ SETTINGS: Final = (
     Setting("consensus.create_empty_blocks_interval", _all("0s"), "as create_empty_blocks"),
     Setting("consensus.timeout_commit", _local("200ms", "1s"), "a demo wants short blocks, the world calm ones"),
     Setting("consensus.peer_gossip_sleep_duration", _local("10ms"), "on one machine polling is cheap"),
-    Setting("tx_index.indexer", ("kv", "null", "null", "null"), "an index slows down as it grows; nothing needs it"),
+    Setting(
+        "tx_index.indexer",
+        ("kv", "null", "null", "null"),
+        "an index slows a node down as it grows; where it is kept, curl can look up a hash",
+    ),
 )
 _SECOND_NS: Final = 10**9
 _MAX_AGE_NS: Final = {
