@@ -75,7 +75,6 @@ BadSolution = _envelope(45, "bad_solution", "a solution has 1 to 32 bytes")
 BadText = _message(100, "bad_text", "text is UTF-8 without control characters and within its length")
 BadAmount = _message(101, "bad_amount", "an amount is at least 1 and less than 2^63")
 InsufficientBalance = _message(102, "insufficient_balance", "the balance does not cover this")
-OutOfRange = _message(103, "out_of_range", "a stored value would leave its range")
 # Keys, profile, transfers
 BadKey = _message(110, "bad_key", "a public key is a valid Ed25519 point of 32 bytes")
 BadKeyProof = _message(111, "bad_key_proof", "the new key signs the chain tag and the account")
