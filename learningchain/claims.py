@@ -47,7 +47,6 @@ class Claims:
 
     def save(self, claim: Claim) -> Path:
         """Write a claim durably and return its file."""
-        make_private_folder(self.folder.parent)
         make_private_folder(self.folder)
         path = self._path(claim.commitment)
         fields = {name: value.hex() if isinstance(value, bytes) else value for name, value in asdict(claim).items()}

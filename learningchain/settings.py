@@ -70,7 +70,8 @@ def save_setting(home: Path, name: str, value: str) -> None:
         raise SettingsError(f"there is no setting {name}: choose one of {known}")
     load_settings(home=home, **{name: value})
     path = home / FILE
-    make_private_folder(home)
+    if not home.exists():
+        make_private_folder(home)
     document = tomlkit.parse(path.read_text("utf-8")) if path.exists() else tomlkit.document()
     document[name] = value
     write_private(path, tomlkit.dumps(document).encode("utf-8"), overwrite=True)

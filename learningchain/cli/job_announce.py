@@ -151,7 +151,6 @@ def _check_worth(session: Session, view: JobView, account: bytes, loss: int) -> 
 def _make_claim(session: Session, sending: Sending, job_id: int, model: Path, loss: int) -> Claim:
     """Keep a copy of the model and what opens the commitment, before anything is sent."""
     claims = Claims(session.settings.home)
-    make_private_folder(session.settings.home)
     make_private_folder(claims.folder)
     digest, size = hash_file(model)
     kept = claims.folder / f"{digest.hex()}.model"

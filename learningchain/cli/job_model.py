@@ -37,7 +37,7 @@ def model(
     session: Session,
     job_id: JobId,
     out: Annotated[
-        Path | None, typer.Option(help="File or folder to write to; default: the image's model name")
+        Path | None, typer.Option("--file", help="File or folder to write to; default: the image's model name")
     ] = None,
     evaluate: Annotated[
         bool, typer.Option("--evaluate", help="Run it in the sandbox as a checker would and compare the loss")

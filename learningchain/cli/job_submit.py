@@ -118,7 +118,7 @@ def submit(
     _show_terms(session, trained, evaluated, terms, cost)
     _check_market(session, sending, terms, cost, params)
     if not (yes_public or sending.generate_only):
-        session.confirm(f"Publish this and lock {format_credits(cost.total)} credits?")
+        session.confirm(f"Publish this and lock {format_credits(cost.total)} credits?", "--yes-public")
     message = _build_message(terms, trained, evaluated, {"title": title, "about": about, "metric": metric}, needs)
     asked = [choices_text(choices), trained.reference, evaluated.reference, title, about, metric, str(needs)]
     intent = "SubmitJob " + hashlib.sha256(json.dumps(asked).encode()).hexdigest()

@@ -36,11 +36,13 @@ RETRY_S: Final = 2.0
 def watch(
     session: Session,
     job_id: JobId,
-    timeout: Annotated[float, typer.Option(min=1, help="Stop after so many seconds; default: when it is settled")] = 0,
+    timeout: Annotated[
+        float | None, typer.Option(min=1, help="Stop after so many seconds; default: when it is settled")
+    ] = None,
 ) -> None:
     """Follow a job until it is settled: a live table on a terminal, else one line per change."""
     view = require_job(session, job_id)
-    end = time.monotonic() + timeout if timeout else None
+    end = None if timeout is None else time.monotonic() + timeout
     if session.out.is_json or not session.out.data.is_terminal:
         _follow(session, view, end, _Lines(session))
     else:

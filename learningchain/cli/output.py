@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 from rich.console import Console
 from rich.table import Table
@@ -11,6 +11,8 @@ from rich.text import Text
 
 from learningchain.cli.failure import Report
 
+PIPE_WIDTH: Final = 400
+"""Columns of a table that is not shown on a terminal."""
 _REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -20,8 +22,8 @@ class Output:
     def __init__(self, form: str) -> None:
         """`form` is `text` or `json`."""
         self.is_json = form == "json"
-        self.data = Console(file=sys.stdout, highlight=False, emoji=False, markup=False, soft_wrap=True)
-        self.notes = Console(file=sys.stderr, highlight=False, emoji=False, markup=False, soft_wrap=True)
+        self.data = _make_console(sys.stdout)
+        self.notes = _make_console(sys.stderr)
 
     def show(self, data: object, render: Callable[[Console], None] | None = None) -> None:
         """Write data to stdout: as JSON, or through `render`, or as lines of names and values."""
@@ -50,6 +52,12 @@ class Output:
             return
         self.notes.print(Text.assemble(("error: ", "bold red"), clean(report.message)))
         self.notes.print(Text.assemble(("next: ", "bold"), clean(report.hint)))
+
+
+def _make_console(stream: TextIO) -> Console:
+    # What is piped is for programs: its lines are not folded to a screen that is not there.
+    width = None if stream.isatty() else PIPE_WIDTH
+    return Console(file=stream, width=width, highlight=False, emoji=False, markup=False, soft_wrap=True)
 
 
 def clean(text: str) -> str:

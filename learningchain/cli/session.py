@@ -48,12 +48,12 @@ class Session:
         """Write a line for people to stderr."""
         self.out.say(text)
 
-    def confirm(self, question: str) -> None:
+    def confirm(self, question: str, option: str = "--yes") -> None:
         """Ask for consent on the terminal; --yes gives it. Raises Failure when it is not given."""
         if self.yes:
             return
         if not sys.stdin.isatty():
-            raise Failure(f"{question} needs an answer, and there is no terminal", "add --yes if you agree")
+            raise Failure(f"{question} This needs an answer, and there is no terminal", f"add {option} if you agree")
         sys.stderr.write(f"{question} [y/N] ")
         sys.stderr.flush()
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):

@@ -17,8 +17,10 @@ class FileError(Exception):
 
 
 def make_private_folder(folder: Path) -> None:
-    """Make a folder of mode 0700, parents too. Raises FileError if others may enter an existing one."""
-    folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+    """Make a folder of mode 0700, missing parents too. Raises FileError if others may enter an existing one."""
+    for missing in reversed([parent for parent in folder.parents if not parent.exists()]):
+        missing.mkdir(mode=FOLDER_MODE, exist_ok=True)
+    folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
     if stat.S_IMODE(folder.stat().st_mode) & 0o077:
         raise FileError(f"{folder} is open to other users: run chmod 700 {folder}")
 
