@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
-from abci_app.protocol.limits import RESERVED_LOSS, UCREDIT
+from abci_app.protocol.conduct import add_capped
+from abci_app.protocol.limits import MAX_INT64, RESERVED_LOSS, UCREDIT
 from tests.support.chain import Holding
 from tests.support.market import (
     CHECKERS,
@@ -378,6 +379,24 @@ def test_a_jailed_checker_that_holds_a_seat_may_still_vote() -> None:
     assert market.account("checker0").checker_jailed_ms == market.time_ms
     market.decide_all(second, HONEST)
     assert market.standing("checker0").votes_agreed == 1
+
+
+def test_a_further_missed_round_starts_the_jail_again() -> None:
+    market = Market(overrides={"silence_ms": 0, "max_missed_votes": 1})
+    jobs = [market.submit(), market.submit(expiry_ms=market.time_ms + JOB_MS + 30_000)]
+    market.block([("worker0", market.announcement("worker0", job_id, 0)) for job_id in jobs])
+    for job_id in jobs:
+        market.expire(job_id)
+        market.reveal("worker0", job_id)
+    for job_id in jobs:
+        market.decide(job_id, {name: HONEST for name in market.seats(job_id) if name != "checker0"})
+        assert market.account("checker0").checker_jailed_ms == market.time_ms
+
+
+def test_sums_of_credits_in_a_standing_stop_at_the_end_of_their_range() -> None:
+    """Credits circulate, so what one contractor has ever paid out can pass any supply; the block must not fail."""
+    assert add_capped(MAX_INT64 - 5, 5) == MAX_INT64
+    assert add_capped(MAX_INT64 - 5, 6) == MAX_INT64
 
 
 # --- what is owed to the banned -----------------------------------------------------------------------------------
