@@ -1,6 +1,7 @@
 """`python -m abci_app`: the application process that a validator runs beside CometBFT."""
 
 import argparse
+import contextlib
 import gc
 import signal
 import sys
@@ -80,6 +81,17 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
+class _Stderr:
+    """Writes lines to stderr; a node must not end because its terminal or log pipe did."""
+
+    def msg(self, line: str) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(line + "\n")
+            sys.stderr.flush()
+
+    debug = info = warning = error = critical = msg
+
+
 def _configure_logging() -> None:
     """Log to stderr, a line per event, with colours on a terminal only."""
     structlog.configure(
@@ -89,7 +101,7 @@ def _configure_logging() -> None:
             structlog.processors.format_exc_info,
             structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
         ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: _Stderr(),
     )
 
 

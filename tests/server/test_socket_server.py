@@ -126,9 +126,12 @@ def test_connections_above_the_limit_are_closed_and_places_become_free_again(ser
     with pytest.raises((RefusedError, ConnectionError)):
         surplus.call("echo", abci.RequestEcho(message="x"))
     surplus.close()
-    for connected in clients:
+    for connected in clients[1:]:
         connected.close()
+    clients[0].call("echo", abci.RequestEcho(message="x"))  # by then the server has noticed
+    time.sleep(0.1)
     assert_alive(server)
+    clients[0].close()
 
 
 def test_stop_ends_a_server_with_open_connections(server: RunningServer, client: SocketClient) -> None:

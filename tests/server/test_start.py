@@ -5,9 +5,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from abci_app import __main__ as program
 from abci_app.protocol.crypto import CryptoMismatch
@@ -15,6 +17,12 @@ from abci_app.server.preflight import DEFAULT_MEMPOOL_SIZE, StartRefused, read_m
 from abci_app.store.lmdb_store import LmdbStore
 
 TIMEOUT_S = 20.0
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    yield
+    structlog.reset_defaults()
 
 
 def run(*arguments: str | Path) -> subprocess.Popen[str]:
@@ -42,6 +50,15 @@ def test_a_signal_stops_it_cleanly(tmp_path: Path, transport: str, number: int) 
     assert "stopped" in err
     assert out == ""
     assert not (tmp_path / "abci.sock").exists()
+
+
+def test_a_log_that_nobody_reads_any_more_does_not_end_it(tmp_path: Path) -> None:
+    process = run("--home", tmp_path)
+    wait_for_socket(tmp_path / "abci.sock")
+    assert process.stderr is not None
+    process.stderr.close()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(TIMEOUT_S) == program.EXIT_STOPPED
 
 
 def test_a_store_in_use_is_refused_with_who_uses_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
