@@ -56,7 +56,9 @@ def test_a_log_that_nobody_reads_any_more_does_not_end_it(tmp_path: Path) -> Non
     process = run("--home", tmp_path)
     wait_for_socket(tmp_path / "abci.sock")
     assert process.stderr is not None
+    assert process.stdout is not None
     process.stderr.close()
+    process.stdout.close()
     process.send_signal(signal.SIGTERM)
     assert process.wait(TIMEOUT_S) == program.EXIT_STOPPED
 
