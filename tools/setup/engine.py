@@ -90,6 +90,8 @@ def start_private(work: Work) -> None:
     program = find_program("dockerd")
     if program is None:
         raise SetupError("no Docker Engine answers and dockerd is not installed", "apt-get install docker.io")
+    if "," in str(DATA):
+        raise SetupError(f"dockerd cannot keep its data at {DATA}: there is a comma in the path", "move the checkout")
     stop_private()  # what a killed run may have left
     run = get_run_folder()
     run.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -3,17 +3,15 @@
 import hashlib
 import http.client
 import io
-import os
 import tarfile
 import time
 from pathlib import Path
 
 from tools.setup import registry
-from tools.setup.engine import remove_tree
 from tools.setup.engine_api import Engine
 from tools.setup.processes import as_root
 from tools.setup.pythons import ASK_NETWORK, get_pip
-from tools.setup.settings import CACHE, ROOT, STATE, VENV_PYTHON, SetupError
+from tools.setup.settings import CACHE, ROOT, STATE, TEMPORARY, VENV_PYTHON, SetupError
 from tools.setup.steps import Work
 
 BASE = "learningchain/base"
@@ -105,7 +103,7 @@ def build_base(work: Work, engine: Engine, repository: str, key: str) -> None:
         engine.pull(*SLIM)
         build_on_slim(work, engine, f"{repository}:{key}")
         return
-    tar = CACHE / f"base-{os.getpid()}.tar"
+    tar = TEMPORARY / "base.tar"
     try:
         make_root_file_system(work, tar)
         work.say("importing it into the engine")
@@ -137,15 +135,8 @@ def make_root_file_system(work: Work, tar: Path) -> None:
     """Write a tar with Debian's essential packages, python3 and numpy; docker/base/debian.txt has the options."""
     options = [line for line in (BASE_FOLDER / "debian.txt").read_text().splitlines() if line and line[0] != "#"]
     work.say("building it from Debian packages")
-    for stale in CACHE.glob("base-*"):  # of a run that was killed
-        remove_tree(stale)
-    temporary = CACHE / f"base-{os.getpid()}"
-    temporary.mkdir()
-    try:
-        argv = ["env", f"TMPDIR={temporary}", "SOURCE_DATE_EPOCH=0", "mmdebstrap", *options, "bookworm", str(tar)]
-        work.run(as_root(argv), remedy="check that deb.debian.org (or its mirror in /etc/apt) is in reach")
-    finally:
-        remove_tree(temporary)
+    argv = ["env", f"TMPDIR={TEMPORARY}", "SOURCE_DATE_EPOCH=0", "mmdebstrap", *options, "bookworm", str(tar)]
+    work.run(as_root(argv), remedy="check that deb.debian.org (or its mirror in /etc/apt) is in reach")
 
 
 def download(work: Work, requirements: Path, name: str) -> Path:

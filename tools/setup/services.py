@@ -10,7 +10,7 @@ from typing import IO
 
 from tools.setup import cometbft, engine, images, packages, pythons, registry
 from tools.setup.board import Board
-from tools.setup.settings import CACHE, COMETBFT, COMETBFT_OTHER, STATE, VENV
+from tools.setup.settings import CACHE, COMETBFT, COMETBFT_OTHER, STATE, TEMPORARY, VENV
 from tools.setup.steps import Run, Step, Work, end_stale_commands
 
 KEEP = STATE / "keep"
@@ -155,10 +155,10 @@ def running_services(wish: Wish | None = None, *, keep: bool = False) -> Iterato
     with lock("users.lock", fcntl.LOCK_SH) as users:
         try:
             with lock("setup.lock", fcntl.LOCK_EX):
-                CACHE.mkdir(parents=True, exist_ok=True)
                 end_stale_commands()
-                plan.prepare()
-                Run(Board()).execute(plan.list_steps())
+                with temporary_folder():
+                    plan.prepare()
+                    Run(Board()).execute(plan.list_steps())
                 if keep:
                     KEEP.touch()
                     write_env_file(plan.services)
@@ -166,6 +166,17 @@ def running_services(wish: Wish | None = None, *, keep: bool = False) -> Iterato
         finally:
             with deferred_signals(), lock("setup.lock", fcntl.LOCK_EX):
                 leave(users)
+
+
+@contextmanager
+def temporary_folder() -> Iterator[None]:
+    """Give the steps' commands an empty temporary folder, and remove it with what killed ones left there."""
+    engine.remove_tree(TEMPORARY)
+    TEMPORARY.mkdir(parents=True)
+    try:
+        yield
+    finally:
+        engine.remove_tree(TEMPORARY)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tools.setup.board import Board
 from tools.setup.processes import read_record, send_signal, stop_recorded, wait_for_end, write_record
-from tools.setup.settings import LOGS, ROOT, STATE, STEP_SECONDS, STOP_SECONDS, SetupError
+from tools.setup.settings import LOGS, ROOT, STATE, STEP_SECONDS, STOP_SECONDS, TEMPORARY, SetupError
 
 LINES_SHOWN = 12
 REFRESH_SECONDS = 0.1
@@ -57,7 +57,7 @@ class Work:
         """
         self.log.parent.mkdir(parents=True, exist_ok=True)
         process = subprocess.Popen(
-            argv, cwd=cwd, env={**os.environ, **(env or {})}, stdin=subprocess.DEVNULL, start_new_session=True,
+            argv, cwd=cwd, env={**os.environ, "TMPDIR": str(TEMPORARY), **(env or {})}, stdin=subprocess.DEVNULL, start_new_session=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
         )  # fmt: skip
         record = COMMANDS / f"{self.log.stem}{'' if killable else NOT_KILLABLE}.json"
