@@ -38,6 +38,10 @@ MAX_READERS: Final = 64
 """Read transactions at once; the store itself needs PINNED_HEIGHTS and what queries hold on to."""
 
 _LOCK_NAME: Final = "lock"
+_NO_ADDRESS_SPACE: Final = (
+    "address space for the store {folder} was refused: {error}. Raise the process's limit ('ulimit -v unlimited') and "
+    "start the node again: nothing was lost"
+)
 _SCHEMA: Final = b"schema"
 
 
@@ -56,6 +60,7 @@ class LmdbStore:
             os.close(self._lock_file)
             raise
         self._views = [LmdbView(self._environment, self._databases)]
+        self._lent: list[LmdbView] = []  # older ones that are still in use
 
     @property
     def meta(self) -> Meta:
@@ -107,7 +112,8 @@ class LmdbStore:
         finally:
             with self._lock:
                 view.users -= 1
-                if view.retired and not view.users:
+                if not view.users and view in self._lent:
+                    self._lent.remove(view)
                     view.close()
 
     @contextmanager
@@ -119,7 +125,7 @@ class LmdbStore:
     def close(self) -> None:
         """Release everything. Nothing may be called afterwards."""
         with self._lock:
-            for view in self._views:
+            for view in [*self._lent, *self._views]:
                 view.close()
         self._environment.close()
         os.close(self._lock_file)
@@ -148,22 +154,19 @@ class LmdbStore:
         size = self._environment.info()["map_size"]
         with self._lock:
             *older, last = self._views
-            self._views = [last]
-            for view in [*older, last]:
+            for view in [*self._lent, *older, last]:
                 view.close()
+            self._lent, self._views = [], [last]
             try:
                 self._environment.set_mapsize(2 * size)
-            except lmdb.Error as error:
-                raise StoreError(
-                    f"{2 * size} bytes of address space for {self._folder} were refused: {error}. Raise the limit of "
-                    "the process ('ulimit -v unlimited') and start the node again: nothing was lost"
-                ) from error
-            finally:
-                last.reopen(self._environment)
+            except lmdb.Error as error:  # the map is gone, so nothing may be read any more
+                raise StoreError(_NO_ADDRESS_SPACE.format(folder=self._folder, error=error)) from error
+            last.reopen(self._environment)
 
     def _retire(self, view: LmdbView) -> None:
-        view.retired = True
-        if not view.users:
+        if view.users:
+            self._lent.append(view)
+        else:
             view.close()
 
 
@@ -192,10 +195,12 @@ def _open_environment(folder: Path, map_bytes: int) -> lmdb.Environment:
         return lmdb.open(
             str(folder), map_size=map_bytes, mode=0o600, max_dbs=4, max_readers=MAX_READERS, readahead=False
         )
+    except lmdb.MemoryError as error:
+        raise StoreError(_NO_ADDRESS_SPACE.format(folder=folder, error=error)) from error
     except lmdb.Error as error:
         raise StoreError(
-            f"{folder} holds no readable store: {error}. Move the folder away and start the node again: it will build "
-            "the state anew from CometBFT's blocks"
+            f"{folder} holds no readable store: {error}. If owner and free space are right, move the folder away and "
+            "start the node again: it builds the state anew from CometBFT's blocks"
         ) from error
 
 

@@ -68,14 +68,12 @@ class LmdbPages:
 class LmdbView:
     """The state of one height. A transaction serves one thread at a time, hence the lock."""
 
-    __slots__ = ("_databases", "_lock", "_txn", "meta", "retired", "users")
+    __slots__ = ("_databases", "_lock", "_txn", "meta", "users")
 
     def __init__(self, environment: Environment, databases: Databases) -> None:
         """Pin what is committed now."""
         self.users = 0
         """Holders of this view; changed under the store's lock."""
-        self.retired = False
-        """Whether the store has let go of it."""
         self._databases = databases
         self._lock = Lock()
         self._txn: Transaction[bytes] | None = environment.begin()
