@@ -64,7 +64,7 @@ def test_pages_do_not_remember_how_they_came_about(digits: int, history: list[Ch
     assert pages == fresh
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**32), size=st.integers(1, 3_000))
 def test_large_trees_agree_with_the_definition(seed: int, size: int) -> None:
     random = Random(seed)
