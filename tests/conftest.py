@@ -3,7 +3,11 @@
 import os
 from collections.abc import Callable
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("shared", deadline=None)  # times of single examples mean nothing on a busy machine
+hypothesis.settings.load_profile("shared")
 
 MISSING = "{name} is not set: run the tests with 'make test', or start the services with 'make up' and '. .state/env'"
 
