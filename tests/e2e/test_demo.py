@@ -1,0 +1,84 @@
+"""The demo as a newcomer runs it: real CometBFT, real Docker, real data. Everything it shows is checked here too."""
+
+import json
+import os
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+from learningchain.devnet.plan import DevnetHome
+
+pytestmark = [pytest.mark.e2e, pytest.mark.docker]
+DEMO_SECONDS = 420
+UP_SECONDS = 120
+
+
+def run_lc(*arguments: str, seconds: float = 60) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "learningchain.cli", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False, env=dict(os.environ))
+
+
+@pytest.mark.timeout(DEMO_SECONDS + 60)
+def test_the_demo_plays_three_jobs_as_the_rules_promise(
+    tmp_path: Path, cometbft: str, docker_host: str, digits_image: str
+) -> None:
+    done = run_lc("demo", "--out", str(tmp_path), seconds=DEMO_SECONDS)
+    assert done.returncode == 0, done.stderr[-3000:]
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    race, lie, second = summary["jobs"]
+    assert race["state"] == "PAID"
+    assert race["winner"] in ("ada", "bob")
+    assert race["contractor_measured_loss"] == race["announced_loss"]
+    assert race["announcements"] >= 3
+    assert (lie["state"], lie["winner"]) == ("REFUNDED", None)
+    assert second["state"] == "PAID"
+    assert second["winner"] in ("ada", "bob")
+    assert [entry["name"] for entry in summary["banned"]] == ["mallory", "mallory2"]
+    supply = {name: int(value) for name, value in summary["supply"].items()}
+    assert supply.pop("genesis") == sum(supply.values())
+    ET.fromstring((tmp_path / "race.svg").read_text())
+
+
+@pytest.mark.timeout(UP_SECONDS * 3)
+def test_a_detached_devnet_takes_a_job_and_goes_down_without_a_trace(
+    tmp_path_factory: pytest.TempPathFactory, cometbft: str, docker_host: str, digits_image: str
+) -> None:
+    root = tmp_path_factory.mktemp("d", numbered=True) / "n"
+    where = ["--home", str(root)]
+    up = run_lc("devnet", "up", "--validators", "2", "--workers", "1", "--detach", *where, seconds=UP_SECONDS)
+    assert up.returncode == 0, up.stderr
+    try:
+        node = json.loads(up.stdout)["node"]
+        submitted = run_lc(
+            "job", "submit", digits_image, "--bounty", "20", "--for", "30s", "--deposit", "0", "--yes-public",
+            "--from", "contractor", "--memory", "256", "--disk", "64", "--cpus", "0.5", "-o", "json",
+            "--node", node, *where,
+        )  # fmt: skip
+        assert submitted.returncode == 0, submitted.stderr
+        shown = run_lc("job", "show", "1", "-o", "json", "--node", node, *where)
+        assert json.loads(shown.stdout)["job"]["state"] == "OPEN", shown.stderr
+        assert json.loads(run_lc("devnet", "status", *where).stdout)["running"] is True
+        again = run_lc("devnet", "up", "--validators", "2", "--workers", "1", *where)
+        assert again.returncode == 1
+        assert "runs already" in again.stderr
+    finally:
+        down = run_lc("devnet", "down", *where, seconds=UP_SECONDS)
+    assert down.returncode == 0
+    assert not DevnetHome(root).pid_file.exists()
+    assert find_processes(str(root)) == []
+
+
+def find_processes(mark: str) -> list[str]:
+    """Return the command lines of processes that name a folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        if mark in line:
+            found.append(line)
+    return found
