@@ -10,7 +10,7 @@ from typing import IO
 
 from tools.setup import cometbft, engine, images, packages, pythons, registry
 from tools.setup.board import Board
-from tools.setup.settings import CACHE, COMETBFT, COMETBFT_OTHER, STATE, TEMPORARY, VENV
+from tools.setup.settings import COMETBFT, COMETBFT_OTHER, STATE, TEMPORARY, VENV
 from tools.setup.steps import Run, Step, Work, end_stale_commands
 
 KEEP = STATE / "keep"

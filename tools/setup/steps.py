@@ -56,8 +56,9 @@ class Work:
         broken database behind) is waited for even after Ctrl-C.
         """
         self.log.parent.mkdir(parents=True, exist_ok=True)
+        environ = {**os.environ, "TMPDIR": str(TEMPORARY), **(env or {})}
         process = subprocess.Popen(
-            argv, cwd=cwd, env={**os.environ, "TMPDIR": str(TEMPORARY), **(env or {})}, stdin=subprocess.DEVNULL, start_new_session=True,
+            argv, cwd=cwd, env=environ, stdin=subprocess.DEVNULL, start_new_session=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
         )  # fmt: skip
         record = COMMANDS / f"{self.log.stem}{'' if killable else NOT_KILLABLE}.json"
