@@ -80,6 +80,7 @@ class FileJournal:
     def __init__(self, folder: Path, chain_tag: bytes, public_key: bytes) -> None:
         """Use `folder`, made at the first write."""
         name = hashlib.sha256(chain_tag + public_key).hexdigest()[:32]
+        self.folder = folder
         self._path = folder / f"{name}.json"
 
     @contextlib.asynccontextmanager

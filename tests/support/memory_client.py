@@ -65,6 +65,7 @@ class MemoryTransport:
         self.mempool: list[bytes] = []
         self.broadcasts: list[bytes] = []
         self.failing = False
+        self.failing_broadcasts = False
         self._known: set[bytes] = set()
         self._state = MirroredState(chain)
         chain.committed = self._state
@@ -88,6 +89,13 @@ class MemoryTransport:
         """Make one block of what waits in the mempool."""
         txs, self.mempool = self.mempool, []
         self._block(txs, dt_ms=ms)
+
+    def evict(self) -> None:
+        """Lose everything that waits, as a full or restarted node does."""
+        for tx in self.mempool:
+            self._known.discard(compute_tx_hash(tx))
+        self.mempool = []
+        self._check = self._begin_check()
 
     def _block(self, txs: Any = (), **options: Any) -> BlockResult:
         encoded = [tx if isinstance(tx, bytes) else self.chain.sign(*tx) for tx in txs]
@@ -132,6 +140,8 @@ class MemoryTransport:
 
     async def broadcast(self, tx: bytes) -> CheckAnswer:
         self._require_up()
+        if self.failing_broadcasts:
+            raise NodeUnreachable("the node went down before it got the transaction (as the test wants)")
         self.broadcasts.append(tx)
         tx_hash = compute_tx_hash(tx)
         if tx_hash in self._known:
