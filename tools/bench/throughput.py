@@ -1,0 +1,83 @@
+"""Committed transactions per second: three kinds of node under the same load, in interleaved rounds."""
+
+import statistics
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from abci_app.protocol.genesis import compute_genesis_tag
+from learningchain.node_home import NodeHome, find_cometbft, get_identity
+from tools.bench.load import LoadError, Offer, Rpc, compute_rate
+from tools.bench.nodes import CHAIN_ID, KINDS, prepare_home, running_node, write_chain
+from tools.bench.transactions import Load, make_genesis, make_kvstore_load, make_operator, make_senders, sign_transfers
+
+ROUNDS: Final = 3
+EACH: Final = {"socket": 8, "grpc": 4, "kvstore": 12}
+"""Transfers of each sender in a round: about ten seconds of each kind."""
+
+
+@dataclass(slots=True)
+class Series:
+    """The rounds of one kind of node."""
+
+    rates: list[float] = field(default_factory=list)
+    cpu_us: list[float] = field(default_factory=list)
+    checks: list[float] = field(default_factory=list)
+
+    @property
+    def rate(self) -> float:
+        """The median of the rounds, in transactions per second."""
+        return statistics.median(self.rates)
+
+
+def measure_throughput(rounds: int = ROUNDS) -> tuple[dict[str, Series], int]:
+    """Return the series by kind, and the size of a transaction in bytes."""
+    with tempfile.TemporaryDirectory(prefix="lc-bench-") as folder:
+        root = Path(folder)
+        template = prepare_home(root / "t")
+        senders = make_senders()
+        genesis = make_genesis(senders, make_operator(), get_identity(template, find_cometbft()).consensus_key)
+        write_chain(template, genesis)
+        _say(f"signing {max(EACH.values()) * len(senders)} transfers …")
+        load = sign_transfers(senders, compute_genesis_tag(CHAIN_ID, genesis), max(EACH.values()))
+        loads = {"socket": load, "grpc": load, "kvstore": make_kvstore_load(load)}
+        series = {kind: Series() for kind in KINDS}
+        for number in range(rounds):
+            for kind in KINDS:
+                txs = loads[kind].txs[: EACH[kind] * len(senders)]
+                _run_round(kind, Load(txs), template.root, root / f"{kind}{number}", series[kind])
+                _say(f"round {number + 1} of {rounds}, {kind}: {series[kind].rates[-1]:.0f} transactions/s")
+    return series, load.size
+
+
+def _run_round(kind: str, load: Load, template: Path, folder: Path, series: Series) -> None:
+    with running_node(kind, NodeHome(template), folder) as node:
+        offer = Offer(node.rpc_port, load.txs)
+        before = node.get_cpu_seconds()
+        series.rates.append(compute_rate(offer.run()))
+        cpu = node.get_cpu_seconds() - before
+        if node.app is not None:
+            _require_success(node.rpc_port, len(load.txs))
+    if node.app is not None:
+        series.cpu_us.append(1e6 * cpu / len(load.txs))
+        series.checks.append(int(node.counter.read_text()) / len(load.txs))
+
+
+def _require_success(port: int, sent: int) -> None:
+    """Committed is not yet successful: the last block's results say whether transfers were carried out."""
+    rpc = Rpc(port)
+    height = int(rpc.call("status")["sync_info"]["latest_block_height"])
+    seen = failed = 0
+    while height > 1 and seen == 0:
+        results = rpc.call("block_results", height=str(height))["txs_results"] or []
+        seen, failed = len(results), sum(bool(result["code"]) for result in results)
+        height -= 1
+    rpc.close()
+    if failed or not seen:
+        raise LoadError(f"{failed} of the last {seen} transfers (of {sent}) failed")
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
