@@ -16,7 +16,17 @@ from hashlib import sha256
 from typing import Final, Protocol
 
 from abci_app.protocol.keys import STORE_OF, STORES
-from abci_app.protocol.tree_page import EMPTY_HASH, HASH_BYTES, SLOTS, TOP, Node, Page, encode_page
+from abci_app.protocol.tree_page import (
+    EMPTY_HASH,
+    HASH_BYTES,
+    SLOTS,
+    TOP,
+    Node,
+    Page,
+    encode_page,
+    find_node,
+    replace_node,
+)
 
 MAX_KEY_BYTES: Final = 127
 """Of a state key: its length is one byte in CometBFT's encoding of a leaf."""
@@ -171,9 +181,29 @@ class _Update:
 
     def _update_page(self, depth: int, entries: list[Entry], stored: bytes | None) -> Node | None:
         """Apply entries that share their path's first `depth` digits to the page there (None: a new page)."""
-        page = Page(stored)
+        if len(entries) == 1 and stored is not None:
+            return self._update_one(depth + 1, entries, stored)
+        return self._update_many(depth + 1, entries, Page(stored))
+
+    def _update_one(self, depth: int, entries: list[Entry], stored: bytes) -> Node | None:
+        """Apply a single entry; the most frequent case, a new value of a present key, without decoding pages."""
+        [(path, key, leaf)] = entries
+        position, is_leaf = find_node(stored, _SLOT_OF[path[depth]], key)
+        if position <= TOP or leaf is None:
+            return self._update_many(depth, entries, Page(stored))
+        if not is_leaf:
+            child = self._update_page(depth, entries, load_page(self._pages, path[: depth + 1]))
+            if child is None or child[1] is not None:
+                page = Page(stored)
+                page.replace(position, child)
+                return self._close_page(path[:depth], page)
+            leaf = child[0]
+        self._writes[path[:depth]], top = replace_node(stored, position, leaf)
+        return top, None
+
+    def _update_many(self, depth: int, entries: list[Entry], page: Page) -> Node | None:
+        """Apply entries to a decoded page. `depth` is that of its slots."""
         nodes, leaves = page.nodes, page.leaves
-        depth += 1
         first, count = 0, len(entries)
         while first < count:
             path, key, leaf = entries[first]
@@ -193,19 +223,10 @@ class _Update:
                 if position < SLOTS or position in leaves:
                     self._update_leaf(depth, group, page, slot)
                 else:
-                    self._update_child(depth, group, page, position)
+                    stored = load_page(self._pages, path[: depth + 1])
+                    page.replace(position, self._update_page(depth, group, stored))
             first = last
         return self._close_page(entries[0][0][:depth], page)
-
-    def _update_child(self, depth: int, entries: list[Entry], page: Page, position: int) -> None:
-        """Apply entries to an inner node in a slot."""
-        node = self._update_page(depth, entries, load_page(self._pages, entries[0][0][: depth + 1]))
-        if node is None:
-            page.remove(position)
-            return
-        page.set(position, node)
-        if node[1] is not None:
-            page.settle(position >> 1)
 
     def _update_leaf(self, depth: int, entries: list[Entry], page: Page, slot: int) -> None:
         """Apply entries to a slot that is empty or has a leaf at or above it."""
