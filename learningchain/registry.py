@@ -79,12 +79,12 @@ class Image:
 def parse_reference(text: str) -> Reference:
     """Return the parts of `[HOST/]PATH[:TAG][@sha256:…]`. Raises ImageError."""
     match = _REFERENCE.fullmatch(text)
-    if match is None:
+    if match is None or (match["host"] and not _is_host(match["host"]) and match["host"] != match["host"].lower()):
         raise ImageError(
             f"{text!r} is not an image reference", "write REGISTRY/NAME:TAG or REGISTRY/NAME@sha256:DIGEST"
         )
     host, path = match["host"], match["path"]
-    if host is not None and not (set(host) & {".", ":"} or host == "localhost"):
+    if host is not None and not _is_host(host):
         host, path = None, f"{host}/{path}"  # the first part of a name without dot or port is no registry
     if host is None or host in _HUB:
         host = "docker.io"
@@ -107,6 +107,11 @@ def resolve_image(text: str, client: httpx2.Client | None = None) -> Image:
                 f"the registry {reference.host} does not answer: {error}",
                 "check the name and the network, then try again",
             ) from error
+
+
+def _is_host(part: str) -> bool:
+    """Tell whether the first part of a name is a registry, as Docker decides it."""
+    return bool(set(part) & {".", ":"}) or part == "localhost"
 
 
 def is_loopback(host: str) -> bool:

@@ -1,0 +1,131 @@
+"""Fetching a model: from any source, but only exactly its bytes."""
+
+import hashlib
+import threading
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from learningchain.models import (
+    ModelError,
+    WantedModel,
+    fetch_model,
+    get_model_url,
+    hash_file,
+    is_safe_name,
+    looks_like_pickle,
+)
+
+MODEL = bytes(range(256)) * 5000
+WANTED = WantedModel(hashlib.sha256(MODEL).digest(), len(MODEL))
+
+
+@contextmanager
+def serve(files: Mapping[str, bytes], redirect: str = "") -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            content = files.get(self.path)
+            self.send_response(302 if redirect else 404 if content is None else 200)
+            if redirect:
+                self.send_header("Location", redirect)
+            self.end_headers()
+            self.wfile.write(content or b"")
+
+        def log_message(self, format: str, *args: object) -> None:
+            del format, args
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def fetch(path: Path, *sources: str, loopback: bool = True) -> str:
+    return fetch_model(WANTED, sources, path, 10, allow_loopback=loopback)
+
+
+def test_the_first_source_that_has_it_gives_it(tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    told: list[int] = []
+    with serve({"/m": MODEL}) as node:
+        sources = [f"{node}/nothing", f"{node}/m", f"{node}/never-asked"]
+        assert fetch_model(WANTED, sources, path, 10, True, lambda _, count: told.append(count)) == f"{node}/m"
+    assert path.read_bytes() == MODEL
+    assert told[-1] == len(MODEL)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("content", [MODEL[:-1], MODEL + b"x", b"", b"y" + MODEL[1:]])
+def test_other_bytes_are_not_the_model_and_nothing_is_left(tmp_path: Path, content: bytes) -> None:
+    with serve({"/m": content}) as node, pytest.raises(ModelError, match=r"other bytes|too much"):
+        fetch(tmp_path / "model", f"{node}/m")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_redirects_are_not_followed(tmp_path: Path) -> None:
+    with (
+        serve({"/m": MODEL}) as other,
+        serve({}, redirect=f"{other}/m") as node,
+        pytest.raises(ModelError, match="302"),
+    ):
+        fetch(tmp_path / "model", f"{node}/m")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://10.0.0.1/m",
+        "http://169.254.169.254/latest/meta-data",
+        "http://[::1]/m",
+        "http://127.0.0.1:1/m",
+        "http://0.0.0.0/m",
+        "http://user:pass@example.com/m",
+        "file:///etc/passwd",
+        "http://[broken",
+        "ftp://example.com/m",
+    ],
+)
+def test_only_public_addresses_are_contacted(tmp_path: Path, url: str) -> None:
+    with pytest.raises(ModelError, match=r"public|only plain|cannot be read"):
+        fetch(tmp_path / "model", url, loopback=False)
+
+
+def test_without_sources_it_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="nobody"):
+        fetch(tmp_path / "model")
+
+
+def test_an_unreachable_source_is_named_with_its_reason(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"127\.0\.0\.1:1/m"):
+        fetch(tmp_path / "model", "http://127.0.0.1:1/m")
+
+
+def test_the_url_of_a_model_has_one_form() -> None:
+    assert get_model_url("http://x/", b"\x01" * 32) == "http://x/v1/models/" + "01" * 32
+
+
+@pytest.mark.parametrize(
+    ("name", "safe"),
+    [("digits.npz", True), ("..", False), (".x", False), ("a/b", False), ("", False), ("a" * 65, False), ("é", False)],
+)
+def test_names_from_labels_are_checked(name: str, safe: bool) -> None:
+    assert is_safe_name(name) is safe
+
+
+def test_pickles_are_noticed(tmp_path: Path) -> None:
+    plain, archive, data = tmp_path / "a", tmp_path / "b", tmp_path / "c"
+    plain.write_bytes(b"\x80\x04\x95")
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("archive/data.pkl", b"")
+    data.write_bytes(MODEL)
+    assert [looks_like_pickle(path) for path in (plain, archive, data)] == [True, True, False]
+    assert hash_file(data) == (WANTED.digest, WANTED.size)
