@@ -25,6 +25,7 @@ def describe_account(s: State, address: bytes) -> Facts:
         "banned": a.banned,
         "checker": a.checker,
         "checker_jailed_ms": a.checker_jailed_ms,
+        "validator_jailed_ms": a.validator_jailed_ms,
         "unbonding": [(u.amount, u.release_ms, u.release_height, u.number) for u in a.unbonding],
         "profile": (a.name, a.endpoint),
         "suspended_until_ms": a.suspended_until,
@@ -39,7 +40,16 @@ def describe_account(s: State, address: bytes) -> Facts:
 
 def describe_account_record(a: pb.Account, standing: pb.Standing, profile: pb.Profile) -> Facts:
     """Return the same of the core's records."""
-    own = ("balance", "bond", "bucket_units", "bucket_ms", "banned", "checker", "checker_jailed_ms")
+    own = (
+        "balance",
+        "bond",
+        "bucket_units",
+        "bucket_ms",
+        "banned",
+        "checker",
+        "checker_jailed_ms",
+        "validator_jailed_ms",
+    )
     of_standing = ("suspended_until_ms", "missed_in_a_row", "silent_since_ms", "open_jobs", "candidacies",
                    "unsecured_candidacies", *COUNTERS)  # fmt: skip
     return {
@@ -161,7 +171,7 @@ def describe_chain(s: State, genesis_supply: int) -> Facts:
         "next_job_id": s.next_job,
         "next_unbonding": s.next_unbonding,
         "outage": s.outage_end,
-        "epoch": (s.epoch, s.table_epoch),
+        "table_epoch": s.table_epoch,
         "tables": {
             epoch: [(e.account, e.bond, e.highest_class) for e in s.tables[epoch]]
             for epoch in {s.table_epoch, *(j.table_epoch for j in s.jobs.values() if j.rounds and j.state in UNSETTLED)}

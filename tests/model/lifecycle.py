@@ -187,10 +187,12 @@ def decide(s: State, job: Job) -> None:
 def pay_seats(s: State, job: Job, votes: list[Vote], from_deposit: bool) -> None:
     """Pay each seat its part of the verify fee, from the candidate's deposit first where a row says so."""
     candidate = job.candidates[0]
+    total = 0
     for vote in votes:
-        vote.paid = vote.seats * (job.terms["verify_fee"] // s.params.committee_seats)
-        s.pay(vote.account, vote.paid)
-    total = sum(v.paid for v in votes)
+        owed = vote.seats * (job.terms["verify_fee"] // s.params.committee_seats)
+        s.pay(vote.account, owed)
+        vote.paid = 0 if s.accounts[vote.account].banned else owed
+        total += owed
     taken = min(candidate.deposit, total) if from_deposit else 0
     candidate.deposit -= taken
     job.escrow -= total - taken

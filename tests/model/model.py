@@ -13,7 +13,7 @@ from tests.model.hashes import address_of
 from tests.model.job_messages import JOB_MESSAGES
 from tests.model.lifecycle import ban, prune, run_deadlines
 from tests.model.records import CREDIT, Account, Key, Validator
-from tests.model.state import State, fix_table, release_unbondings
+from tests.model.state import State, choose_validators, count_commits, fix_table, release_unbondings
 
 TX_UNITS = 60_000
 MESSAGES = ACCOUNT_MESSAGES | JOB_MESSAGES
@@ -35,9 +35,18 @@ class Model:
         self.supply = self.state.total()
 
     def begin_block(
-        self, height: int, time_ms: int, block_hash: bytes, proposer: bytes | None, evidence: tuple[bytes, ...] = ()
+        self,
+        height: int,
+        time_ms: int,
+        block_hash: bytes,
+        proposer: bytes | None,
+        evidence: tuple[bytes, ...] = (),
+        missed: tuple[bytes, ...] = (),
     ) -> None:
-        """Do what comes before the transactions. `evidence` names accounts that double-signed."""
+        """Do what comes before the transactions.
+
+        `evidence` names accounts that double-signed, `missed` the consensus keys that did not sign the last block.
+        """
         s = self.state
         if time_ms - s.now > s.params.outage_ms:
             s.outage_end = time_ms
@@ -47,19 +56,15 @@ class Model:
         s.period = time_ms // 600_000
         for operator in evidence:
             ban(s, operator)
+        count_commits(s, missed)
         fix_table(s)
         run_deadlines(s)
         release_unbondings(s)
         prune(s)
 
     def end_block(self) -> None:
-        """Take banned operators out of the validator set, but never the last one."""
-        s = self.state
-        left = {key: v for key, v in s.validators.items() if not s.accounts[v.operator].banned}
-        if not left:
-            strongest = min(s.validators, key=lambda key: (-s.validators[key].power, key))
-            left = {strongest: s.validators[strongest]}
-        s.validators = left
+        """Choose the validators anew."""
+        choose_validators(self.state)
 
     def apply(self, tx: Tx) -> frozenset[str]:
         """Carry out the next transaction of the block. Return every reason against it; none means success."""

@@ -139,7 +139,9 @@ class Entry:
 
 @dataclass
 class Validator:
-    """A consensus key in the validator set."""
+    """A consensus key; power 0 outside the set. `signed`: it is in the LastCommit of this block."""
 
     operator: bytes
     power: int
+    missed: list[int] = field(default_factory=list)
+    signed: bool = False

@@ -114,3 +114,33 @@ def release_unbondings(s: State) -> None:
         entry = next(u for u in account.unbonding if u.number == number)
         account.unbonding.remove(entry)
         account.balance += entry.amount
+
+
+def count_commits(s: State, missed: tuple[bytes, ...]) -> None:
+    """Note who of the set signed the last block; jail who missed too many of the last ones."""
+    for key, validator in s.validators.items():
+        validator.signed = validator.power > 0 and s.height > 1 and key not in missed
+        if validator.signed or validator.power == 0 or s.height == 1:
+            continue
+        oldest = s.height - s.params.signed_window
+        validator.missed = [height for height in validator.missed if height > oldest] + [s.height]
+        operator = s.accounts[validator.operator]
+        if len(validator.missed) > s.params.max_missed_blocks and not operator.banned:
+            validator.missed = []
+            operator.validator_jailed_ms = s.now
+
+
+def choose_validators(s: State) -> None:
+    """Give power to the largest bonds; nobody is the last to leave before another one has signed."""
+    able = []
+    for key, validator in s.validators.items():
+        account = s.accounts[validator.operator]
+        if account.bond >= s.params.min_validator_bond and not account.banned and not account.validator_jailed_ms:
+            able.append((-account.bond, validator.operator, key))
+    powers = {key: -bond // s.params.power_unit for bond, _, key in sorted(able)[: s.params.max_validators]}
+    leaving = [key for key, validator in s.validators.items() if validator.power and key not in powers]
+    if leaving and not any(s.validators[key].signed for key in powers):
+        stays = min(leaving, key=lambda key: (-s.validators[key].power, key))
+        powers[stays] = s.validators[stays].power
+    for key, validator in s.validators.items():
+        validator.power = powers.get(key, 0)

@@ -19,7 +19,7 @@ class Core(Protocol):
 
     def run_block(
         self, height: int, time_ms: int, block_hash: bytes, proposer: bytes | None, evidence: Sequence[bytes],
-        txs: Sequence[bytes],
+        missed: Sequence[bytes], txs: Sequence[bytes],
     ) -> list[str]:  # fmt: skip
         """Compute and commit a block; return the reason of each transaction, "" for success."""
 
@@ -38,6 +38,7 @@ class Twin:
         self.txs: list[bytes] = []
         self.expected: list[frozenset[str]] = []
         self.evidence: tuple[bytes, ...] = ()
+        self.missed: tuple[bytes, ...] = ()
         self.begin(time_ms, None)
 
     def add_key(self, number: int) -> bytes:
@@ -46,12 +47,14 @@ class Twin:
         self.keys[key.verify_key.encode()] = key
         return key.verify_key.encode()
 
-    def begin(self, time_ms: int, proposer: bytes | None, evidence: tuple[bytes, ...] = ()) -> None:
+    def begin(
+        self, time_ms: int, proposer: bytes | None, evidence: tuple[bytes, ...] = (), missed: tuple[bytes, ...] = ()
+    ) -> None:
         """Begin the next block on the model; the core computes it as a whole in `finish`."""
         height = self.s.height + 1
-        self.evidence, self.txs, self.expected = evidence, [], []
+        self.evidence, self.missed, self.txs, self.expected, self.under_way = evidence, missed, [], [], True
         block_hash = hashed("test block", height, time_ms)
-        self.model.begin_block(height, time_ms, block_hash, proposer, evidence)
+        self.model.begin_block(height, time_ms, block_hash, proposer, evidence, missed)
         assert self.s.total() == self.model.supply
 
     def send(self, sender: bytes, kind: str, message: dict[str, Any], **changes: Any) -> frozenset[str]:
@@ -94,8 +97,9 @@ class Twin:
     def finish(self) -> None:
         """End the block on both sides and compare results and every record."""
         s = self.s
+        self.under_way = False
         self.model.end_block()
-        results = self.core.run_block(s.height, s.now, s.block_hash, s.proposer, self.evidence, self.txs)
+        results = self.core.run_block(s.height, s.now, s.block_hash, s.proposer, self.evidence, self.missed, self.txs)
         for number, (reasons, result) in enumerate(zip(self.expected, results, strict=True)):
             assert result in (reasons or {""}), f"transaction {number}: model {sorted(reasons)}, core {result!r}"
         expected = self.describe()
@@ -111,7 +115,7 @@ class Twin:
             "accounts": {address: describe_account(s, address) for address in s.accounts},
             "jobs": {job_id: describe_job(job) for job_id, job in s.jobs.items()},
             "rounds": {key: describe_round(r) for key, r in s.rounds.items()},
-            "validators": {key: (v.operator, v.power) for key, v in s.validators.items()},
+            "validators": {key: (v.operator, v.power) for key, v in s.validators.items() if v.power},
         }
 
 
@@ -122,4 +126,8 @@ def explain(expected: Any, found: Any, path: str = "") -> str:
             if expected.get(key) != found.get(key):
                 name = key.hex()[:8] if isinstance(key, bytes) else key
                 return explain(expected.get(key), found.get(key), f"{path}/{name}")
+    if isinstance(expected, list | tuple) and isinstance(found, list | tuple) and len(expected) == len(found):
+        for place, (one, other) in enumerate(zip(expected, found, strict=True)):
+            if one != other:
+                return explain(one, other, f"{path}[{place}]")
     return f"{path}: model {expected!r}, core {found!r}"
