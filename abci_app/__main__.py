@@ -28,6 +28,9 @@ EXIT_REFUSED: Final = 1
 EXIT_FAILED: Final = 3
 """Stopped by a signal; refused to start; stopped because going on could have been wrong. 2 is argparse's."""
 
+GC_THRESHOLDS: Final = (50_000, 20, 50)
+"""Objects before the youngest generation is collected, and collections before the next older one is."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve the application until a signal comes. Returns the exit code."""
@@ -56,7 +59,7 @@ def _serve(store: Store, mempool_size: int, transport: str, address: Address) ->
         return EXIT_REFUSED
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _number, _frame: server.stop())
-    gc.freeze()  # what is loaded now stays: the collector need not walk it again
+    _calm_collector()
     LOG.info("ready", address=str(server.address), transport=transport, height=store.meta.height)
     try:
         server.serve()
@@ -65,6 +68,12 @@ def _serve(store: Store, mempool_size: int, transport: str, address: Address) ->
         return EXIT_FAILED
     LOG.info("stopped", height=store.meta.height)
     return EXIT_STOPPED
+
+
+def _calm_collector() -> None:
+    """Collect cyclic garbage less often: the hot path makes none, and walking the caches costs a tenth of the time."""
+    gc.freeze()  # what is loaded by now stays and need not be walked again
+    gc.set_threshold(*GC_THRESHOLDS)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
