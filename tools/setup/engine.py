@@ -97,9 +97,7 @@ def start_private(work: Work) -> None:
     run.mkdir(parents=True, exist_ok=True, mode=0o700)
     if run.stat().st_uid != os.geteuid():
         raise SetupError(f"{run} belongs to somebody else", f"rm -r {run}")
-    OUTSIDE_NOTE.write_text(
-        json.dumps([path for path in (str(TRUST_KEY), *FOLDERS_OUTSIDE) if not Path(path).exists()])
-    )
+    OUTSIDE_NOTE.write_text(json.dumps([path for path in (str(TRUST_KEY), *FOLDERS_OUTSIDE) if not exists(path)]))
     LOG.unlink(missing_ok=True)
     start_daemon(as_root(get_command(program, run)), RECORD, LOG)
     wait_until_ready(work, run)
@@ -145,15 +143,24 @@ def stop_private() -> bool:
 
 
 def remove_outside() -> None:
-    """Remove what the private engine made outside the state folder."""
+    """Remove what the private engine made outside the state folder; folders only if they are empty."""
     if not OUTSIDE_NOTE.exists():
         return
-    made = [path for path in json.loads(OUTSIDE_NOTE.read_text()) if Path(path).exists()]
+    made = json.loads(OUTSIDE_NOTE.read_text())
     if str(TRUST_KEY) in made:
         subprocess.run(as_root(["rm", "-f", str(TRUST_KEY)]), check=False)
     if folders := [path for path in made if path != str(TRUST_KEY)]:
-        subprocess.run(as_root(["rmdir", "--ignore-fail-on-non-empty", *folders]), check=False)
+        # Quiet, as some may be in use by others or never have been made; which ones, only root may see.
+        subprocess.run(as_root(["rmdir", *folders]), check=False, stderr=subprocess.DEVNULL)
     OUTSIDE_NOTE.unlink()
+
+
+def exists(path: str) -> bool:
+    """Tell whether a path exists; one that we may not look at does."""
+    try:
+        return Path(path).exists()
+    except PermissionError:
+        return True
 
 
 def end_orphans(run: Path) -> None:

@@ -208,10 +208,12 @@ def is_last(users: IO[str]) -> bool:
 def stop_all() -> list[str]:
     """Stop every service that the set-up started here; return their names."""
     stopped = []
-    if engine.stop_private():
-        stopped.append("private Docker Engine")
-    if registry.stop():
-        stopped.append("registry")
+    try:
+        if engine.stop_private():
+            stopped.append("private Docker Engine")
+    finally:
+        if registry.stop():
+            stopped.append("registry")
     ENV_FILE.unlink(missing_ok=True)
     if stopped:
         print(f"stopped: {', '.join(stopped)}", file=sys.stderr, flush=True)
