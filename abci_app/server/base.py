@@ -33,7 +33,7 @@ class BaseApplication(ABC):
 
     @abstractmethod
     def check_tx(self, request: abci.RequestCheckTx) -> abci.ResponseCheckTx:
-        """Tell whether a transaction may enter, or stay in, the mempool."""
+        """Tell whether a transaction may enter, or stay in, the mempool. The response is not changed afterwards."""
 
     @abstractmethod
     def prepare_proposal(self, request: abci.RequestPrepareProposal) -> abci.ResponsePrepareProposal:

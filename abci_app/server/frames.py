@@ -50,16 +50,30 @@ class FrameReader:
 
     def _read_length(self, data: bytes, position: int) -> tuple[int, int]:
         """Return (length, where the frame's content starts), or a negative length while it is incomplete."""
-        length = 0
-        for count, byte in enumerate(data[position : position + _MAX_LENGTH_BYTES]):
-            length |= (byte & 0x7F) << (7 * count)
-            if byte < 0x80:
-                if length > self._limit:
-                    raise FrameError(f"a frame of {length} bytes, at most {self._limit} are accepted")
-                return length, position + count + 1
-        if len(data) - position >= _MAX_LENGTH_BYTES:
+        length, start = read_length(data, position)
+        if length > self._limit:
+            raise FrameError(f"a frame of {length} bytes, at most {self._limit} are accepted")
+        if length < 0 and len(data) - position >= _MAX_LENGTH_BYTES:
             raise FrameError(f"a frame's length has more than {_MAX_LENGTH_BYTES} bytes")
-        return _INCOMPLETE
+        return length, start
+
+
+def read_length(data: bytes, position: int) -> tuple[int, int]:
+    """Return a varint and the position after it, or a negative number if it does not end within 5 bytes or the data."""
+    length = 0
+    for count, byte in enumerate(data[position : position + _MAX_LENGTH_BYTES]):
+        length |= (byte & 0x7F) << (7 * count)
+        if byte < 0x80:
+            return length, position + count + 1
+    return _INCOMPLETE
+
+
+def cut_only_field(message: bytes, tag: int) -> bytes | None:
+    """Return the content of a message's only field, if it has this tag of one byte; None for any other message."""
+    if not message or message[0] != tag:
+        return None
+    length, start = read_length(message, 1)
+    return message[start:] if length >= 0 and start + length == len(message) else None
 
 
 def encode_frame(content: bytes) -> bytes:

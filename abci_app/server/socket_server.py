@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 from abci_app.pb.tendermint.abci import types_pb2 as abci
 from abci_app.server.address import Address, UnixAddress
 from abci_app.server.dispatch import Dispatcher, NodeFailure
-from abci_app.server.frames import FrameError, FrameReader, encode_frame
+from abci_app.server.frames import FrameError, FrameReader, cut_only_field, encode_frame
 from abci_app.server.listening import get_bound_address, open_listener
 
 LOG = structlog.get_logger("abci.socket")
@@ -25,6 +25,7 @@ READ_BYTES: Final = 64 * 1024
 MAX_CONNECTIONS: Final = 16
 """CometBFT opens four; a restarting one may overlap with its predecessor."""
 _FLUSH_REQUEST: Final = abci.Request(flush=abci.RequestFlush()).SerializeToString()
+_CHECK_TX_TAG: Final = abci.Request(check_tx=abci.RequestCheckTx()).SerializeToString()[0]
 _FLUSH_FRAME: Final = encode_frame(abci.Response(flush=abci.ResponseFlush()).SerializeToString())
 
 
@@ -114,6 +115,8 @@ class _Connection:
         self._reader = FrameReader()
         self._pending = b""
         self._closing = False
+        self._check_response: abci.ResponseCheckTx | None = None
+        self._check_frame = b""
 
     @property
     def has_pending(self) -> bool:
@@ -150,12 +153,23 @@ class _Connection:
     def _answer(self, frame: bytes) -> bytes:
         if frame == _FLUSH_REQUEST:
             return _FLUSH_FRAME
+        check_tx = cut_only_field(frame, _CHECK_TX_TAG)
+        if check_tx is not None:
+            return self._answer_check_tx(abci.RequestCheckTx.FromString(check_tx))
         request = abci.Request.FromString(frame)
         name = request.WhichOneof("value")
         if name is None:
             raise DecodeError("a request of an unknown kind")
         response = self._dispatcher.call(name, getattr(request, name))
         return encode_frame(abci.Response(**{name: response}).SerializeToString())
+
+    def _answer_check_tx(self, request: abci.RequestCheckTx) -> bytes:
+        """Answer the request that comes by the thousand; a response object that comes again is encoded once."""
+        response = self._dispatcher.call("check_tx", request)
+        if response is not self._check_response:
+            self._check_response = response
+            self._check_frame = encode_frame(abci.Response(check_tx=response).SerializeToString())
+        return self._check_frame
 
     def _send_last_words(self, data: bytes) -> None:
         """Tell CometBFT why, if it still listens; the node stops either way."""

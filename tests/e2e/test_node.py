@@ -39,7 +39,7 @@ def node(network: TestNetwork) -> TestNode:
 
 @pytest.mark.parametrize(
     ("version", "transport"),
-    [("cometbft", "socket"), ("cometbft", "grpc"), ("cometbft_040", "socket")],
+    [("cometbft", "socket"), ("cometbft", "grpc"), ("cometbft_040", "socket"), ("cometbft_040", "grpc")],
     ids=lambda value: value,
 )
 def test_a_chain_runs_over_either_transport_and_version(

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from abci_app.server.frames import FrameError, FrameReader, encode_frame
+from abci_app.pb.tendermint.abci import types_pb2 as abci
+from abci_app.server.frames import FrameError, FrameReader, cut_only_field, encode_frame
 
 
 @given(st.lists(st.binary(max_size=400), max_size=8), st.data())
@@ -57,3 +58,19 @@ def test_a_length_that_never_ends_is_refused() -> None:
     assert reader.feed(b"\x80\x80\x80\x80") == []
     with pytest.raises(FrameError, match="more than 5 bytes"):
         reader.feed(b"\x80")
+
+
+@given(st.binary(max_size=300), st.integers(0, 1))
+def test_the_only_field_of_a_message_is_cut_as_protobuf_reads_it(tx: bytes, kind: int) -> None:
+    request = abci.RequestCheckTx(tx=tx, type=abci.RECHECK if kind else abci.NEW)
+    message = abci.Request(check_tx=request).SerializeToString()
+    content = cut_only_field(message, message[0])
+    assert content is not None
+    assert abci.RequestCheckTx.FromString(content) == request
+
+
+@pytest.mark.parametrize(
+    "message", [b"", b"\x42", b"\x42\x05abcd", b"\x42\x03abcd", b"\x12\x00", b"\x42" + b"\x80" * 9]
+)
+def test_messages_of_another_shape_are_left_to_protobuf(message: bytes) -> None:
+    assert cut_only_field(message, 0x42) is None

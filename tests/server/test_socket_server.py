@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from abci_app.pb.tendermint.abci import types_pb2 as abci
+from abci_app.server.dispatch import CODE_INTERNAL
 from abci_app.server.frames import MAX_FRAME_BYTES, encode_frame
 from abci_app.server.socket_server import MAX_CONNECTIONS
 from tests.server.transports import RefusedError, RunningServer, SocketClient, encode_request, make_address
@@ -116,6 +117,11 @@ def test_requests_before_a_bad_one_in_the_same_read_are_answered(client: SocketC
     assert client.receive("echo").message == "good"
     with pytest.raises(RefusedError):
         client.receive("echo")
+
+
+def test_different_answers_to_check_tx_are_not_mixed_up(client: SocketClient) -> None:
+    for tx, code in ((b"a=1", 0), (b"a", 2), (b"a=1", 0), (b"broken", CODE_INTERNAL), (b"a", 2)):
+        assert client.call("check_tx", abci.RequestCheckTx(tx=tx)).code == code
 
 
 def test_connections_above_the_limit_are_closed_and_places_become_free_again(server: RunningServer) -> None:
