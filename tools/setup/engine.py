@@ -82,7 +82,7 @@ def ensure(work: Work, *, just_installed: bool) -> tuple[str, str]:
         work.say("waiting for the system's own service")
         time.sleep(0.5)
     start_private(work)
-    return get_private_host(), "a private engine, stopped at the end"
+    return get_private_host(), "a private engine for this folder"
 
 
 def start_private(work: Work) -> None:

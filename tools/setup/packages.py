@@ -61,7 +61,7 @@ def explain(names: Sequence[str]) -> str:
 
 
 def check_possible(names: Sequence[str]) -> None:
-    """Raise SetupError when packages are missing and this machine or user cannot install them."""
+    """Raise SetupError when packages are missing and this system or user cannot install them."""
     if not names:
         return
     if not is_debian():
@@ -69,8 +69,7 @@ def check_possible(names: Sequence[str]) -> None:
             f"these are missing, and only Debian and Ubuntu are set up automatically:\n{explain(names)}",
             "install them with your system's own tools (these are Debian's names), start Docker, and try again",
         )
-    if os.geteuid() != 0 and find_program("sudo") is None:
-        raise SetupError("packages are missing and there is neither root nor sudo", get_install_line(names))
+    check_root(f"install {' '.join(names)}")
 
 
 def get_install_line(names: Sequence[str]) -> str:
@@ -88,10 +87,14 @@ def ask(names: Sequence[str]) -> None:
         raise SetupError("nothing was installed", get_install_line(names))
 
 
-def warm_sudo() -> None:
-    """Let sudo ask for its password now, on the terminal, and not in the middle of a step."""
-    if os.geteuid() != 0 and subprocess.run(["sudo", "-v"], check=False).returncode != 0:
-        raise SetupError("sudo did not let us install packages", "run the same command as root")
+def check_root(why: str) -> None:
+    """Raise SetupError unless commands can be run as root without a password being asked in the middle of a step."""
+    if os.geteuid() == 0:
+        return
+    sudo = find_program("sudo")
+    if sudo and subprocess.run([sudo, "-n", "true"], capture_output=True, start_new_session=True).returncode == 0:
+        return
+    raise SetupError(f"root is needed to {why}", "run the same command with sudo before it")
 
 
 def install(work: Work, names: Sequence[str], *, refresh: bool) -> str:

@@ -68,15 +68,16 @@ class Plan:
     def prepare(self) -> None:
         """Find out which Debian packages are missing, and ask about them; raise SetupError if they cannot be had."""
         if self.wish.containers:
-            self.missing = packages.list_missing(
-                engine_runs=engine.find_running() is not None, base_is_there=images.is_base_stored()
-            )
+            engine_runs = engine.find_running() is not None
+            base_is_there = images.is_base_stored()
+            if not engine_runs:
+                packages.check_root("start a private Docker Engine, as no running one was found")
+            self.missing = packages.list_missing(engine_runs=engine_runs, base_is_there=base_is_there)
         elif not packages.has_venv():
             self.missing = ["python3-venv"]
         packages.check_possible(self.missing)
         if self.missing:
             packages.ask(self.missing)
-            packages.warm_sudo()
 
     def list_steps(self) -> list[Step]:
         """Return the steps with what each needs; everything else runs side by side."""
