@@ -40,13 +40,16 @@ def copy_artifact(path: Path, cap: int, into: BinaryIO) -> Artifact:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise NoArtifactError(f"{path.name} cannot be opened: {error.strerror}") from None
-    with open(descriptor, "rb", buffering=0) as source:
+    try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise NoArtifactError(f"{path.name} is not a regular file")
         if status.st_size > cap:
             raise ArtifactTooLargeError(f"{path.name} is larger than {cap} bytes")
-        return _copy(source, path.name, cap, into)
+        with open(descriptor, "rb", buffering=0, closefd=False) as source:
+            return _copy(source, path.name, cap, into)
+    finally:
+        os.close(descriptor)
 
 
 def copy_archived(stream: Iterator[bytes], name: str, cap: int, into: BinaryIO) -> Artifact:

@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from worker.sandbox.engine import Attachment, Engine, Json
+from worker.sandbox.connection import EngineStream
+from worker.sandbox.engine import Engine, Json
 from worker.sandbox.output import Frames
 from worker.sandbox.types import OwnFailureError, StopReason
 
 DIE_SECONDS = 30.0  # after SIGKILL; longer means that the engine or the kernel is in trouble
 DRAIN_SECONDS = 5.0  # for the last output of a container that has ended
-RECEIVE_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Container:
         self._output_cap = output_cap
         self._lock = threading.RLock()  # one of kill, pause, remove at a time
         self._reason: StopReason | None = None
-        self._attachment: Attachment | None = None
+        self._attachment: EngineStream | None = None
         self._reader: threading.Thread | None = None
         self.started = 0.0
         self.id = engine.create(name, config)
@@ -55,7 +55,7 @@ class Container:
         with self._lock:
             self._reason = self._reason or reason
             # With the output unread the engine's kill would hang until the SDK gives up: end the stream first.
-            self._close_attachment()
+            self._cut_output()
             self._engine.unpause(self.id)
             self._engine.kill(self.id)
             if not self._engine.wait(self.id, DIE_SECONDS):
@@ -98,13 +98,16 @@ class Container:
     def remove(self) -> None:
         """Remove it, running or not."""
         with self._lock:
-            self._close_attachment()
+            self._cut_output()
             self._engine.unpause(self.id)
             self._engine.remove(self.id)
+        if self._reader is not None and self._attachment is not None:
+            self._reader.join(DRAIN_SECONDS)
+            self._attachment.close()
 
-    def _read(self, attachment: Attachment) -> None:
+    def _read(self, attachment: EngineStream) -> None:
         frames, total = Frames(), 0
-        while data := attachment.receive(RECEIVE_BYTES):
+        while data := attachment.receive():
             printed = frames.feed(data)
             total += len(printed)
             self._sink(printed)
@@ -117,8 +120,9 @@ class Container:
     def _drain(self) -> None:
         if self._reader is not None and self._reader is not threading.current_thread():
             self._reader.join(DRAIN_SECONDS)
-        self._close_attachment()
+        self._cut_output()
 
-    def _close_attachment(self) -> None:
+    def _cut_output(self) -> None:
+        """End the output: a reader that waits for more, or for the sink, returns."""
         if self._attachment is not None:
-            self._attachment.close()
+            self._attachment.cut()

@@ -1,15 +1,17 @@
 """The Docker Engine: every call with its own time limit, every failure an OwnFailureError that says what failed."""
 
+import base64
 import contextlib
+import json
 import os
-import socket
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import docker
 import docker.errors
 from urllib3.exceptions import HTTPError
 
+from worker.sandbox.connection import EngineStream
 from worker.sandbox.types import BrokenImageError, OwnFailureError, UnfitEngineError
 
 CALL_SECONDS = 60  # of one ordinary call; an overloaded disk makes create and remove slow
@@ -19,31 +21,6 @@ DEFAULT_SOCKET = "unix:///var/run/docker.sock"
 IMAGE_BLAMED = ("error mounting", "not a directory", "is a directory")
 
 Json = dict[str, Any]
-_Item = TypeVar("_Item")
-
-
-class Attachment:
-    """Stream of a container's stdout and stderr, owned by one reader thread; `close` may come from any thread."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream  # keeps the SDK's response, and so the connection, alive
-        # The SDK's close leaves the socket open as long as its response lives: shut down a duplicate instead.
-        self._socket = socket.socket(fileno=os.dup(stream.fileno()))
-        self._socket.settimeout(None)
-
-    def receive(self, size: int) -> bytes:
-        """Return the next bytes; empty at the end."""
-        try:
-            return self._socket.recv(size)
-        except OSError:
-            return b""
-
-    def close(self) -> None:
-        """End the stream: a blocked `receive` returns. May be called again."""
-        with contextlib.suppress(OSError):  # the engine closed it first
-            self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
-        self._stream.close()
 
 
 class Engine:
@@ -74,10 +51,15 @@ class Engine:
             created: Json = self._api.create_container_from_config(config, name)
         return str(created["Id"])
 
-    def attach(self, container: str) -> Attachment:
+    def attach(self, container: str) -> EngineStream:
         """Return the container's output; call it before start, or lines are lost."""
-        with _calling("attach to a container"):
-            return Attachment(self._api.attach_socket(container, {"stdout": 1, "stderr": 1, "stream": 1}))
+        query = {"stream": "1", "stdout": "1", "stderr": "1"}
+        stream = EngineStream(self.url, CALL_SECONDS, "POST", f"/containers/{container}/attach", query)
+        if stream.status != 101:
+            stream.close()
+            raise OwnFailureError(f"the engine failed to attach to a container: status {stream.status}")
+        stream.wait_forever()
+        return stream
 
     def start(self, container: str) -> None:
         """Start a created container. Raises BrokenImageError when the image's own files are in the way of ours."""
@@ -160,19 +142,17 @@ class Engine:
             found: Json = self._api.volumes(filters={"label": label})
         return list(found.get("Volumes") or ())
 
-    def archive(self, container: str, path: str) -> tuple[Iterator[bytes], Json] | None:
-        """Return the tar stream of a path inside a container and its stat; None when there is nothing."""
-        with _calling("read from a container"):
-            try:
-                stream, stat = self._api.get_archive(container, path)
-            except docker.errors.NotFound:
-                return None
-        return _iterate("read from a container", stream), stat
-
-    def put_archive(self, container: str, path: str, content: bytes) -> None:
-        """Unpack a tar into a directory of a container that is not started."""
-        with _calling("write into a container"):
-            self._api.put_archive(container, path, content)
+    @contextlib.contextmanager
+    def archive(self, container: str, path: str) -> Iterator[tuple[Iterator[bytes], Json] | None]:
+        """Give the tar stream of a path inside a container and its stat; None when there is nothing."""
+        with EngineStream(self.url, CALL_SECONDS, "GET", f"/containers/{container}/archive", {"path": path}) as stream:
+            if stream.status == 404:
+                yield None
+                return
+            if stream.status != 200:
+                raise OwnFailureError(f"the engine failed to read from a container: status {stream.status}")
+            stat = base64.b64decode(stream.get_header("X-Docker-Container-Path-Stat"))
+            yield stream.read_chunks(), json.loads(stat)
 
     def image(self, reference: str) -> Json | None:
         """Return an image that is here, None when it is not."""
@@ -211,11 +191,6 @@ class Engine:
                     return False
                 raise
         return True
-
-
-def _iterate(action: str, items: Iterator[_Item]) -> Iterator[_Item]:
-    with _calling(action):
-        yield from items
 
 
 @contextlib.contextmanager

@@ -23,10 +23,9 @@ def copy_sample(host: Host, image: str, cap: int, into: Path) -> None:
     }
     container = host.engine.create(host.make_name(), config | {"HostConfig": {"NetworkMode": "none"}})
     try:
-        found = host.engine.archive(container, SAMPLE)
-        if found is None:
-            raise BrokenImageError(f"the image has no {SAMPLE}: put a small valid model there")
-        with into.open("xb") as target:
+        with host.engine.archive(container, SAMPLE) as found, into.open("xb") as target:
+            if found is None:
+                raise BrokenImageError(f"the image has no {SAMPLE}: put a small valid model there")
             copy_archived(found[0], SAMPLE, cap, target)
     except NoArtifactError as error:
         raise BrokenImageError(f"the image has no usable sample: {error}") from None

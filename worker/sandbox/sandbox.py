@@ -47,7 +47,7 @@ class DockerSandbox:
         info = self._engine.info()
         root = _find_root(str(info.get("DockerRootDir", "")), home)
         owner = hashlib.sha256(os.fsencode(home)).hexdigest()[:12]
-        self._host = Host(
+        self.host = Host(
             engine=self._engine,
             storage=EngineStorage(self._engine, owner, root, settings.free_reserve_mib * MIB),
             owner=owner,
@@ -56,7 +56,7 @@ class DockerSandbox:
             cpus=get_allowed_cpus(settings.cpus),
             memory_bytes=int(info.get("MemTotal", 0)),
         )
-        self._host.storage = self._choose_storage(settings)
+        self.host.storage = self._choose_storage(settings)
         self._images = Images(self._engine, settings, root)
         self._evaluations = threading.Lock()
         self._samples: dict[tuple[str, EvaluationLimits], str] = {}  # what is wrong with the sample; empty: nothing
@@ -66,10 +66,10 @@ class DockerSandbox:
     def check_engine(self) -> str:
         """See Sandbox."""
         info, version = self._engine.info(), self._engine.version()
-        if lacks := find_unfit(info, self._host.runtime):
+        if lacks := find_unfit(info, self.host.runtime):
             raise UnfitEngineError(f"the engine at {self._engine.url} lacks {'; '.join(lacks)}")
         parts = ", ".join(f"{part['Name']} {part['Version']}" for part in version.get("Components") or ())
-        return f"{parts}; runtime {self._host.runtime}; storage {self._host.storage.name}"
+        return f"{parts}; runtime {self.host.runtime}; storage {self.host.storage.name}"
 
     def prepare(self, image: str, image_mib: int) -> None:
         """See Sandbox."""
@@ -88,8 +88,8 @@ class DockerSandbox:
     def start_training(self, spec: TrainingSpec) -> ContainerTraining:
         """See Sandbox."""
         image_id = self._images.prepare(spec.image, spec.limits.image_mib)
-        remove_attempt_containers(self._host, spec.attempt)
-        training = ContainerTraining(self._host, image_id, spec)
+        remove_attempt_containers(self.host, spec.attempt)
+        training = ContainerTraining(self.host, image_id, spec)
         self._trainings.append(training)
         return training
 
@@ -99,12 +99,12 @@ class DockerSandbox:
 
     def remove_orphans(self, keep_attempts: Collection[str] = ()) -> OrphanReport:
         """See Sandbox."""
-        return remove_orphans(self._host, keep_attempts)
+        return remove_orphans(self.host, keep_attempts)
 
     def close(self) -> None:
         """See Sandbox."""
-        self._host.closing.set()
-        for container in self._engine.containers(f"{PROCESS_LABEL}={self._host.process}"):
+        self.host.closing.set()
+        for container in self._engine.containers(f"{PROCESS_LABEL}={self.host.process}"):
             self._engine.kill(container["Id"])
         for training in self._trainings:
             training.close(forget=False)
@@ -114,7 +114,7 @@ class DockerSandbox:
     def _choose_storage(self, settings: SandboxSettings) -> Storage:
         """Return what the settings say; "auto": loop file systems where they work and the engine sees them."""
         if settings.storage == "engine":
-            return self._host.storage
+            return self.host.storage
         loop = LoopStorage(settings.free_reserve_mib * MIB)
         try:
             self._try_loop(loop)
@@ -123,17 +123,17 @@ class DockerSandbox:
         except OwnFailureError:
             if settings.storage == "loop":
                 raise
-            return self._host.storage
+            return self.host.storage
         return loop
 
     def _try_loop(self, loop: LoopStorage) -> None:
         if os.geteuid() != 0:
             raise OwnFailureError("loop file systems need root")
         check_tools()
-        with self._host.uid() as uid:
-            workspace = loop.open(self._host.get_process_folder() / self._host.make_name(), uid, {"probe": b""}, MIB)
+        with self.host.uid() as uid:
+            workspace = loop.open(self.host.get_process_folder() / self.host.make_name(), uid, {"probe": b""}, MIB)
         try:
-            if not can_see(self._engine, workspace.mounts[0], "probe", self._host):
+            if not can_see(self._engine, workspace.mounts[0], "probe", self.host):
                 raise OwnFailureError("the engine does not see this process's mounts: run both in one mount namespace")
         finally:
             workspace.close()
@@ -142,9 +142,9 @@ class DockerSandbox:
         """Raise BrokenImageError unless the image gives its own sample a valid score; tried once per image."""
         key = (image_id, limits)
         if key not in self._samples:
-            with tempfile.TemporaryDirectory(dir=self._host.get_process_folder()) as folder:
+            with tempfile.TemporaryDirectory(dir=self.host.get_process_folder()) as folder:
                 sample = Path(folder, "sample")
-                copy_sample(self._host, image_id, limits.model_mib * MIB, sample)
+                copy_sample(self.host, image_id, limits.model_mib * MIB, sample)
                 evaluation = self._evaluate(image_id, sample, limits)
             self._samples[key] = "" if evaluation.has_score else f"no valid score for its sample: {evaluation.detail}"
         if self._samples[key]:
@@ -153,11 +153,11 @@ class DockerSandbox:
     def _evaluate(self, image_id: str, model: Path, limits: EvaluationLimits) -> Evaluation:
         """Evaluate; what gave no valid score, or failed on this machine, is tried once more."""
         with contextlib.suppress(OwnFailureError):
-            evaluation = OneEvaluation(self._host, image_id, limits).evaluate(model)
+            evaluation = OneEvaluation(self.host, image_id, limits).evaluate(model)
             if evaluation.has_score:
                 return evaluation
-        self._host.check_open()
-        return OneEvaluation(self._host, image_id, limits).evaluate(model)
+        self.host.check_open()
+        return OneEvaluation(self.host, image_id, limits).evaluate(model)
 
 
 def evaluate_model(image: str, model: Path, limits: EvaluationLimits, settings: SandboxSettings) -> Evaluation:

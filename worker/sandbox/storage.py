@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, Protocol
 from worker.sandbox.artifacts import Artifact, copy_artifact, copy_input
 from worker.sandbox.disks import Disk
 from worker.sandbox.spec import MACHINE_ID, get_group, get_passwd
-from worker.sandbox.types import MIB, NoSpaceError
+from worker.sandbox.types import MIB, NoSpaceError, OwnFailureError
 
 INPUT_INODES = 32
 OUT_INODES = 1024  # predict and score write one file, train replaces one
@@ -102,8 +102,16 @@ def write_inputs(folder: Path, uid: int, inputs: Inputs) -> tuple[Mount, ...]:
 
 def get_inputs_size(inputs: Inputs) -> int:
     """Return bytes that the inputs need on a disk, with room for the user's files."""
-    sizes = (os.stat(content).st_size if isinstance(content, Path) else len(content) for content in inputs.values())
-    return sum(sizes) + MIB
+    return sum(_get_size(content) for content in inputs.values()) + MIB
+
+
+def _get_size(content: bytes | Path) -> int:
+    if isinstance(content, bytes):
+        return len(content)
+    try:
+        return content.stat().st_size
+    except OSError as error:
+        raise OwnFailureError(f"{content} cannot be read: {error.strerror}") from error
 
 
 def check_space(folder: Path, needed: int, reserve: int) -> None:

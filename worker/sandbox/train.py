@@ -62,6 +62,11 @@ class ContainerTraining:
         self._attendant = threading.Thread(target=self._attend, name="sandbox-train", daemon=True)
         self._attendant.start()
 
+    @property
+    def container_id(self) -> str:
+        """Return the engine's name of the container."""
+        return self._container.id
+
     def status(self) -> TrainingStatus:
         """See Training."""
         if self._failure is not None:

@@ -80,7 +80,8 @@ def can_see(engine: Engine, mount: Mount, name: str, host: Host) -> bool:
     """Return whether the engine sees the file `name` in a folder that this process mounted."""
     container = create_helper(engine, host.make_name(), {**mount, "Target": PLACE}, host.get_labels())
     try:
-        return engine.archive(container, f"{PLACE}/{name}") is not None
+        with engine.archive(container, f"{PLACE}/{name}") as found:
+            return found is not None
     finally:
         engine.remove(container)
 
@@ -115,15 +116,15 @@ class EngineWorkspace:
 
     def get_signature(self, container: str, name: str) -> object:
         """See Workspace."""
-        found = self._engine.archive(container, f"/lc/out/{name}")
-        return None if found is None else (found[1].get("size"), found[1].get("mtime"), found[1].get("mode"))
+        with self._engine.archive(container, f"/lc/out/{name}") as found:
+            return None if found is None else (found[1].get("size"), found[1].get("mtime"), found[1].get("mode"))
 
     def copy_output(self, container: str, name: str, cap: int, into: BinaryIO) -> Artifact:
         """See Workspace."""
-        found = self._engine.archive(container, f"/lc/out/{name}")
-        if found is None:
-            raise NoArtifactError(f"{name} was not written")
-        return copy_archived(found[0], name, cap, into)
+        with self._engine.archive(container, f"/lc/out/{name}") as found:
+            if found is None:
+                raise NoArtifactError(f"{name} was not written")
+            return copy_archived(found[0], name, cap, into)
 
     def is_full(self) -> bool:
         """Return False: a program that wrote more than its cap was stopped by the watchdog."""
@@ -147,12 +148,12 @@ class EngineWorkspace:
 
     def _is_larger(self, container: str, path: str, cap: int) -> bool:
         """Return whether a tar of `path` is larger than `cap`; each file counts with 1 KiB at least."""
-        found = self._engine.archive(container, path)
-        total = 0
-        for chunk in found[0] if found else ():
-            total += len(chunk)
-            if total > cap + MIB:
-                return True
+        with self._engine.archive(container, path) as found:
+            total = 0
+            for chunk in found[0] if found else ():
+                total += len(chunk)
+                if total > cap + MIB:
+                    return True
         return False
 
 

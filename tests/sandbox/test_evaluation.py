@@ -1,0 +1,100 @@
+"""What an evaluation finds, for models that behave."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.sandbox.support import LIMITS, Evaluate
+from worker.sandbox import RESERVED_LOSS, DockerSandbox, Finding, OwnFailureError
+
+
+def test_a_model_gets_its_loss_and_a_receipt_of_its_predictions(evaluate: Evaluate, any_sandbox: DockerSandbox) -> None:
+    evaluation = evaluate("0.0123", chosen=any_sandbox)
+    assert (evaluation.finding, evaluation.loss_nano) == (Finding.MEASURED, 12_300_000), evaluation.detail
+    assert evaluation.receipt == hashlib.sha256(b"0.0123").digest()
+    assert evaluation.has_score
+    assert 0 < evaluation.usage.seconds == evaluation.seconds / LIMITS.seconds < 0.5
+    assert 0 < evaluation.usage.memory < 0.5
+    assert evaluation.usage.predictions == 6 / (4 << 20)
+    assert evaluation.usage.largest == max(evaluation.usage.seconds, evaluation.usage.memory)
+
+
+@pytest.mark.parametrize("model", ["crash", "score exit", "score large", "score link"])
+def test_a_run_that_ends_by_itself_without_a_score_has_the_reserved_loss(evaluate: Evaluate, model: str) -> None:
+    evaluation = evaluate(model)
+    assert (evaluation.finding, evaluation.loss_nano) == (Finding.MEASURED, RESERVED_LOSS), evaluation.detail
+    assert not evaluation.has_score
+    predictions = model.encode() if model.startswith("score") else None
+    assert evaluation.receipt == (hashlib.sha256(predictions).digest() if predictions else b"")
+
+
+def test_a_score_in_another_form_is_none(evaluate: Evaluate) -> None:
+    evaluation = evaluate('score text {"loss":1e3000000}')
+    assert (evaluation.finding, evaluation.loss_nano) == (Finding.MEASURED, RESERVED_LOSS), evaluation.detail
+
+
+@pytest.mark.parametrize("model", ["sleep 60", "score sleep 60"])
+def test_a_run_that_takes_too_long_is_an_overrun(evaluate: Evaluate, model: str) -> None:
+    evaluation = evaluate(model, replace(LIMITS, seconds=2))
+    assert (evaluation.finding, evaluation.loss_nano, evaluation.receipt) == (Finding.OVERRUN, 0, b"")
+    assert 2 <= evaluation.seconds < 3
+    assert "out of time" in evaluation.detail
+
+
+def test_predict_and_score_share_the_seconds(evaluate: Evaluate, sandbox: DockerSandbox) -> None:
+    """Each alone would fit."""
+    assert evaluate("sleep 1.5", replace(LIMITS, seconds=3)).finding is Finding.MEASURED
+    assert evaluate("score sleep 1.5", replace(LIMITS, seconds=3)).finding is Finding.MEASURED
+
+
+def test_an_image_without_a_score_for_its_sample_is_unrunnable(
+    build: Callable[..., str], sandbox: DockerSandbox, tmp_path: Path
+) -> None:
+    image = build("bad-sample", _variant("RUN echo crash > /lc/sample"))
+    model = tmp_path / "model"
+    model.write_text("0.5", encoding="ascii")
+    evaluation = sandbox.evaluate(image, model, LIMITS)
+    assert (evaluation.finding, evaluation.loss_nano, evaluation.receipt) == (Finding.UNRUNNABLE, 0, b"")
+    assert "sample" in evaluation.detail
+
+
+@pytest.mark.parametrize(
+    ("name", "lines", "words"),
+    [
+        ("no-sample", "RUN rm /lc/sample", "no /lc/sample"),
+        ("link-sample", "RUN ln -sf /lc/run /lc/sample", "not a regular file"),
+        ("large-sample", "RUN head -c 2000000 /dev/zero > /lc/sample", "larger than"),
+        ("no-run", "RUN rm /lc/run", "no valid score"),
+        ("folder-passwd", "RUN rm /etc/passwd && mkdir /etc/passwd", "no container can be started"),
+        ("volume", "VOLUME /data", "VOLUME"),
+        ("unlabelled", "LABEL org.learningchain.contract=2", "lacks the label"),
+    ],
+)
+def test_an_image_that_breaks_the_contract_is_unrunnable(
+    build: Callable[..., str], sandbox: DockerSandbox, tmp_path: Path, name: str, lines: str, words: str
+) -> None:
+    model = tmp_path / "model"
+    model.write_text("0.5", encoding="ascii")
+    evaluation = sandbox.evaluate(build(name, _variant(lines)), model, LIMITS)
+    assert evaluation.finding is Finding.UNRUNNABLE
+    assert words in evaluation.detail
+    assert evaluation.receipt == b""
+
+
+def test_a_machine_that_is_too_small_finds_nothing(evaluate: Evaluate) -> None:
+    with pytest.raises(OwnFailureError, match="cores"):
+        evaluate("0.5", replace(LIMITS, cores=4096))
+    with pytest.raises(OwnFailureError, match="memory"):
+        evaluate("0.5", replace(LIMITS, memory_mib=1 << 30))
+
+
+def test_a_model_that_cannot_be_read_is_the_workers_own_failure(sandbox: DockerSandbox, hostile: str) -> None:
+    with pytest.raises(OwnFailureError, match="cannot be read"):
+        sandbox.evaluate(hostile, Path("/nowhere/model"), LIMITS)
+
+
+def _variant(lines: str) -> str:
+    return f"ARG BASE\nFROM ${{BASE}}\nLABEL org.learningchain.contract=1\nCOPY run sample /lc/\n{lines}\n"

@@ -1,0 +1,98 @@
+"""Connections of their own to the engine, for streams that must be cut off from another thread or before their end.
+
+The SDK keeps the sockets of its streams to itself: an abandoned one holds the engine's lock on the container.
+"""
+
+import contextlib
+import http.client
+import json
+import socket
+from collections.abc import Iterator, Mapping
+from urllib.parse import urlencode
+
+from worker.sandbox.types import OwnFailureError
+
+API_VERSION = "v1.41"  # of Engine 20.10, the oldest that is supported
+CHUNK = 1 << 16
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str, seconds: float) -> None:
+        super().__init__("localhost", timeout=seconds)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+class EngineStream:
+    """One request to the engine and its answer, read piece by piece. `cut` may come from any thread."""
+
+    def __init__(self, url: str, seconds: float, method: str, path: str, query: Mapping[str, str]) -> None:
+        """Send the request; `seconds` is the longest silence. Raises OwnFailureError."""
+        self._connection = _UnixConnection(url.removeprefix("unix://"), seconds)
+        self._what = f"{method} {path}"
+        headers = {"Connection": "Upgrade", "Upgrade": "tcp"} if path.endswith("/attach") else {}
+        try:
+            with self._guarded():
+                self._connection.request(method, f"/{API_VERSION}{path}?{urlencode(query)}", headers=headers)
+                self._socket = self._connection.sock
+                self._response = self._connection.getresponse()
+        except OwnFailureError:
+            self._connection.close()
+            raise
+        self.status = self._response.status
+
+    def __enter__(self) -> "EngineStream":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def get_header(self, name: str) -> str:
+        """Return a header of the answer, empty when it is not there."""
+        return self._response.getheader(name, "")
+
+    def read_chunks(self) -> Iterator[bytes]:
+        """Give the answer's body. Raises OwnFailureError."""
+        with self._guarded():
+            while chunk := self._response.read1(CHUNK):
+                yield chunk
+
+    def read_lines(self) -> Iterator[dict[str, object]]:
+        """Give the JSON objects of a body with one in each line. Raises OwnFailureError."""
+        with self._guarded():
+            for line in self._response:
+                if line.strip():
+                    yield json.loads(line)
+
+    def receive(self) -> bytes:
+        """Return the next raw bytes behind an upgraded answer; empty at the end, whatever ended it."""
+        try:
+            return self._socket.recv(CHUNK)
+        except OSError:
+            return b""
+
+    def wait_forever(self) -> None:
+        """Have no limit for silence any more."""
+        self._socket.settimeout(None)
+
+    def cut(self) -> None:
+        """End the stream: a blocked read returns, and the engine gives up what it was doing. May be called again."""
+        with contextlib.suppress(OSError):  # it ended by itself
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Cut it and free the socket; only when no thread reads any more."""
+        self.cut()
+        self._response.close()
+        self._connection.close()
+
+    @contextlib.contextmanager
+    def _guarded(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise OwnFailureError(f"the engine broke off {self._what}: {error}") from error
