@@ -221,6 +221,10 @@ class Chain:
             signed=self._get_signers(missed),
             missed=[consensus_address(name) for name in missed],
         )
+        return self.process(block)
+
+    def process(self, block: Block) -> BlockResult:
+        """Compute and commit a block as it is."""
         state = BlockState(self.committed)
         self.last = process_block(state, self.tag, block, self.cache)
         self.committed.commit(state)

@@ -16,9 +16,14 @@ class Wallet:
     name: str
     owner: bytes | None = None
 
+    @property
+    def seed(self) -> bytes:
+        """The 32 bytes that the key is made from."""
+        return hashlib.sha256(self.name.encode()).digest()
+
     @cached_property
     def _pair(self) -> tuple[bytes, bytes]:
-        public_key, secret_key = crypto_sign_seed_keypair(hashlib.sha256(self.name.encode()).digest())
+        public_key, secret_key = crypto_sign_seed_keypair(self.seed)
         return bytes(public_key), bytes(secret_key)
 
     @property
