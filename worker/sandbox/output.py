@@ -70,7 +70,8 @@ class Tail:
     def get_text(self) -> str:
         """Return what was printed last, one line, sanitised."""
         lines = self._kept.decode("utf-8", "replace").splitlines()
-        return sanitise(" | ".join(line.strip() for line in lines if line.strip()), TAIL_BYTES)
+        text = " | ".join(line.strip() for line in lines if line.strip())
+        return sanitise(text, len(text))[-TAIL_BYTES:]
 
 
 class Lines:

@@ -178,11 +178,13 @@ class LoopWorkspace:
         self.mounts = (*mounts, bind(out.path, "/lc/out", is_writable=True))
 
     def add_state(self, uid: int, state: State) -> None:
-        """Mount the attempt's state, made at its first start."""
+        """Mount the attempt's state, made at its first start. No container of the attempt runs."""
         self._state = Disk(state.folder, "state")
-        if self._state.exists():
+        self._state.unmount()  # a killed worker may have left it mounted
+        if self._state.exists() and self._state.is_sound():
             self._state.mount()
         else:
+            self._state.destroy()
             self._state.create(state.size, max(STATE_INODES, state.size // STATE_BYTES_PER_INODE), uid)
         self.mounts += (bind(self._state.path, "/lc/state", is_writable=True),)
 
