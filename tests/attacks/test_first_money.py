@@ -10,10 +10,10 @@
 | F5 all honest checkers are jailed | f5_a_flood_of_jobs_jails_no_checker_that_still_votes |
 | F6 pay without work | f6_findings_without_a_receipt_are_never_paid, f6_silence_of_others_raises_nobodys_pay |
 | F7 few revealed seats convict | f7_a_low_turnout_of_liars_does_not_ban, f7_one_broken_checker_of_three_… |
-| F8 an outage pays every winner | f8_an_outage_renews_the_window_once, f8_a_second_outage_…, f8_a_job_without_checkers_… |
+| F8 an outage pays every winner | f8_an_outage_renews_the_window_once, f8_a_second_outage_…, f8_a_job_without_… |
 | F9 a free key stops everything | f9_a_secured_worker_is_not_locked_out_by_fresh_keys, f9_limit_… |
 | F10 no tolerance: bans by noise | f10_margins_below_the_noise_are_refused, f10_a_gain_inside_the_noise_is_no_lead |
-| F11 a bistable score takes model and bounty | f11_a_score_that_differs_between_checkers_does_not_ban, f11_own_jobs_cost_… |
+| F11 a bistable score takes model and bounty | f11_a_score_that_differs_between_checkers_does_not_ban, f11_own_… |
 | F12 labels in a public image | a stated limit of images, not of the chain |
 """
 
