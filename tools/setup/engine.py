@@ -7,12 +7,14 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from tools.setup.engine_api import Engine
 from tools.setup.packages import find_program
 from tools.setup.processes import (
     as_root,
+    get_parent,
     read_record,
     send_signal,
     start_daemon,
@@ -164,21 +166,48 @@ def exists(path: str) -> bool:
 
 
 def end_orphans(run: Path) -> None:
-    """End the engine's own helpers (containerd, its shims) that survive a killed dockerd."""
-    needle = os.fsencode(run / "exec")
+    """End what survives a killed dockerd: containerd, its shims, and the containers below them."""
+    helpers = [pid for pid, arguments in list_processes() if is_helper(arguments, run / "exec")]
+    if not helpers:
+        return
+    family = [*helpers, *list_descendants(helpers)]
+    for pid in family:
+        send_signal(pid, signal.SIGTERM)
+    deadline = time.monotonic() + STOP_SECONDS / 3
+    for pid in family:
+        if not wait_for_end(pid, max(0.0, deadline - time.monotonic())):
+            send_signal(pid, signal.SIGKILL)
+            wait_for_end(pid, STOP_SECONDS)
+
+
+def list_processes() -> Iterator[tuple[int, list[str]]]:
+    """Yield (id, arguments) of every process on this machine."""
     for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            arguments = (entry / "cmdline").read_bytes().split(b"\0")
-        except OSError:  # it ended while we looked
-            continue
-        if b"containerd" in Path(os.fsdecode(arguments[0])).name.encode() and any(
-            a.startswith(needle) for a in arguments
-        ):
-            send_signal(int(entry.name), signal.SIGTERM)
-            if not wait_for_end(int(entry.name), STOP_SECONDS):
-                send_signal(int(entry.name), signal.SIGKILL)
+        if entry.name.isdigit():
+            try:
+                yield int(entry.name), os.fsdecode((entry / "cmdline").read_bytes()).split("\0")
+            except OSError:  # it ended while we looked
+                continue
+
+
+def is_helper(arguments: list[str], folder: Path) -> bool:
+    """Tell whether a command line is that of containerd or a shim which works in `folder`."""
+    return "containerd" in Path(arguments[0]).name and any(text.startswith(f"{folder}/") for text in arguments)
+
+
+def list_descendants(pids: list[int]) -> list[int]:
+    """Return the ids of all processes below some others, parents first."""
+    children: dict[int, list[int]] = {}
+    for pid, _ in list_processes():
+        if (parent := get_parent(pid)) is not None:
+            children.setdefault(parent, []).append(pid)
+    found: list[int] = []
+    waiting = list(pids)
+    while waiting:
+        below = children.get(waiting.pop(0), [])
+        found += below
+        waiting += below
+    return [pid for pid in found if pid not in pids]
 
 
 def remove_tree(path: Path) -> None:

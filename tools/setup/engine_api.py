@@ -46,13 +46,14 @@ class Engine:
 
     def why_not(self) -> str:
         """Return why the engine does not answer; empty when it does."""
+        connection = self.connect(QUICK_SECONDS)
         try:
-            connection = self.connect(QUICK_SECONDS)
             connection.request("GET", "/_ping")
             status = connection.getresponse().status
-            connection.close()
         except (OSError, http.client.HTTPException) as error:
             return str(error) or type(error).__name__
+        finally:
+            connection.close()
         return "" if status == http.client.OK else f"it answers with status {status}"
 
     def get(self, path: str) -> Any:

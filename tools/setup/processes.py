@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from tools.setup.settings import STOP_SECONDS
@@ -19,14 +19,24 @@ def as_root(argv: Sequence[str]) -> list[str]:
     return list(argv) if os.geteuid() == 0 else ["sudo", *argv]
 
 
-def get_start_time(pid: int) -> str | None:
-    """Return the kernel's start time of a process in clock ticks, or None when there is no such process."""
+def read_stat(pid: int) -> list[str] | None:
+    """Return the fields of /proc/PID/stat from the state on, or None when there is no such process."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    state, start = fields[0], fields[19]
-    return None if state == "Z" else start
+
+
+def get_start_time(pid: int) -> str | None:
+    """Return the kernel's start time of a process in clock ticks, or None when it has ended."""
+    fields = read_stat(pid)
+    return None if fields is None or fields[0] == "Z" else fields[19]
+
+
+def get_parent(pid: int) -> int | None:
+    """Return the id of a process's parent, or None when it has ended."""
+    fields = read_stat(pid)
+    return None if fields is None else int(fields[1])
 
 
 def write_record(path: Path, pid: int) -> None:
@@ -48,15 +58,16 @@ def read_record(path: Path) -> int | None:
     return None
 
 
-def start_daemon(argv: Sequence[str], record: Path, log: Path, env: Mapping[str, str] | None = None) -> int:
+def start_daemon(argv: Sequence[str], record: Path, log: Path) -> int:
     """Start a process that outlives this one, in its own session so that Ctrl-C does not reach it; return its id."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, env=env
-        )
-    write_record(record, process.pid)
-    return process.pid
+    with log.open("ab") as output, open(os.devnull, "rb") as nothing:
+        streams = [
+            (os.POSIX_SPAWN_DUP2, file.fileno(), number) for number, file in enumerate((nothing, output, output))
+        ]
+        pid = os.posix_spawnp(argv[0], list(argv), os.environ, file_actions=streams, setsid=True)
+    write_record(record, pid)
+    return pid
 
 
 def send_signal(pid: int, number: signal.Signals, *, group: bool = False) -> None:

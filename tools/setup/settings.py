@@ -9,7 +9,7 @@ STATE = Path(os.environ.get("LC_STATE") or ROOT / ".state").absolute()
 CACHE = Path(os.environ.get("LC_CACHE") or ROOT / ".cache").absolute()
 """What was downloaded or built. `make clean` removes it."""
 LOGS = STATE / "logs"
-TEMPORARY = CACHE / "tmp"
+TEMPORARY = STATE / "tmp"
 """Temporary folder of the commands that the set-up runs; emptied before and after."""
 VENV = ROOT / ".venv"
 VENV_PYTHON = VENV / "bin" / "python"

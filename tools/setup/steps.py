@@ -82,11 +82,12 @@ class Work:
         assert process.stdout is not None
         with self.log.open("a") as log:
             log.write("$ " + " ".join(argv) + "\n")
-            for line in process.stdout:
-                log.write(line)
-                if text := line.strip():
-                    tail.append(text)
-                    self.board.update(self.name, text)
+            with process.stdout:
+                for line in process.stdout:
+                    log.write(line)
+                    if text := line.strip():
+                        tail.append(text)
+                        self.board.update(self.name, text)
 
     def _wait(self, process: subprocess.Popen[str], killable: bool) -> None:
         deadline = time.monotonic() + STEP_SECONDS

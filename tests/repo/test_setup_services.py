@@ -1,0 +1,227 @@
+"""Services of the set-up: started below the state folder, shared, stopped by the last user, nothing left behind."""
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tools.setup import cli, engine, registry, services
+from tools.setup.board import Board
+from tools.setup.engine_api import Engine
+from tools.setup.processes import get_start_time, read_record, wait_for_end
+from tools.setup.services import Services
+from tools.setup.settings import ROOT, SetupError
+from tools.setup.steps import Work
+
+FAKE = Path(__file__).with_name("fake_dockerd.py")
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Work:
+    board = Board()
+    board.open(["test"])
+    return Work("test", board, threading.Event())
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Point engine and registry to another state folder."""
+    folder = tmp_path / "state"
+    folder.mkdir()
+    for module in (engine, registry, services):
+        monkeypatch.setattr(module, "STATE", folder, raising=False)
+    for module, name, path in (
+        (engine, "DATA", "engine"), (engine, "RECORD", "engine.json"), (engine, "LOG", "dockerd.log"),
+        (engine, "OUTSIDE_NOTE", "note.json"), (registry, "FOLDER", "registry"), (registry, "RECORD", "registry.json"),
+        (registry, "PORT", "registry/port"), (registry, "CONFIG", "registry/config.json"),
+        (registry, "LOG", "registry.log"),
+    ):  # fmt: skip
+        monkeypatch.setattr(module, name, folder / path)
+    return folder
+
+
+@pytest.fixture
+def fake_dockerd(tmp_path: Path, state: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Put a stand-in for dockerd first; it needs no root."""
+    script = tmp_path / "dockerd"
+    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{FAKE}" "$@"\n')
+    script.chmod(0o755)
+    monkeypatch.setattr(engine, "find_program", lambda name: str(script))
+    monkeypatch.setattr(engine, "as_root", list)
+    monkeypatch.setattr(engine, "DEFAULT_SOCKET", tmp_path / "none")
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    yield
+    engine.stop_private()
+
+
+def is_at_work(folder: Path) -> bool:
+    """Tell whether a process works below a folder."""
+    return any(any(text.startswith(f"{folder}/") for text in arguments) for _, arguments in engine.list_processes())
+
+
+@pytest.mark.usefixtures("fake_dockerd")
+def test_a_private_engine_answers_and_leaves_nothing_when_stopped(work: Work) -> None:
+    host, text = engine.ensure(work, just_installed=False)
+    assert Engine(host).why_not() == ""
+    assert "private" in text
+    assert engine.stop_private()
+    assert not engine.get_run_folder().exists()
+    assert not is_at_work(engine.get_run_folder())
+
+
+@pytest.mark.usefixtures("fake_dockerd")
+def test_a_private_engine_that_runs_is_used_again(work: Work) -> None:
+    first, _ = engine.ensure(work, just_installed=False)
+    pid = read_record(engine.RECORD)
+    second, text = engine.ensure(work, just_installed=False)
+    assert (first, pid) == (second, read_record(engine.RECORD))
+    assert "already running" in text
+
+
+@pytest.mark.usefixtures("fake_dockerd")
+def test_what_a_killed_engine_leaves_is_ended_before_the_next_one_starts(work: Work) -> None:
+    engine.ensure(work, just_installed=False)
+    pid = read_record(engine.RECORD)
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    run = engine.get_run_folder()
+    helpers = [number for number, arguments in engine.list_processes() if engine.is_helper(arguments, run / "exec")]
+    family = [*helpers, *engine.list_descendants(helpers)]
+    assert len(family) == 2
+    host, _ = engine.ensure(work, just_installed=False)
+    assert Engine(host).why_not() == ""
+    assert [get_start_time(number) for number in family] == [None, None]
+
+
+@pytest.mark.usefixtures("fake_dockerd")
+def test_an_engine_that_cannot_start_is_quoted(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_FAILS", "1")
+    with pytest.raises(SetupError, match=r"dockerd did not start[\s\S]*cgroup isn't mounted") as caught:
+        engine.ensure(work, just_installed=False)
+    assert "dockerd.log" in caught.value.remedy
+
+
+def test_a_missing_engine_says_what_to_install(work: Work, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    monkeypatch.setattr(engine, "DEFAULT_SOCKET", state / "none")
+    monkeypatch.setattr(engine, "find_program", lambda name: None)
+    with pytest.raises(SetupError, match="not installed") as caught:
+        engine.ensure(work, just_installed=False)
+    assert caught.value.remedy == "apt-get install docker.io"
+
+
+def test_an_engine_that_docker_host_names_must_answer(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{state}/none.sock")
+    with pytest.raises(SetupError, match="does not answer") as caught:
+        engine.find_running()
+    assert "unset DOCKER_HOST" in caught.value.remedy
+
+
+def test_an_address_of_an_unknown_kind_is_refused() -> None:
+    with pytest.raises(SetupError, match="neither unix"):
+        Engine("ssh://host").connect(1)
+
+
+def test_a_folder_too_deep_for_sockets_gets_a_short_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "STATE", tmp_path / ("deep" * 30))
+    folder = engine.get_run_folder()
+    assert len(os.fsencode(folder / engine.LONGEST_SOCKET)) <= 107
+    monkeypatch.setattr(engine, "STATE", tmp_path / ("deep" * 31))
+    assert engine.get_run_folder() != folder
+
+
+def test_a_comma_in_the_path_is_refused_in_words(work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "DATA", tmp_path / "a,b")
+    monkeypatch.setattr(engine, "find_program", lambda name: "/bin/true")
+    with pytest.raises(SetupError, match="comma"):
+        engine.start_private(work)
+
+
+@pytest.mark.usefixtures("state")
+def test_the_registry_starts_again_at_the_same_address(work: Work) -> None:
+    address = registry.ensure(work)
+    assert registry.answers(address)
+    assert registry.ensure(work) == address
+    assert registry.stop()
+    assert not registry.answers(address)
+    assert registry.ensure(work) == address
+    assert registry.stop()
+
+
+@pytest.mark.usefixtures("state")
+def test_the_registry_knows_nothing_before_a_push(work: Work) -> None:
+    address = registry.ensure(work)
+    assert registry.get_digest(address, "learningchain/none", "tag") is None
+    assert not registry.is_stored("learningchain/none", "tag")
+    assert registry.stop()
+
+
+def test_a_command_gets_the_variables_and_its_exit_code_counts() -> None:
+    found = Services(registry="127.0.0.1:1", cometbft="/x/cometbft")
+    script = 'test "$LC_REGISTRY $LC_COMETBFT" = "127.0.0.1:1 /x/cometbft" && exit 7'
+    assert cli.run_command(["sh", "-c", script], found, None, 0) == 7
+
+
+def test_a_command_that_takes_too_long_is_ended_with_its_children(tmp_path: Path) -> None:
+    note = tmp_path / "pid"
+    script = f"sleep 60 & echo $! > {note}; wait"
+    assert cli.run_command(["sh", "-c", script], Services(), 1.0, 1.0) == cli.TIMED_OUT
+    assert wait_for_end(int(note.read_text()), 5)
+
+
+def test_children_that_a_command_leaves_behind_are_ended(tmp_path: Path) -> None:
+    note = tmp_path / "pid"
+    assert cli.run_command(["sh", "-c", f"sleep 60 & echo $! > {note}"], Services(), None, 0) == 0
+    assert wait_for_end(int(note.read_text()), 5)
+
+
+def test_only_the_last_user_stops_the_services(tmp_path: Path) -> None:
+    path = tmp_path / "users.lock"
+    with path.open("a") as mine:
+        fcntl.flock(mine, fcntl.LOCK_SH)
+        with path.open("a") as other:
+            fcntl.flock(other, fcntl.LOCK_SH)
+            assert not services.is_last(mine)
+        assert services.is_last(mine)
+
+
+def start_set_up(state: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Start the set-up with an own state folder and without containers."""
+    environ = os.environ | {"LC_STATE": str(state)}
+    command = [sys.executable, "-m", "tools.setup", "run", "--no-containers", *arguments]
+    return subprocess.Popen(command, cwd=ROOT, env=environ, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_command_and_says_so(tmp_path: Path, number: signal.Signals) -> None:
+    note = tmp_path / "pid"
+    with start_set_up(
+        tmp_path / "state", "--", "sh", "-c", f"echo $$ > {note}.part; mv {note}.part {note}; sleep 60"
+    ) as process:
+        deadline = time.monotonic() + 60
+        while not note.exists():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(number)
+        _, shown = process.communicate(timeout=60)
+    assert process.returncode == cli.INTERRUPTED
+    assert f"ended by {number.name}" in shown
+    assert wait_for_end(int(note.read_text()), 5)
+
+
+def test_a_failed_set_up_says_what_to_do_next(tmp_path: Path) -> None:
+    environ = os.environ | {"LC_STATE": str(tmp_path), "DOCKER_HOST": f"unix://{tmp_path}/none.sock"}
+    command = [sys.executable, "-m", "tools.setup", "run", "--", "true"]
+    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "set-up failed: DOCKER_HOST=" in done.stderr
+    assert "next: start that engine, or: unset DOCKER_HOST" in done.stderr
