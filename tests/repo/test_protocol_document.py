@@ -3,6 +3,7 @@
 import hashlib
 import inspect
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -223,3 +224,12 @@ def test_links_lead_somewhere(page: str) -> None:
         slugs = {re.sub(r"[^\w\- ]", "", line.lstrip("# ").lower()).replace(" ", "-") for line in body.splitlines()
                  if line.startswith("#")}  # fmt: skip
         assert not anchor or anchor in slugs, target
+
+
+def test_the_changelog_has_the_present_version_with_its_four_headings() -> None:
+    with (DOCS.parent / "pyproject.toml").open("rb") as file:
+        version = tomllib.load(file)["project"]["version"]
+    text = (DOCS.parent / "CHANGELOG.md").read_text(encoding="utf-8")
+    entry = re.search(rf"^## {re.escape(version)}\b.*?\n(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE)
+    assert entry is not None
+    assert re.findall(r"^### (.*)$", entry[1], re.MULTILINE) == ["State machine breaking", "Added", "Changed", "Fixed"]
