@@ -63,9 +63,9 @@ def test_questions_and_payments_work_from_plain_code() -> None:
         assert client.find_account(key.public_key) == key.address
         assert client.get_view("/chain") is not None
         assert client.get_record(keys.SUPPLY) is not None
-        found = client.find_tx(pending.tx_hash, 2, market.height)
+        found = client.find_tx(pending.tx_hash, 1, market.height)
         assert found == result
-        assert result.height in client.list_filled_blocks(2, market.height)
+        assert result.height in client.list_filled_blocks(1, market.height)
         assert client.get_block_events(result.height).height == result.height
         assert client.check_tx(pending.tx).name == "wrong_nonce"
         assert client.broadcast(pending.tx) == pending.tx_hash

@@ -166,8 +166,9 @@ class MemoryTransport:
 
     async def count_txs(self, from_height: int, to_height: int) -> dict[int, int]:
         self._require_up()
-        heights = range(max(from_height, to_height - 19), to_height + 1)
-        return {height: len(self.blocks[height].txs) for height in heights if height in self.blocks}
+        # Blocks from before this object was made count as empty.
+        heights = range(max(1, from_height, to_height - 19), min(to_height, self.chain.height) + 1)
+        return {height: len(self.blocks[height].txs) if height in self.blocks else 0 for height in heights}
 
     async def get_app_hash(self, height: int) -> bytes:
         self._require_up()

@@ -1,0 +1,150 @@
+"""`lc keys` and `lc config`."""
+
+from pathlib import Path
+
+import pytest
+
+from abci_app.protocol.bech32 import encode_address
+from learningchain.cli import exit_codes
+from learningchain.wallet import Keystore, SecretKey
+from tests.cli.terminal import QUICK, Terminal
+
+PASSWORD = "correct horse battery"
+
+
+@pytest.fixture
+def password_file(tmp_path: Path) -> str:
+    path = tmp_path / "password"
+    path.write_text(PASSWORD + "\nsecond line\n")
+    return str(path)
+
+
+def test_a_new_key_is_encrypted_and_its_words_are_shown_once_on_stderr(terminal: Terminal, password_file: str) -> None:
+    done = terminal.json("keys", "add", "alice", "--password-file", password_file)
+    assert done.code == 0
+    assert done.data["encrypted"] is True
+    key = Keystore(terminal.home / "keys", QUICK).open("alice", lambda: PASSWORD)
+    assert key.get_words() in done.err
+    assert key.get_words() not in done.out
+    assert done.data["account"] == encode_address(key.address)
+    assert key.get_seed().hex() not in done.out + done.err
+
+
+def test_an_unencrypted_key_takes_a_flag_and_is_warned_about(terminal: Terminal) -> None:
+    done = terminal.run("keys", "add", "server", "--unencrypted")
+    assert done.code == 0
+    assert "not encrypted" in done.err
+    assert "NO" in terminal.run("keys", "list").out
+
+
+def test_without_a_terminal_a_password_file_is_asked_for(terminal: Terminal) -> None:
+    done = terminal.run("keys", "add", "alice")
+    assert done.code == exit_codes.FAILED
+    assert "--password-file" in done.err
+    assert not (terminal.home / "keys").exists()
+
+
+def test_words_bring_a_key_back(terminal: Terminal) -> None:
+    key = SecretKey(b"w" * 32)
+    done = terminal.json("keys", "add", "again", "--recover", "--unencrypted", text=key.get_words() + "\n")
+    assert done.data["public_key"] == key.public_key.hex()
+
+
+def test_mistaken_words_are_refused(terminal: Terminal) -> None:
+    done = terminal.run("keys", "add", "again", "--recover", "--unencrypted", text="abandon abandon\n")
+    assert done.code == exit_codes.FAILED
+    assert "24 words" in done.err
+
+
+def test_words_are_shown_again_with_consent_only(terminal: Terminal) -> None:
+    key = terminal.add_wallet("alice")
+    refused = terminal.run("keys", "show", "alice", "--words")
+    assert refused.code == exit_codes.FAILED
+    assert key.get_words() not in refused.out + refused.err
+    assert terminal.json("keys", "show", "alice", "--words", "--yes").data["words"] == key.get_words()
+
+
+def test_a_key_is_shown_without_its_secret(terminal: Terminal) -> None:
+    key = terminal.add_wallet("alice")
+    for wanted in ("alice", encode_address(key.address)):
+        done = terminal.json("keys", "show", wanted)
+        assert done.data["public_key"] == key.public_key.hex()
+        assert key.get_seed().hex() not in done.out + done.err
+
+
+def test_an_unknown_key_says_how_to_make_one(terminal: Terminal) -> None:
+    done = terminal.run("keys", "show", "nobody")
+    assert done.code == exit_codes.FAILED
+    assert "lc keys add nobody" in done.err
+
+
+def test_a_password_is_changed_and_a_wrong_one_changes_nothing(terminal: Terminal, tmp_path: Path) -> None:
+    old, new, wrong = tmp_path / "old", tmp_path / "new", tmp_path / "wrong"
+    for path, text in ((old, PASSWORD), (new, "another good one"), (wrong, "mistaken one")):
+        path.write_text(text + "\n")
+    terminal.run("keys", "add", "alice", "--password-file", str(old))
+    before = (terminal.home / "keys" / "alice.json").read_bytes()
+    change = ("keys", "password", "alice", "--new-password-file", str(new), "--password-file")
+    assert terminal.run(*change, str(wrong)).code == exit_codes.FAILED
+    assert (terminal.home / "keys" / "alice.json").read_bytes() == before
+    assert terminal.run(*change, str(old)).code == 0
+    Keystore(terminal.home / "keys", QUICK).open("alice", lambda: "another good one")
+
+
+def test_the_first_key_becomes_the_default_and_further_ones_do_not(terminal: Terminal) -> None:
+    terminal.run("keys", "add", "first", "--unencrypted")
+    terminal.run("keys", "add", "second", "--unencrypted")
+    assert terminal.json("config", "show").data["key"] == "first"
+
+
+def test_with_several_keys_and_no_default_one_has_to_be_chosen(terminal: Terminal) -> None:
+    terminal.add_wallet("carl")
+    terminal.add_wallet("worker0")
+    done = terminal.run("query", "account")
+    assert done.code == exit_codes.FAILED
+    assert "carl, worker0" in done.err
+    assert "--from" in done.err
+
+
+def test_a_key_of_another_account_is_kept_with_it(terminal: Terminal) -> None:
+    owner = encode_address(terminal.add_wallet("carl").address)
+    done = terminal.json("keys", "add", "work", "--unencrypted", "--account", owner)
+    assert done.data["account"] == owner
+    assert done.data["address"] != owner
+
+
+def test_settings_are_written_without_losing_comments(terminal: Terminal) -> None:
+    terminal.home.mkdir(mode=0o700)
+    path = terminal.home / "client.toml"
+    path.write_text('# mine\noutput = "text" # as I like it\n')
+    assert terminal.run("config", "set", "node", "unix:///run/rpc.sock").code == 0
+    text = path.read_text()
+    assert "# mine" in text
+    assert "# as I like it" in text
+    assert terminal.json("config", "show").data["node"] == "unix:///run/rpc.sock"
+
+
+@pytest.mark.parametrize(("name", "value"), [("nonsense", "1"), ("home", "/x"), ("output", "xml"), ("chain_tag", "zz")])
+def test_settings_that_make_no_sense_are_refused(terminal: Terminal, name: str, value: str) -> None:
+    done = terminal.run("config", "set", name, value)
+    assert done.code == exit_codes.FAILED
+    assert "error:" in done.err
+    assert not (terminal.home / "client.toml").exists()
+
+
+def test_a_broken_settings_file_is_named(terminal: Terminal) -> None:
+    terminal.home.mkdir(mode=0o700)
+    (terminal.home / "client.toml").write_text("node = [")
+    done = terminal.run("keys", "list")
+    assert done.code == exit_codes.FAILED
+    assert "client.toml" in done.err
+
+
+def test_the_command_line_wins_over_the_environment_and_that_over_the_file(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal.run("config", "set", "node", "http://file:1")
+    assert terminal.json("config", "show").data["node"] == "http://file:1"
+    monkeypatch.setenv("LC_NODE", "http://environment:1")
+    assert terminal.json("config", "show").data["node"] == "http://environment:1"
+    assert terminal.json("config", "show", "--node", "http://line:1").data["node"] == "http://line:1"
