@@ -1,8 +1,13 @@
 """Measure blocks on a large state: 5 000 changed records, from their new values to the finished Commit.
 
-Prints JSON. Per size: the median block in microseconds per changed key (wall clock), its CPU part, the slowest block,
-SHA-256 calls and tree pages written per changed key, and the size of the file. Each size is built in a fresh folder;
-10 million keys need about 5 GB of disk, 2 GB of memory and some minutes.
+Prints JSON, times in microseconds of wall clock per changed key, each the median of some blocks:
+
+- `tree_us_per_key_…`: the whole block: tree, then a Commit of records and pages together;
+- `stage_us`: of that, the tree in memory with all hashes; `stage_cpu_us` and `block_cpu_us`: CPU time;
+- `without_records_us`: the tree alone, the Commit writing its pages but no records;
+- SHA-256 calls and pages written per changed key, and the size of the file.
+
+Each size is built in a fresh folder; 10 million keys need about 5 GB of disk, 2 GB of memory and some minutes.
 """
 
 import argparse
@@ -10,6 +15,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from random import Random
@@ -23,8 +29,8 @@ from abci_app.store.interface import Meta, StagedBlock, Writes, stage
 from abci_app.store.lmdb_store import LmdbStore
 
 CHANGES = 5_000
-BLOCKS = 15
-WARM_UP_BLOCKS = 5
+BLOCKS = 11
+WARM_UP_BLOCKS = 4
 CHUNK = 100_000
 RECORD_BYTES = 120
 NAMES = {10_000: "10k", 1_000_000: "1m", 10_000_000: "10m"}
@@ -61,12 +67,40 @@ def write(store: LmdbStore, records: Writes, pages: Writes, app_hash: bytes) -> 
     store.commit(StagedBlock(height - 1, Meta("bench", b"", height, app_hash, height), records, {}, pages))
 
 
-def run_block(store: LmdbStore, changes: Writes) -> StagedBlock:
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """One block, in microseconds per changed key."""
+
+    stage: float
+    stage_cpu: float
+    block: float
+    block_cpu: float
+    pages: float
+    """Written, per changed key."""
+
+
+def run_block(store: LmdbStore, changes: Writes, with_records: bool = True) -> Timing:
     """Stage and commit one block."""
     height = store.meta.height + 1
+    clocks = [(time.perf_counter(), time.process_time())]
     block = stage(store, changes, {}, height=height, time_ms=height, chain_id="bench", chain_tag=b"")
-    store.commit(block)
-    return block
+    clocks.append((time.perf_counter(), time.process_time()))
+    store.commit(block if with_records else replace(block, records={}))
+    clocks.append((time.perf_counter(), time.process_time()))
+    (start, start_cpu), (staged, staged_cpu), (end, end_cpu) = ((w * 1e6, c * 1e6) for w, c in clocks)
+    times = (staged - start, staged_cpu - start_cpu, end - start, end_cpu - start_cpu, len(block.pages))
+    return Timing(*(value / len(changes) for value in times))
+
+
+def run_blocks(store: LmdbStore, count: int, random: Random, with_records: bool = True) -> dict[str, float]:
+    """Return the medians of some blocks of random changes, after some that are not counted."""
+    timings = []
+    for number in range(WARM_UP_BLOCKS + BLOCKS):
+        changes = {make_key(n): random.randbytes(RECORD_BYTES) for n in random.sample(range(count), CHANGES)}
+        timing = run_block(store, changes, with_records)
+        if number >= WARM_UP_BLOCKS:
+            timings.append(asdict(timing))
+    return {name: round(median(timing[name] for timing in timings), 2) for name in timings[0]}
 
 
 def count_hashes(work: Callable[[], object]) -> int:
@@ -93,23 +127,19 @@ def measure(folder: Path, count: int) -> dict[str, Any]:
     started = time.perf_counter()
     build(store, count)
     sys.stderr.write(f"{count} keys built in {time.perf_counter() - started:.0f} s\n")
-    wall, cpu, written = [], [], 0
-    for number in range(WARM_UP_BLOCKS + BLOCKS):
-        changes = {make_key(n): random.randbytes(RECORD_BYTES) for n in random.sample(range(count), CHANGES)}
-        begin, begin_cpu = time.perf_counter(), time.process_time()
-        block = run_block(store, changes)
-        if number >= WARM_UP_BLOCKS:
-            wall.append((time.perf_counter() - begin) / CHANGES * 1e6)
-            cpu.append((time.process_time() - begin_cpu) / CHANGES * 1e6)
-            written += len(block.pages)
+    blocks = run_blocks(store, count, random)
+    alone = run_blocks(store, count, random, with_records=False)
+    changes = {make_key(n): random.randbytes(RECORD_BYTES) for n in random.sample(range(count), CHANGES)}
     hashes = count_hashes(lambda: run_block(store, changes))
     store.close()
     return {
-        "us_per_key": round(median(wall), 1),
-        "cpu_us_per_key": round(median(cpu), 1),
-        "slowest_us_per_key": round(max(wall), 1),
-        "hashes_per_key": round(hashes / CHANGES, 1),
-        "pages_per_key": round(written / BLOCKS / CHANGES, 2),
+        "block_us": blocks["block"],
+        "block_cpu_us": blocks["block_cpu"],
+        "stage_us": blocks["stage"],
+        "stage_cpu_us": blocks["stage_cpu"],
+        "without_records_us": alone["block"],
+        "hashes": round(hashes / CHANGES, 2),
+        "pages": blocks["pages"],
         "file_mib": (folder / "data.mdb").stat().st_size >> 20,
     }
 
@@ -127,7 +157,7 @@ def main() -> int:
         with TemporaryDirectory(dir=args.folder) as folder:
             details = measure(Path(folder), count)
         name = NAMES.get(count, str(count))
-        results[f"tree_us_per_key_{name}"] = details["us_per_key"]
+        results[f"tree_us_per_key_{name}"] = details["block_us"]
         results[f"tree_{name}"] = details
     sys.stdout.write(json.dumps(results, indent=2) + "\n")
     return 0
