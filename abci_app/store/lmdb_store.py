@@ -10,7 +10,7 @@ from __future__ import annotations  # lmdb's classes are generic in its stubs on
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final
@@ -69,19 +69,26 @@ class LmdbStore:
 
     def get(self, key: bytes) -> bytes | None:
         """Return the encoded record under a state key."""
-        return self._views[-1].get(key)
+        try:
+            return self._views[-1].get(key)
+        except HeightNotHeldError:  # blocks were committed between finding the view and reading from it
+            with self._lock:
+                return self._views[-1].get(key)
 
     def get_page(self, key: bytes) -> bytes | None:
         """Return a page of the state tree."""
-        return self._views[-1].get_page(key)
+        with self._hold() as view:
+            return view.get_page(key)
 
     def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yield the index entries with start <= key < end in ascending order."""
-        return self._views[-1].scan(start, end)
+        with self._hold() as view:
+            yield from view.scan(start, end)
 
     def records(self, prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
         """Yield all records whose state key begins with `prefix`, in ascending order."""
-        return self._views[-1].records(prefix)
+        with self._hold() as view:
+            yield from view.records(prefix)
 
     def commit(self, block: StagedBlock) -> None:
         """Write one block durably, or nothing of it. Raises StoreError."""
@@ -96,16 +103,18 @@ class LmdbStore:
 
     def heights(self) -> tuple[int, ...]:
         """Return the heights `view` can give, ascending."""
-        return tuple(view.meta.height for view in self._views if view.meta.height)
+        with self._lock:
+            return tuple(view.meta.height for view in self._views if view.meta.height)
+
+    def view(self, height: int) -> AbstractContextManager[View]:
+        """Hold the state of a height for a while. Entering raises HeightNotHeldError."""
+        return self._hold(height)
 
     @contextmanager
-    def view(self, height: int) -> Iterator[View]:
-        """Hold the state of a height for a while. Raises HeightNotHeldError."""
+    def _hold(self, height: int | None = None) -> Iterator[LmdbView]:
+        """Hold the view of a height, or the last one, so that Commits do not end it."""
         with self._lock:
-            held = {view.meta.height: view for view in self._views if view.meta.height}
-            if height not in held:
-                raise HeightNotHeldError(height, tuple(held))
-            view = held[height]
+            view = self._views[-1] if height is None else self._find(height)
             view.users += 1
         try:
             yield view
@@ -115,6 +124,12 @@ class LmdbStore:
                 if not view.users and view in self._lent:
                     self._lent.remove(view)
                     view.close()
+
+    def _find(self, height: int) -> LmdbView:
+        held = {view.meta.height: view for view in self._views if view.meta.height}
+        if height not in held:
+            raise HeightNotHeldError(height, tuple(held))
+        return held[height]
 
     @contextmanager
     def pages(self) -> Iterator[PageSource]:
@@ -154,14 +169,14 @@ class LmdbStore:
         size = self._environment.info()["map_size"]
         with self._lock:
             *older, last = self._views
-            for view in [*self._lent, *older, last]:
+            for view in [*self._lent, *older]:
                 view.close()
             self._lent, self._views = [], [last]
             try:
-                self._environment.set_mapsize(2 * size)
+                with last.suspend(self._environment):
+                    self._environment.set_mapsize(2 * size)
             except lmdb.Error as error:  # the map is gone, so nothing may be read any more
                 raise StoreError(_NO_ADDRESS_SPACE.format(folder=self._folder, error=error)) from error
-            last.reopen(self._environment)
 
     def _retire(self, view: LmdbView) -> None:
         if view.users:

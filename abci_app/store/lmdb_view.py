@@ -3,6 +3,7 @@
 from __future__ import annotations  # lmdb's classes are generic in its stubs only
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -110,9 +111,13 @@ class LmdbView:
                 self._txn.abort()
                 self._txn = None
 
-    def reopen(self, environment: Environment) -> None:
-        """Pin again what is committed now, which must be this view's height."""
+    @contextmanager
+    def suspend(self, environment: Environment) -> Iterator[None]:
+        """Let go of the transaction for a while in which nothing is committed; readers wait."""
         with self._lock:
+            self._live().abort()
+            self._txn = None
+            yield
             self._txn = environment.begin()
 
     def _live(self) -> Transaction[bytes]:

@@ -230,6 +230,8 @@ def test_readers_in_other_threads_never_see_half_a_block(folder: Path) -> None:
                     seen = {value for _, value in view.records(b"a")}
                     if seen != {b"%d " % view.meta.height * 100}:
                         failures.append(f"{view.meta.height}: {len(seen)} values")
+                    if store.get(b"a0") is None or len({value for _, value in store.records(b"a")}) != 1:
+                        failures.append("the store's own reads are torn")
             except HeightNotHeldError:  # two commits came in between, or the map grew: ask again
                 continue
 
@@ -242,6 +244,19 @@ def test_readers_in_other_threads_never_see_half_a_block(folder: Path) -> None:
     for thread in threads:
         thread.join()
     assert failures == []
+    store.close()
+
+
+def test_a_scan_of_the_store_itself_goes_on_at_the_height_at_which_it_began(folder: Path) -> None:
+    store = LmdbStore(folder)
+    commit(store, {b"a1": b"x"}, {b"d%04d" % number: b"" for number in range(1_000)})
+    entries = store.scan(b"d", b"e")
+    assert next(entries) == (b"d0000", b"")
+    for height in range(2, 6):
+        commit(store, {b"a1": b"%d " % height * 100}, {b"d0%03d" % number: None for number in range(500)})
+    assert len(list(entries)) == 999
+    assert len(list(store.scan(b"d", b"e"))) == 500
+    assert store.get(b"a1") == b"5 " * 100
     store.close()
 
 
