@@ -126,7 +126,7 @@ class TestNode:
         except (OSError, ValueError, RpcError):
             return 0
 
-    def wait_for_height(self, height: int, seconds: float = 30.0) -> int:
+    def wait_for_height(self, height: int, seconds: float = 60.0) -> int:
         """Wait until the chain has this height."""
         return wait_for(lambda: (now := self.height()) >= height and now, seconds, f"height {height}")
 
@@ -146,7 +146,7 @@ class TestNode:
         """Offer a transaction to the mempool; return CheckTx's code."""
         return int(self.rpc("broadcast_tx_sync", tx=base64.b64encode(tx).decode())["code"])
 
-    def wait_for_tx(self, tx: bytes, seconds: float = 20.0) -> Any:
+    def wait_for_tx(self, tx: bytes, seconds: float = 60.0) -> Any:
         """Wait until the transaction is in a block; return its result."""
         digest = base64.b64encode(compute_tx_hash(tx)).decode()
 
