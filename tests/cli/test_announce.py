@@ -1,0 +1,209 @@
+"""`lc job announce|reveal`: a model that was trained elsewhere."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from abci_app.pb.learningchain.v1 import state_pb2 as pb
+from learningchain.claims import Claims
+from learningchain.cli import exit_codes, worker_tools
+from learningchain.cli.failure import Failure
+from tests.cli.terminal import Terminal
+
+MODEL = b"weights" * 100
+
+
+class Sandbox:
+    """Stands for the worker's sandbox and relays: gives the losses it is told to."""
+
+    def __init__(self) -> None:
+        self.losses: Iterator[int] = iter([50_000_000] * 100)
+        self.use = 0.1
+        self.scores = True
+        self.uploads: list[Any] = []
+        self.relays = ["http://relay.example"]
+
+    def evaluate(self, *_: object) -> object:
+        return SimpleNamespace(
+            has_score=self.scores,
+            loss_nano=next(self.losses),
+            finding=SimpleNamespace(name="MEASURED" if self.scores else "OVERRUN"),
+            usage=SimpleNamespace(largest=self.use),
+            detail="",
+        )
+
+    async def upload(self, claim: Any, key: Any, relays: Any, folder: Any, allow_loopback: bool) -> list[str]:
+        del key, relays, folder
+        self.uploads.append((claim, allow_loopback))
+        return self.relays
+
+
+@pytest.fixture
+def sandbox(monkeypatch: pytest.MonkeyPatch) -> Sandbox:
+    stand_in = Sandbox()
+    monkeypatch.setattr(worker_tools, "evaluate", stand_in.evaluate)
+    monkeypatch.setattr(worker_tools, "upload", stand_in.upload)
+    return stand_in
+
+
+@pytest.fixture
+def ada(terminal: Terminal) -> Terminal:
+    """A worker with a key."""
+    terminal.add_wallet("worker1")
+    return terminal
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> str:
+    path = tmp_path / "model.bin"
+    path.write_bytes(MODEL)
+    return str(path)
+
+
+def test_the_worst_of_three_measurements_is_announced(ada: Terminal, sandbox: Sandbox, model: str) -> None:
+    job_id = ada.market.submit()
+    sandbox.losses = iter([50_000_000, 50_000_900, 50_000_100])
+    done = ada.json("job", "announce", str(job_id), "--model", model)
+    assert done.code == 0, done.err
+    candidate = ada.market.job(job_id).candidates[0]
+    assert (candidate.loss, done.data["loss"]) == (50_000_900, "0.0500009")
+    claim = Claims(ada.home).find(candidate.commitment)
+    assert claim is not None
+    assert (claim.digest, claim.size) == (hashlib.sha256(MODEL).digest(), len(MODEL))
+
+
+def test_the_announced_model_is_kept_though_training_goes_on(ada: Terminal, sandbox: Sandbox, model: str) -> None:
+    job_id = ada.market.submit()
+    assert ada.run("job", "announce", str(job_id), "--model", model).code == 0
+    Path(model).write_bytes(b"a later checkpoint")
+    claim = Claims(ada.home).find(ada.market.job(job_id).candidates[0].commitment)
+    assert claim is not None
+    assert Path(claim.path).read_bytes() == MODEL
+
+
+def test_staying_reveals_the_model_when_its_turn_comes(ada: Terminal, sandbox: Sandbox, model: str) -> None:
+    job_id = ada.market.submit()
+    done = ada.run("job", "announce", str(job_id), "--model", model, "--stay", "--location", "https://me.example/m")
+    assert done.code == 0, done.err
+    assert ada.market.job(job_id).state == pb.JOB_STATE_VOTE
+    turn = ada.market.round(job_id)
+    assert (turn.model_digest, list(turn.locations)) == (hashlib.sha256(MODEL).digest(), ["https://me.example/m"])
+    assert sandbox.uploads[0][0].digest == turn.model_digest
+
+
+def test_a_model_can_be_revealed_later(ada: Terminal, sandbox: Sandbox, model: str) -> None:
+    job_id = ada.market.submit()
+    assert "lc job reveal" in ada.run("job", "announce", str(job_id), "--model", model).err
+    early = ada.json("job", "reveal", str(job_id))
+    assert early.code == exit_codes.FAILED
+    assert "--stay" in early.error["hint"]
+    ada.market.expire(job_id)
+    assert ada.run("job", "reveal", str(job_id)).code == 0
+    assert ada.market.job(job_id).state == pb.JOB_STATE_VOTE
+
+
+def test_who_is_undercut_is_told_and_stops_waiting(ada: Terminal, sandbox: Sandbox, model: str) -> None:
+    job_id = ada.market.submit()
+    assert ada.run("job", "announce", str(job_id), "--model", model).code == 0
+    ada.market.announce("worker0", job_id, 1_000)
+    gone = ada.json("job", "reveal", str(job_id), "--stay")
+    assert gone.code == exit_codes.NOT_FOUND
+    assert "--why" in gone.error["hint"]
+
+
+def test_waiting_ends_when_somebody_better_comes(
+    ada: Terminal, sandbox: Sandbox, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = ada.market.submit()
+    make_block = ada.transport.make_block
+
+    def undercut(ms: int = 1_000) -> None:
+        make_block(ms)
+        candidates = ada.market.job(job_id).candidates
+        if candidates and candidates[0].account == ada.market.address("worker1"):
+            ada.market.announce("worker0", job_id, 1_000)
+
+    monkeypatch.setattr(ada.transport, "make_block", undercut)
+    done = ada.run("job", "announce", str(job_id), "--model", model, "--stay")
+    assert done.code == 0
+    assert "undercut" in done.err
+    assert sandbox.uploads == []
+
+
+@pytest.mark.parametrize("case", ["slow", "noisy", "no score", "ceiling", "behind"])
+def test_what_could_be_held_against_it_is_not_announced(ada: Terminal, sandbox: Sandbox, model: str, case: str) -> None:
+    job_id = ada.market.submit(loss_ceiling=60_000_000)
+    reasons = {
+        "slow": "used 60% of a limit",
+        "noisy": "differ by more",
+        "no score": "no valid score",
+        "ceiling": "above the job's ceiling",
+        "behind": "does not take the lead",
+    }
+    if case == "slow":
+        sandbox.use = 0.6
+    elif case == "noisy":
+        sandbox.losses = iter([50_000_000, 50_001_001, 50_000_000])
+    elif case == "no score":
+        sandbox.scores = False
+    elif case == "ceiling":
+        sandbox.losses = iter([60_000_001] * 3)
+    else:
+        ada.market.announce("worker0", job_id, 50_001_000)
+    done = ada.json("job", "announce", str(job_id), "--model", model)
+    assert done.code == exit_codes.FAILED
+    assert reasons[case] in done.error["message"]
+    assert ada.transport.broadcasts == []
+    assert not (ada.home / "claims").exists()
+
+
+def test_a_runner_up_place_may_be_taken(ada: Terminal, sandbox: Sandbox, model: str) -> None:
+    job_id = ada.market.submit(runner_ups=1)
+    ada.market.announce("worker0", job_id, 1_000)
+    done = ada.run("job", "announce", str(job_id), "--model", model)
+    assert done.code == 0
+    assert "runner-up" in done.err
+    assert len(ada.market.job(job_id).candidates) == 2
+
+
+def test_a_deposit_is_locked_with_consent_only(ada: Terminal, sandbox: Sandbox, model: str) -> None:
+    job_id = ada.market.submit(deposit=2_000_000)
+    words = ("job", "announce", str(job_id), "--model", model, "--secured")
+    assert ada.run(*words).code == exit_codes.FAILED
+    assert ada.run(*words, "--yes").code == 0
+    assert ada.market.job(job_id).candidates[0].deposit == 2_000_000
+
+
+def test_a_model_of_a_size_the_class_does_not_allow_is_refused(ada: Terminal, sandbox: Sandbox, tmp_path: Path) -> None:
+    job_id = ada.market.submit()
+    empty = tmp_path / "empty"
+    empty.write_bytes(b"")
+    done = ada.json("job", "announce", str(job_id), "--model", str(empty))
+    assert done.code == exit_codes.FAILED
+    assert "4 MiB" in done.error["hint"]
+
+
+def test_without_relay_and_location_nothing_is_revealed(ada: Terminal, sandbox: Sandbox, model: str) -> None:
+    job_id = ada.market.submit()
+    assert ada.run("job", "announce", str(job_id), "--model", model).code == 0
+    ada.market.expire(job_id)
+    sandbox.relays = []
+    done = ada.json("job", "reveal", str(job_id))
+    assert done.code == exit_codes.FAILED
+    assert "--location" in done.error["hint"]
+    assert ada.market.job(job_id).state == pb.JOB_STATE_REVEAL
+
+
+def test_a_machine_that_cannot_evaluate_says_what_is_missing(
+    ada: Terminal, sandbox: Sandbox, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> object:
+        raise Failure("this machine cannot evaluate: no engine", "start a Docker Engine")
+
+    monkeypatch.setattr(worker_tools, "evaluate", fail)
+    done = ada.json("job", "announce", str(ada.market.submit()), "--model", model)
+    assert done.error["hint"] == "start a Docker Engine"

@@ -1,0 +1,298 @@
+"""`lc job` for a contractor: publishing, watching, fetching the model."""
+
+import hashlib
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from abci_app.pb.learningchain.v1 import state_pb2 as pb
+from abci_app.pb.learningchain.v1 import tx_pb2
+from abci_app.protocol.bech32 import encode_address
+from abci_app.protocol.limits import UCREDIT
+from learningchain.cli import exit_codes
+from tests.cli.terminal import DIGEST, IMAGE, Terminal, make_image
+from tests.client.test_models import serve
+from tests.support.market import SALT, measured
+
+SUBMIT = ("job", "submit", f"{IMAGE}:1", "--bounty", "20", "--for", "30s", "--title", "digits")
+
+
+def submit(carl: Terminal, *words: str) -> int:
+    done = carl.json(*SUBMIT, "--yes-public", *words)
+    assert done.code == 0, done.err
+    return int(done.data["job_id"])
+
+
+def test_a_job_is_published_with_its_digest_and_the_cost_is_shown(carl: Terminal) -> None:
+    before = carl.market.balance("carl")
+    done = carl.json(*SUBMIT, "--yes-public", "--runner-ups", "1")
+    job = carl.market.job(int(done.data["job_id"]))
+    assert job.terms.image == f"{IMAGE}@{DIGEST}" == done.data["image"]
+    assert (job.bounty, job.terms.runner_ups, job.terms.deposit, job.terms.free_places) == (
+        20 * UCREDIT,
+        1,
+        2 * UCREDIT,
+        1,
+    )
+    assert before - carl.market.balance("carl") == int(done.data["locked"])
+    assert done.data["expiry_ms"] == str(job.terms.expiry_ms)
+    for shown in (
+        "public, for ever",
+        "5 bonded account(s)",
+        "test labels",
+        "bounty 20 + verify fees 0.2 + network fee 0.4",
+    ):
+        assert shown in done.err
+
+
+def test_all_terms_can_be_chosen(carl: Terminal) -> None:
+    job_id = submit(
+        carl, "--class", "1", "--verify-fee", "0.5", "--deposit", "3", "--free-places", "0", "--reveal-window", "20s",
+        "--tolerance", "0.00001", "--ban-margin", "0.5", "--min-improvement", "0.001", "--loss-ceiling", "1.5",
+        "--about", "who and why", "--metric", "rmse", "--cpus", "1.5", "--memory", "2048", "--disk", "10",
+        "--gpus", "1", "--gpu-memory", "8192", "--accelerator", "cuda>=12.4", "--train-time", "2h",
+    )  # fmt: skip
+    terms = carl.market.job(job_id).terms
+    assert (terms.job_class, terms.verify_fee, terms.deposit, terms.free_places) == (1, 500_000, 3 * UCREDIT, 0)
+    assert (terms.tolerance, terms.ban_margin, terms.min_improvement) == (10_000, 500_000_000, 1_000_000)
+    assert (terms.loss_ceiling, terms.reveal_window_ms) == (1_500_000_000, 20_000)
+    assert (terms.about, terms.metric, terms.title) == ("who and why", "rmse", "digits")
+    needs = terms.needs
+    assert (needs.milli_cpus, needs.memory_mib, needs.disk_mib, needs.gpus) == (1500, 2048, 10, 1)
+    assert (needs.gpu_memory_mib, needs.accelerator, needs.seconds) == (8192, "cuda>=12.4", 7200)
+
+
+def test_without_consent_nothing_is_published(carl: Terminal) -> None:
+    done = carl.json(*SUBMIT)
+    assert done.code == exit_codes.FAILED
+    assert "--yes-public" in done.error["hint"]
+    assert carl.transport.broadcasts == []
+
+
+def test_runner_ups_are_recommended_where_there_are_none(carl: Terminal) -> None:
+    assert "Recommended" in carl.run(*SUBMIT).err
+    assert "Recommended" not in carl.run(*SUBMIT, "--runner-ups", "1").err
+
+
+def test_the_same_job_after_a_timeout_is_published_once(carl: Terminal) -> None:
+    carl.transport.auto_ms = None
+    assert carl.run(*SUBMIT, "--yes-public", "--timeout", "0.1").code == exit_codes.TIMEOUT
+    carl.market.block()  # the clock of the chain goes on, so that a new submission would have another expiry
+    carl.transport.make_block()
+    carl.transport.auto_ms = 1_000
+    again = carl.json(*SUBMIT, "--yes-public")
+    assert (again.code, again.data["job_id"]) == (0, "1")
+    assert len(carl.json("job", "list").data["jobs"]) == 1
+
+
+def test_a_smaller_image_for_evaluation_is_named_too(carl: Terminal) -> None:
+    small = make_image(reference=f"{IMAGE}-eval@{DIGEST}")
+    carl.images[f"{IMAGE}-eval:1"] = small
+    carl.images[f"{IMAGE}:1"] = make_image(size=1 << 40)
+    job_id = submit(carl, "--eval-image", f"{IMAGE}-eval:1")
+    assert carl.market.job(job_id).terms.eval_image == small.reference
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"labels": {}}, "org.learningchain.contract"),
+        ({"volumes": ("/data",)}, "VOLUME"),
+        ({"size": 1 << 40}, "--eval-image"),
+    ],
+)
+def test_an_image_that_no_checker_could_run_is_refused_before_paying(
+    carl: Terminal, changed: dict[str, Any], reason: str
+) -> None:
+    carl.images[f"{IMAGE}:1"] = make_image(**changed)
+    done = carl.json(*SUBMIT, "--yes-public")
+    assert done.code == exit_codes.FAILED
+    assert reason in done.error["message"] + done.error["hint"]
+    assert carl.transport.broadcasts == []
+
+
+def test_what_the_chain_would_refuse_is_said_early(carl: Terminal) -> None:
+    poor = carl.json(*SUBMIT[:3], "--bounty", "5000", "--for", "30s", "--yes-public")
+    assert poor.code == exit_codes.REFUSED
+    assert "balance" in poor.error["message"]
+    unknown = carl.json(*SUBMIT, "--class", "7", "--yes-public")
+    assert unknown.code == exit_codes.USAGE
+    short = carl.json("job", "submit", f"{IMAGE}:1", "--bounty", "5", "--for", "1s", "--yes-public")
+    assert short.error["name"] == "bad_expiry"
+
+
+def test_without_checkers_of_the_class_nothing_is_published(carl: Terminal) -> None:
+    for name in [name for name in carl.market.wallets if name.startswith("checker")]:
+        carl.market.must(name, tx_pb2.SetChecker())
+    carl.market.skip(12_000)
+    done = carl.json(*SUBMIT, "--yes-public")
+    assert done.code == exit_codes.REFUSED
+    assert "lc query checkers" in done.error["hint"]
+
+
+def test_a_signed_job_can_be_shown_without_consent(carl: Terminal) -> None:
+    done = carl.json(*SUBMIT, "--generate-only")
+    assert done.code == 0
+    assert "curl" in done.data
+    assert carl.transport.broadcasts == []
+
+
+def test_jobs_are_listed_newest_first_and_filtered(carl: Terminal) -> None:
+    first, second = submit(carl), submit(carl, "--about", "another")
+    assert [job["id"] for job in carl.json("job", "list").data["jobs"]] == [str(second), str(first)]
+    assert carl.run("job", "cancel", str(first), "--yes").code == 0
+    assert [job["id"] for job in carl.json("job", "list", "--state", "open,reveal").data["jobs"]] == [str(second)]
+    assert [job["id"] for job in carl.json("job", "list", "--before", str(second)).data["jobs"]] == [str(first)]
+    assert len(carl.json("job", "list", "--mine").data["jobs"]) == 2
+    other = encode_address(carl.market.address("worker0"))
+    assert carl.json("job", "list", "--contractor", other).data["jobs"] == []
+    assert "CANCELLED" in carl.run("job", "list").out
+
+
+def test_a_job_is_cancelled_with_consent_and_its_bounty_is_raised(carl: Terminal) -> None:
+    job_id = submit(carl)
+    assert carl.run("job", "cancel", str(job_id)).code == exit_codes.FAILED
+    assert carl.market.job(job_id).state == pb.JOB_STATE_OPEN
+    assert carl.run("job", "raise", str(job_id), "1.5").code == 0
+    assert carl.market.job(job_id).bounty == 21_500_000
+    assert carl.run("job", "cancel", str(job_id), "--yes").code == 0
+    assert carl.market.job(job_id).state == pb.JOB_STATE_CANCELLED
+
+
+def decide(carl: Terminal, endpoint: str = "", model: bytes = b"model") -> int:
+    """Bring a job with a revealed model to its end; the winner serves it at `endpoint`."""
+    market = carl.market
+    job_id = submit(carl)
+    if endpoint:
+        market.must("worker0", tx_pb2.SetProfile(endpoint=endpoint))
+    digest = hashlib.sha256(model).digest()
+    market.must("worker0", market.announcement("worker0", job_id, 70_000_000, digest=digest))
+    market.expire(job_id)
+    revelation = market.revelation("worker0", job_id, model_digest=digest, size=len(model), locations=[])
+    assert revelation.salt == SALT
+    market.must("worker0", revelation)
+    market.decide_all(job_id, measured(70_000_000))
+    return job_id
+
+
+def test_a_job_is_shown_with_losses_people_can_read(carl: Terminal) -> None:
+    job_id = decide(carl)
+    data = carl.json("job", "show", str(job_id)).data
+    assert (data["state"], data["winning_loss"], data["bounty_credits"]) == ("PAID", "0.07", "20")
+    assert data["winner"] == encode_address(carl.market.address("worker0"))
+    assert data["rounds"][0]["votes"]
+    shown = carl.run("job", "show", str(job_id), "--history").out
+    assert "ACCEPTED" in shown
+    assert "announcements" in shown
+
+
+def test_why_tells_an_account_its_part(carl: Terminal) -> None:
+    job_id = decide(carl)
+    winner = encode_address(carl.market.address("worker0"))
+    why = carl.json("job", "show", str(job_id), "--why", winner).data["why"]
+    assert any("It was paid 20 credits" in line for line in why)
+    assert "contractor" in carl.run("job", "show", str(job_id), "--why", "carl").out
+
+
+def test_a_job_is_shown_with_its_proof_checked(carl: Terminal) -> None:
+    job_id = submit(carl)
+    carl.market.block()
+    carl.market.block()
+    assert "proof checked" in carl.run("job", "show", str(job_id), "--prove").err
+
+
+def test_watching_gives_a_line_per_change_until_it_is_settled(carl: Terminal) -> None:
+    job_id = submit(carl)
+    done = carl.json("job", "watch", str(job_id))
+    states = [json.loads(line)["state"] for line in done.out.splitlines()]
+    assert states == ["OPEN", "EXPIRED"]
+    plain = carl.run("job", "watch", str(job_id))
+    assert plain.out.startswith(f"job {job_id} EXPIRED")
+
+
+def test_watching_ends_after_its_time(carl: Terminal) -> None:
+    job_id = submit(carl)
+    carl.transport.auto_ms = None
+    done = carl.run("job", "watch", str(job_id), "--timeout", "1")
+    assert done.code == 0
+    assert len(done.out.splitlines()) == 1
+
+
+def test_a_model_that_is_not_revealed_says_to_wait(carl: Terminal) -> None:
+    done = carl.json("job", "model", str(submit(carl)))
+    assert done.code == exit_codes.NOT_FOUND
+    assert "lc job watch" in done.error["hint"]
+
+
+def test_a_model_is_fetched_checked_and_saved_under_the_images_name(carl: Terminal, tmp_path: Path) -> None:
+    model = b"weights" * 1000
+    path = f"/v1/models/{hashlib.sha256(model).hexdigest()}"
+    with serve({path: model}) as node:
+        job_id = decide(carl, node, model)
+        done = carl.json("job", "model", str(job_id), "--file", str(tmp_path))
+    assert done.data["announced_loss"] == "0.07"
+    assert done.data["digest"] == hashlib.sha256(model).hexdigest()
+    assert done.data["source"] == node + path
+    assert (tmp_path / "model.npz").read_bytes() == model
+    again = carl.json("job", "model", str(job_id), "--file", str(tmp_path))
+    assert again.data["source"] == "already here"
+    (tmp_path / "model.npz").write_bytes(b"mine")
+    assert "exists already" in carl.json("job", "model", str(job_id), "--file", str(tmp_path)).error["message"]
+    assert (tmp_path / "model.npz").read_bytes() == b"mine"
+
+
+def test_a_label_cannot_name_a_file_elsewhere(carl: Terminal, tmp_path: Path) -> None:
+    carl.images[f"{IMAGE}:1"] = make_image(
+        labels={"org.learningchain.contract": "1", "org.learningchain.model.name": "../../evil"}
+    )
+    model = b"\x80\x04pickle"
+    with serve({f"/v1/models/{hashlib.sha256(model).hexdigest()}": model}) as node:
+        job_id = decide(carl, node, model)
+        done = carl.json("job", "model", str(job_id), "--file", str(tmp_path))
+    assert done.data["path"] == str(tmp_path / f"job-{job_id}.model")
+    assert "pickle" in done.err
+
+
+def test_a_model_that_nobody_gives_is_not_found(carl: Terminal, tmp_path: Path) -> None:
+    with serve({}) as node:
+        done = carl.json("job", "model", str(decide(carl, node)), "--file", str(tmp_path / "m"))
+    assert done.code == exit_codes.NOT_FOUND
+    assert "404" in done.error["message"]
+    assert list(tmp_path.glob("m*")) == []
+
+
+@pytest.mark.parametrize(
+    ("loss", "matches"),
+    [(70_000_000, True), (70_001_000, True), (69_000_000, True), (70_002_000, False), (None, False)],
+)
+def test_a_model_is_measured_and_compared_with_what_was_announced(
+    carl: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loss: int | None, matches: bool
+) -> None:
+    evaluation = SimpleNamespace(
+        has_score=loss is not None,
+        loss_nano=loss or 0,
+        finding=SimpleNamespace(name="MEASURED"),
+        receipt=b"r" * 32,
+        seconds=1.0,
+        detail="it crashed",
+    )
+    asked: list[Any] = []
+
+    def evaluate(_: object, *words: object) -> object:
+        asked.append(words)
+        return evaluation
+
+    monkeypatch.setattr("learningchain.cli.worker_tools.evaluate", evaluate)
+    model = b"weights"
+    with serve({f"/v1/models/{hashlib.sha256(model).hexdigest()}": model}) as node:
+        job_id = decide(carl, node, model)
+        done = carl.json("job", "model", str(job_id), "--evaluate", "--file", str(tmp_path / "m"))
+    assert done.code == (0 if matches else exit_codes.DIFFERS)
+    assert done.data["matches"] is matches
+    assert done.data["announced_loss"] == "0.07"
+    if loss is None:
+        assert done.data["measured_loss"] == "no score"
+    assert asked == [(f"{IMAGE}@{DIGEST}", tmp_path / "m", carl.market.params.classes[0])]

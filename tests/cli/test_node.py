@@ -1,0 +1,93 @@
+"""`lc node` without a node; the tests with a real one are in tests/e2e."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from abci_app.protocol.genesis_json import parse_genesis
+from learningchain.cli import exit_codes, node
+from learningchain.node_home import NodeHome, NodeIdentity, NodeSettings
+from tests.cli.terminal import Terminal
+
+
+@pytest.fixture
+def homes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[NodeHome, NodeSettings]]:
+    """What would be made, instead of calling CometBFT."""
+    made: list[tuple[NodeHome, NodeSettings]] = []
+
+    def create(home: NodeHome, settings: NodeSettings) -> NodeIdentity:
+        made.append((home, settings))
+        home.genesis.parent.mkdir(parents=True)
+        return NodeIdentity("aa" * 20, b"c" * 32)
+
+    monkeypatch.setattr(node, "create_home", create)
+    return made
+
+
+def test_a_new_chain_has_its_founder_as_only_validator(
+    carl: Terminal, homes: list[tuple[NodeHome, NodeSettings]]
+) -> None:
+    done = carl.json("node", "init", "--new-chain", "mine", "--moniker", "m", "--rpc-port", "1234", "--peer", "x@y:1")
+    assert done.code == 0
+    home, settings = homes[0]
+    assert home.root == carl.home / "node"
+    assert (settings.moniker, settings.rpc_port, settings.persistent_peers) == ("m", 1234, ("x@y:1",))
+    document = json.loads(home.genesis.read_bytes())
+    genesis = parse_genesis(json.dumps(document["app_state"]).encode())
+    assert (document["chain_id"], done.data["chain_id"]) == ("mine", "mine")
+    assert [account.public_key for account in genesis.accounts] == [carl.market.wallet("carl").public_key]
+    assert genesis.validators[0].consensus_key == b"c" * 32
+
+
+def test_an_existing_chain_is_joined_by_its_genesis(
+    terminal: Terminal, homes: list[tuple[NodeHome, NodeSettings]], tmp_path: Path
+) -> None:
+    genesis = tmp_path / "genesis.json"
+    genesis.write_text('{"chain_id": "theirs"}')
+    done = terminal.json("node", "init", "--genesis", str(genesis))
+    assert done.data["chain_id"] == "theirs"
+    assert homes[0][0].genesis.read_bytes() == genesis.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("--new-chain", "x", "--params", "nonsense"),
+        ("--new-chain", "x", "--transport", "pigeon"),
+        ("--new-chain", "x", "--rpc-port", "99999"),
+        ("--genesis", "/no/such/file"),
+    ],
+)
+def test_what_makes_no_node_is_a_usage_error(
+    carl: Terminal, homes: list[tuple[NodeHome, NodeSettings]], words: tuple[str, ...]
+) -> None:
+    assert carl.run("node", "init", *words).code == exit_codes.USAGE
+    assert homes == []
+
+
+def test_starting_where_no_node_is_says_to_make_one(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program = tmp_path / "cometbft"
+    program.touch()
+    monkeypatch.setenv("LC_COMETBFT", str(program))
+    done = terminal.json("node", "start")
+    assert done.code == exit_codes.FAILED
+    assert "lc node init" in done.error["hint"]
+
+
+def test_a_node_that_does_not_answer_says_to_start_one(terminal: Terminal) -> None:
+    done = terminal.json("node", "status", "--node", "http://127.0.0.1:1")
+    assert done.code == exit_codes.FAILED
+    assert "lc node start" in done.error["hint"]
+
+
+def test_the_exit_code_of_a_node_that_ended_by_itself_is_passed_on(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node, "run_node", lambda _: 1)
+    assert terminal.run("node", "start").code == 1
+    monkeypatch.setattr(node, "run_node", lambda _: 0)
+    assert terminal.run("node", "start").code == 0
