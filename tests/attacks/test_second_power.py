@@ -182,11 +182,11 @@ def test_r7_who_is_outvoted_keeps_its_place_in_the_table() -> None:
     votes = split(market, job_id, LIE, HONEST, 12)
     market.decide(job_id, votes)
     assert outcome(market, job_id) == "CONVICTED"
-    (loner,) = [name for name, found in votes.items() if found is HONEST]
+    (single,) = [name for name, found in votes.items() if found is HONEST]
     market.skip(2 * market.params.epoch_ms)
-    assert market.standing(loner).votes_outvoted == 1
-    assert market.account(loner).checker_jailed_ms == 0
-    assert market.address(loner) in [entry.account for entry in market.table().entries]
+    assert market.standing(single).votes_outvoted == 1
+    assert market.account(single).checker_jailed_ms == 0
+    assert market.address(single) in [entry.account for entry in market.table().entries]
 
 
 @pytest.mark.parametrize(("step", "expected"), [(0, "CONVICTED"), (50_000, "REJECTED")])

@@ -65,6 +65,7 @@ def build(work: Work, version: str, go: Path) -> None:
         "GOTOOLCHAIN": "local",
         "CGO_ENABLED": "0",
     }
+    CACHE.mkdir(exist_ok=True)
     work.run(
         [str(go), "install", "-v", f"{MODULE}@{version}"],
         env=env,
