@@ -20,6 +20,7 @@ class Images:
     def __init__(self, engine: Engine, settings: SandboxSettings, root: Path) -> None:
         """`root` is a folder on the disk that holds the engine's images."""
         self._engine = engine
+        self.engine_url = engine.url
         self._settings = settings
         self._root = root
         self._folder = settings.home / "manifests"
@@ -91,7 +92,7 @@ class Images:
         return self._pull_from(named)
 
     def _pull_from(self, source: Reference) -> str:
-        pull(self._engine.url, source, self._settings.pull_seconds, lambda: check_space(self._root, 0, self._reserve))
+        pull(self.engine_url, source, self._settings.pull_seconds, lambda: check_space(self._root, 0, self._reserve))
         found = self._engine.image(str(source))
         if found is None:
             raise OwnFailureError(f"the engine pulled {source} and does not have it")

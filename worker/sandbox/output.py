@@ -69,9 +69,8 @@ class Tail:
 
     def get_text(self) -> str:
         """Return what was printed last, one line, sanitised."""
-        lines = self._kept.decode("utf-8", "replace").splitlines()
-        text = " | ".join(line.strip() for line in lines if line.strip())
-        return sanitise(text, len(text))[-TAIL_BYTES:]
+        lines = (sanitise(line, len(line)).strip() for line in self._kept.decode("utf-8", "replace").splitlines())
+        return " | ".join(line for line in lines if line)[-TAIL_BYTES:]
 
 
 class Lines:

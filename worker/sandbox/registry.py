@@ -72,7 +72,7 @@ class Registry:
             return call()
         except httpx2.HTTPError as error:
             raise RegistryError(f"the registry {self._reference.host} does not answer: {error}") from error
-        except (httpx2.InvalidURL, UnicodeError) as error:
+        except (httpx2.InvalidURL, ValueError) as error:
             raise RegistryError(f"the registry {self._reference.host} sends to an address that is none") from error
 
     def _get(self, url: str, cap: int, accept: str) -> bytes:
