@@ -141,7 +141,7 @@ def test_the_same_model_gets_the_same_predictions_and_score_again(box: Box) -> N
 
 
 def test_training_writes_an_untrained_model_at_once_and_then_a_good_one(box: Box) -> None:
-    box.give("job.json", json.dumps({"contract": 1, "limits": {"train_seconds": 12}}).encode())
+    box.give("job.json", json.dumps({"contract": 1, "limits": {"seconds": 12}}).encode())
     training = box.start("train")
     first = wait_for_model(box, 20)
     code, output = box.finish(training)
@@ -156,7 +156,7 @@ def test_training_writes_an_untrained_model_at_once_and_then_a_good_one(box: Box
 
 
 def test_a_stopped_training_goes_on_where_it_was(box: Box) -> None:
-    box.give("job.json", json.dumps({"contract": 1, "limits": {"train_seconds": 60}}).encode())
+    box.give("job.json", json.dumps({"contract": 1, "limits": {"seconds": 60}}).encode())
     training = box.start("train")
     wait_for_model(box, 20)
     time.sleep(4)
@@ -173,7 +173,7 @@ def test_a_stopped_training_goes_on_where_it_was(box: Box) -> None:
 
 
 def test_another_attempt_does_not_take_over_the_state(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
-    box.give("job.json", json.dumps({"contract": 1, "limits": {"train_seconds": 3}}).encode())
+    box.give("job.json", json.dumps({"contract": 1, "limits": {"seconds": 3}}).encode())
     assert box.run("train")[0] == 0
     assert (box.folder / "state" / "training.npz").exists()
     monkeypatch.setitem(ENVIRONMENT, "LC_SEED", "8")

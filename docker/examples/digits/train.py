@@ -72,7 +72,7 @@ def get_seconds() -> float:
         return DEFAULT_SECONDS
     limits = job.get("limits", {})
     left = job["deadline_ms"] / 1000 - time.time() if "deadline_ms" in job else DEFAULT_SECONDS
-    return max(1.0, min(left, float(limits.get("train_seconds", left))) * 0.9)
+    return max(1.0, min(left, float(limits.get("seconds", left))) * 0.9)
 
 
 def shift_images(images: net.Floats, strength: float, generator: np.random.Generator) -> net.Floats:
