@@ -4,6 +4,8 @@ FinalizeBlock is a pure function of the committed state and the request and may 
 again: after a crash, in a replay. Only Commit writes.
 """
 
+import gc
+
 from abci_app.pb.tendermint.abci import types_pb2 as abci
 from abci_app.protocol.block import process_block
 from abci_app.protocol.genesis_json import BadGenesis
@@ -94,7 +96,10 @@ class Consensus:
         if self._staged is None:
             raise NodeFailure("Commit without FinalizeBlock: the application was restarted alone, start both again")
         self._store.commit(self._staged)
+        had_genesis = self._genesis is not None
         self._staged = self._genesis = None
+        if had_genesis:
+            gc.collect()  # gives the memory of a large genesis back to the system (measured: 100 000 accounts, 95 MiB)
 
     def _stage(
         self,
