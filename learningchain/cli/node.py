@@ -58,7 +58,7 @@ def init(
     if genesis is not None:
         write_genesis(home, genesis.read_bytes())
     elif founder is not None:
-        write_genesis(home, _found_chain(str(new_chain), params, founder, identity))
+        write_genesis(home, build_founding_genesis(str(new_chain), params, founder, identity))
     session.say("next: lc node start")
     session.out.show(
         {
@@ -102,7 +102,7 @@ def _get_home(session: Session) -> NodeHome:
     return NodeHome((session.settings.home / "node").absolute())
 
 
-def _found_chain(chain_id: str, set_name: str, founder: Entry, identity: NodeIdentity) -> bytes:
+def build_founding_genesis(chain_id: str, set_name: str, founder: Entry, identity: NodeIdentity) -> bytes:
     """Return the genesis file of a chain with one validator, which also checks every class."""
     parameters = get_params(set_name)
     bond = parameters.min_validator_bond
