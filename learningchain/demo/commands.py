@@ -130,9 +130,7 @@ def _show_end(stage: Stage, out: Path, summary: dict[str, Any]) -> None:
     screen.plain(f"all figures:                {out / 'summary.json'}")
     screen.plain("\nNext, a network to play with:")
     screen.plain("  make up && . .state/env && .venv/bin/lc devnet up --detach")
-    screen.plain(
-        "  .venv/bin/lc job submit $LC_DIGITS_IMAGE --bounty 20 --expires-in 60s --home ~/.learningchain/devnet"
-    )
+    screen.plain("  .venv/bin/lc job submit $LC_DIGITS_IMAGE --bounty 20 --for 60s --home ~/.learningchain/devnet")
     screen.plain("  .venv/bin/lc job watch 1 --home ~/.learningchain/devnet     # and later: lc devnet down, make down")
 
 

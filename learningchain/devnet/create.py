@@ -22,6 +22,7 @@ from learningchain.devnet.plan import (
 )
 from learningchain.genesis_file import build_genesis_file
 from learningchain.node_home import NodeHome, NodeIdentity, NodeSettings, create_home, write_genesis, write_settings
+from learningchain.settings import save_setting
 from learningchain.wallet import Keystore, SecretKey
 
 SET_NAME = "devnet"
@@ -51,6 +52,9 @@ def create_devnet(home: DevnetHome, validators: int, workers: int, cometbft: Pat
         write_settings(node, _get_settings(plan, entry, identities))
         write_genesis(node, document)
     save_plan(home, plan)
+    # `lc … --home` of this folder then speaks to this network with the contractor's key.
+    save_setting(home.root, "node", plan.get_node_url(0))
+    save_setting(home.root, "key", CONTRACTOR)
     return plan
 
 
