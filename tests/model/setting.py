@@ -15,9 +15,10 @@ STRANGERS = 3
 
 
 def make_genesis() -> state_pb2.Genesis:
-    """Return a genesis of the set `minimal` with room for jumps in time that are no outage."""
+    """Return a genesis of the set `minimal` with room for jumps in time that are no outage, and a quorum of 6 seats."""
     params = get_params("minimal")
     params.outage_ms = 60_000
+    params.quorum_bps = 4_000
     genesis = state_pb2.Genesis(params=params)
     for number, bond in enumerate(BONDS):
         balance = CREDIT // 2 if number == ACCOUNTS - 1 else 40 * CREDIT

@@ -63,7 +63,7 @@ STEPS = (2000, 2000, 1999, 1, 0, -1, -1500, -4000, 2**62 + 5)
 DEEP = os.environ.get("LC_TEST_PROFILE") == "deep"
 
 small = st.integers(min_value=0, max_value=2)
-ups = st.integers(min_value=0, max_value=3)
+ups = st.integers(min_value=0, max_value=4)
 entrants = st.tuples(st.integers(min_value=2, max_value=ACCOUNTS - 1), st.booleans())
 numbers = st.integers(min_value=0, max_value=1000)
 
@@ -115,6 +115,13 @@ class Chains(RuleBasedStateMachine):
     @rule(proposer=small)
     def next_deadline(self, proposer: int) -> None:
         self.next_block("due", proposer, 0)
+
+    @precondition(lambda self: self.has_job("REVEAL", "VOTE", "TALLY"))
+    @rule(deadlines=st.integers(min_value=1, max_value=4))
+    def do_nothing(self, deadlines: int) -> None:
+        """Let deadlines pass for which nobody does anything."""
+        for _ in range(deadlines):
+            self.next_deadline(0)
 
     def compute_step(self, step: str) -> int:
         deadlines = [j.deadline for j in self.s.jobs.values()]
@@ -168,8 +175,9 @@ class Chains(RuleBasedStateMachine):
         }
         self.twin.send(sender, kind, messages[kind] if kind in messages else self.make_set_key(sender, a, b))
 
-    def make_set_key(self, sender: bytes, a: int, b: int) -> dict[str, Any]:
-        public_key = self.twin.add_key(FIRST_NEW_KEY + a % 6 if a % 7 else a % 3)
+    def make_set_key(self, sender: bytes, a: int, b: int, number: int | None = None) -> dict[str, Any]:
+        chosen = FIRST_NEW_KEY + a % 6 if a % 7 else a % 3
+        public_key = self.twin.add_key(chosen if number is None else number)
         scope, proof, ahead = (
             pick(b, (2, 1, 3, 0)),
             pick(a // 7, ("right", "right", "wrong")),
