@@ -125,10 +125,9 @@ class OneEvaluation:
     @contextlib.contextmanager
     def _running(self, action: Action, inputs: Inputs, out_bytes: int) -> Iterator[_Run]:
         """Run an action to its end and give what it left; all of it is gone after the block."""
-        host, name = self._host, self._host.make_name()
-        tail = Tail()
+        host, tail = self._host, Tail()
         with contextlib.ExitStack() as stack:
-            uid = stack.enter_context(host.uid())
+            name, uid = stack.enter_context(host.name()), stack.enter_context(host.uid())
             folder = host.get_process_folder() / name
             workspace = host.storage.open(folder, uid, {"job.json": JOB_JSON, **inputs}, out_bytes)
             stack.callback(workspace.close)

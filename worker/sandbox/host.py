@@ -18,6 +18,11 @@ from worker.sandbox.types import MIB, OwnFailureError
 RUNS = "runs"
 FIRST_UID, LAST_UID = 20_000, 59_999  # below 65 536: rootless engines map no more
 
+# Of the whole process: several sandboxes in it may share a home, and one must not take the other's runs for orphans.
+_lock = threading.Lock()
+_names: set[str] = set()
+_uids: set[int] = set()
+
 
 @dataclass
 class Host:
@@ -32,12 +37,32 @@ class Host:
     memory_bytes: int  # of the machine
     process: str = field(default_factory=get_process_name)
     closing: threading.Event = field(default_factory=threading.Event)
-    _uids: set[int] = field(default_factory=set)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def make_name(self) -> str:
-        """Return a new name for a container and its folder."""
-        return f"lc-{self.owner}-{secrets.token_hex(8)}"
+    @contextlib.contextmanager
+    def name(self) -> Iterator[str]:
+        """Give a new name for a container and its folder; what still carries it afterwards is an orphan."""
+        name = self.take_name()
+        try:
+            yield name
+        finally:
+            self.give_back_name(name)
+
+    def take_name(self) -> str:
+        """Return a new name that is in use until it is given back."""
+        name = f"lc-{self.owner}-{secrets.token_hex(8)}"
+        with _lock:
+            _names.add(name)
+        return name
+
+    def give_back_name(self, name: str) -> None:
+        """Say that nothing of this name is needed any more."""
+        with _lock:
+            _names.discard(name)
+
+    def is_in_use(self, name: str) -> bool:
+        """Return whether this process uses a container, folder or volume of this name."""
+        with _lock:
+            return any(name.startswith(used) for used in _names)
 
     def get_process_folder(self) -> Path:
         """Return where the runs of this process lie; it is made."""
@@ -57,16 +82,16 @@ class Host:
         try:
             yield uid
         finally:
-            with self._lock:
-                self._uids.discard(uid)
+            with _lock:
+                _uids.discard(uid)
 
     def take_uid(self) -> int:
         """Return a uid for an attempt, which keeps it as long as this process lives."""
         taken = {user.pw_uid for user in pwd.getpwall()}
-        with self._lock:
-            taken |= self._uids
+        with _lock:
+            taken |= _uids
             uid = secrets.choice([uid for uid in range(FIRST_UID, LAST_UID + 1) if uid not in taken])
-            self._uids.add(uid)
+            _uids.add(uid)
         return uid
 
     def get_labels(self, attempt: str = "") -> dict[str, str]:

@@ -1,4 +1,7 @@
-"""Removes what processes of this worker left when they died: containers, mounts, volumes, files."""
+"""Removes what processes of this worker left when they died: containers, mounts, volumes, files.
+
+What this process itself could not remove, because the engine was away, counts as left too.
+"""
 
 import contextlib
 import os
@@ -22,12 +25,14 @@ GRACE_SECONDS = 30.0  # to save in /lc/state
 def remove_orphans(host: Host, keep_attempts: Collection[str]) -> OrphanReport:
     """Remove what dead processes left; see worker.sandbox.types.Sandbox. Raises OwnFailureError."""
     label = f"{OWNER_LABEL}={host.owner}"
-    dead = [container for container in host.engine.containers(label) if _is_orphan(container["Labels"])]
+    dead = [found for found in host.engine.containers(label) if _is_orphan(host, _get_name(found), found["Labels"])]
     _end_containers(host, dead, keep_attempts)
     folders = [folder for folder in _list(host.home / RUNS) if not is_alive(folder.name)]
+    own = host.get_process_folder().glob("lc-*")
+    folders += [folder for folder in own if not host.is_in_use(folder.name)]
     mounts = sum(_clear(folder) for folder in folders)
     for volume in host.engine.volumes(label):
-        if _is_orphan(volume["Labels"] or {}):
+        if _is_orphan(host, volume["Name"], volume["Labels"] or {}):
             host.engine.remove_volume(volume["Name"])
     attempts = [_clear_attempt(host, folder, keep_attempts) for folder in _list(host.home / ATTEMPTS)]
     return OrphanReport(len(dead), mounts + sum(attempts), len(folders))
@@ -36,12 +41,19 @@ def remove_orphans(host: Host, keep_attempts: Collection[str]) -> OrphanReport:
 def remove_attempt_containers(host: Host, attempt: str) -> None:
     """Remove dead processes' containers of one attempt, which would write to its state at the same time."""
     found = host.engine.containers(f"{ATTEMPT_LABEL}={attempt}")
-    _end_containers(host, [container for container in found if _is_orphan(container["Labels"])], (attempt,))
+    dead = [container for container in found if _is_orphan(host, _get_name(container), container["Labels"])]
+    _end_containers(host, dead, (attempt,))
 
 
-def _is_orphan(labels: dict[str, str]) -> bool:
-    """Return whether the process that made it is dead; what has no process label is kept between processes."""
+def _get_name(container: Json) -> str:
+    return str(container["Names"][0]).removeprefix("/")
+
+
+def _is_orphan(host: Host, name: str, labels: dict[str, str]) -> bool:
+    """Return whether nobody needs it any more; what has no process label is kept between processes."""
     process = labels.get(PROCESS_LABEL)
+    if process == host.process:
+        return not host.is_in_use(name)
     return process is not None and not is_alive(process)
 
 

@@ -21,13 +21,14 @@ def copy_sample(host: Host, image: str, cap: int, into: Path) -> None:
         "Labels": host.get_labels(),
         "NetworkDisabled": True,
     }
-    container = host.engine.create(host.make_name(), config | {"HostConfig": {"NetworkMode": "none"}})
-    try:
-        with host.engine.archive(container, SAMPLE) as found, into.open("xb") as target:
-            if found is None:
-                raise BrokenImageError(f"the image has no {SAMPLE}: put a small valid model there")
-            copy_archived(found[0], SAMPLE, cap, target)
-    except NoArtifactError as error:
-        raise BrokenImageError(f"the image has no usable sample: {error}") from None
-    finally:
-        host.engine.remove(container)
+    with host.name() as name:
+        container = host.engine.create(name, config)
+        try:
+            with host.engine.archive(container, SAMPLE) as found, into.open("xb") as target:
+                if found is None:
+                    raise BrokenImageError(f"the image has no {SAMPLE}: put a small valid model there")
+                copy_archived(found[0], SAMPLE, cap, target)
+        except NoArtifactError as error:
+            raise BrokenImageError(f"the image has no usable sample: {error}") from None
+        finally:
+            host.engine.remove(container)

@@ -130,13 +130,15 @@ class DockerSandbox:
         if os.geteuid() != 0:
             raise OwnFailureError("loop file systems need root")
         check_tools()
-        with self.host.uid() as uid:
-            workspace = loop.open(self.host.get_process_folder() / self.host.make_name(), uid, {"probe": b""}, MIB)
-        try:
-            if not can_see(self._engine, workspace.mounts[0], "probe", self.host):
-                raise OwnFailureError("the engine does not see this process's mounts: run both in one mount namespace")
-        finally:
-            workspace.close()
+        with self.host.name() as name, self.host.uid() as uid:
+            workspace = loop.open(self.host.get_process_folder() / name, uid, {"probe": b""}, MIB)
+            try:
+                if not can_see(self._engine, workspace.mounts[0], "probe", self.host):
+                    raise OwnFailureError(
+                        "the engine does not see this process's mounts: both need one mount namespace"
+                    )
+            finally:
+                workspace.close()
 
     def _check_sample(self, image_id: str, limits: EvaluationLimits) -> None:
         """Raise BrokenImageError unless the image gives its own sample a valid score; tried once per image."""

@@ -103,6 +103,7 @@ class ContainerTraining:
             if self._is_closed:
                 return
             self._is_closed = True
+            stack.callback(self._host.give_back_name, self._name)
             stack.callback(self._attempt.close, forget=forget)
             if forget:
                 stack.callback(self._host.storage.remove_state, self._attempt.folder, self._attempt.id)
@@ -117,7 +118,9 @@ class ContainerTraining:
         memory = limits.memory_mib * MIB
         host.check_memory(memory)
         host.choose_cpus(-(-limits.milli_cpus // 1000))
-        name = host.make_name()
+        name = host.take_name()
+        undo.callback(host.give_back_name, name)
+        self._name = name
         state = State(self._attempt.folder, self._attempt.id, limits.state_mib * MIB)
         out_bytes = 2 * limits.model_mib * MIB + OUT_SPARE_BYTES
         inputs = {"job.json": get_job_json(self.spec)}
@@ -151,7 +154,8 @@ class ContainerTraining:
             self._end = self._container.get_end()
         except OwnFailureError as failure:
             self._failure = failure
-            self._container.kill(StopReason.STOPPED)
+            with contextlib.suppress(OwnFailureError):  # close() tries again
+                self._container.kill(StopReason.STOPPED)
 
     def _copy(self, into: Path) -> Checkpoint | None:
         """Copy the model of the frozen or dead container; a file that is no model is not looked at again."""

@@ -78,12 +78,13 @@ class EngineStorage:
 
 def can_see(engine: Engine, mount: Mount, name: str, host: Host) -> bool:
     """Return whether the engine sees the file `name` in a folder that this process mounted."""
-    container = create_helper(engine, host.make_name(), {**mount, "Target": PLACE}, host.get_labels())
-    try:
-        with engine.archive(container, f"{PLACE}/{name}") as found:
-            return found is not None
-    finally:
-        engine.remove(container)
+    with host.name() as helper:
+        container = create_helper(engine, helper, {**mount, "Target": PLACE}, host.get_labels())
+        try:
+            with engine.archive(container, f"{PLACE}/{name}") as found:
+                return found is not None
+        finally:
+            engine.remove(container)
 
 
 def create_helper(engine: Engine, name: str, mount: Mount, labels: dict[str, str]) -> str:

@@ -1,0 +1,189 @@
+"""What is this machine's own failure is never a finding, and a failed evaluation is tried once more."""
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.sandbox.engine_proxy import EngineProxy
+from tests.sandbox.support import LIMITS, get_spec, list_mounts, wait_for, wait_for_line
+from worker.sandbox import (
+    RESERVED_LOSS,
+    DockerSandbox,
+    Evaluation,
+    Finding,
+    NoSpaceError,
+    OwnFailureError,
+    SandboxSettings,
+    UnfitEngineError,
+    Usage,
+    evaluate_model,
+)
+from worker.sandbox import sandbox as sandbox_module
+from worker.sandbox.spec import OWNER_LABEL
+
+GOOD = Evaluation(Finding.MEASURED, 5, b"r" * 32, 0.1, Usage(), "")
+CRASHED = Evaluation(Finding.MEASURED, RESERVED_LOSS, b"", 0.1, Usage(), "")
+OVERRUN = Evaluation(Finding.OVERRUN, 0, b"", 0.1, Usage(), "")
+
+
+@pytest.fixture
+def proxy(docker_host: str, tmp_path: Path) -> Iterator[EngineProxy]:
+    proxy = EngineProxy(tmp_path / "engine.sock", docker_host)
+    yield proxy
+    proxy.stop()
+
+
+class Script:
+    """Stands for OneEvaluation: gives one result after the other, the first for the sample."""
+
+    def __init__(self, *results: Evaluation | OwnFailureError) -> None:
+        self.results = list(results)
+
+    def __call__(self, *_: object) -> "Script":
+        return self
+
+    def evaluate(self, _: Path) -> Evaluation:
+        result = self.results.pop(0)
+        if isinstance(result, OwnFailureError):
+            raise result
+        return result
+
+
+@pytest.mark.parametrize(
+    ("results", "expected"),
+    [
+        ((GOOD, GOOD), GOOD),
+        ((GOOD, CRASHED, GOOD), GOOD),
+        ((GOOD, OVERRUN, GOOD), GOOD),
+        ((GOOD, CRASHED, CRASHED), CRASHED),
+        ((GOOD, OVERRUN, OVERRUN), OVERRUN),
+        ((GOOD, OwnFailureError("x"), GOOD), GOOD),
+        ((CRASHED, GOOD, GOOD), GOOD),
+    ],
+)
+def test_a_failed_evaluation_is_repeated_once(
+    docker_host: str,
+    hostile: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    results: tuple[Evaluation | OwnFailureError, ...],
+    expected: Evaluation,
+) -> None:
+    script = Script(*results)
+    monkeypatch.setattr(sandbox_module, "OneEvaluation", script)
+    settings = SandboxSettings(home=tmp_path, engine=docker_host, storage="engine", free_reserve_mib=64)
+    assert evaluate_model(hostile, tmp_path / "model", LIMITS, settings) == expected
+    assert script.results == []
+
+
+def test_a_machine_that_fails_twice_says_nothing(
+    docker_host: str, hostile: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sandbox_module, "OneEvaluation", Script(GOOD, OwnFailureError("a"), OwnFailureError("b")))
+    settings = SandboxSettings(home=tmp_path, engine=docker_host, storage="engine", free_reserve_mib=64)
+    with pytest.raises(OwnFailureError, match="b"):
+        evaluate_model(hostile, tmp_path / "model", LIMITS, settings)
+
+
+def test_the_sample_is_tried_once_per_image(
+    docker_host: str, hostile: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = Script(CRASHED, CRASHED)
+    monkeypatch.setattr(sandbox_module, "OneEvaluation", script)
+    sandbox = DockerSandbox(SandboxSettings(home=tmp_path, engine=docker_host, storage="engine", free_reserve_mib=64))
+    for _ in range(2):
+        assert sandbox.evaluate(hostile, tmp_path / "model", LIMITS).finding is Finding.UNRUNNABLE
+    sandbox.close()
+
+
+def test_an_engine_that_dies_under_an_evaluation_is_no_finding(
+    proxy: EngineProxy, hostile: str, tmp_path: Path
+) -> None:
+    """What could not be removed then is removed later, by the same process."""
+    home = tmp_path / "home"
+    sandbox = DockerSandbox(SandboxSettings(home=home, engine=proxy.url, storage="loop", free_reserve_mib=64))
+    model = tmp_path / "model"
+    model.write_text("0.5", encoding="ascii")
+    sandbox.evaluate(hostile, model, LIMITS)
+    model.write_text("sleep 20", encoding="ascii")
+    timer = threading.Timer(1.0, proxy.cut)
+    timer.start()
+    with pytest.raises(OwnFailureError, match="engine"):
+        sandbox.evaluate(hostile, model, LIMITS)
+    proxy.mend()
+    assert sandbox.remove_orphans().containers == 1
+    assert sandbox.host.engine.containers(f"{OWNER_LABEL}={sandbox.host.owner}") == []
+    assert list_mounts(home) == []
+    sandbox.close()
+
+
+def test_a_training_whose_engine_dies_says_so(
+    proxy: EngineProxy, hostile: str, tmp_path: Path, deadline_ms: int
+) -> None:
+    home = tmp_path / "home"
+    sandbox = DockerSandbox(SandboxSettings(home=home, engine=proxy.url, storage="loop", free_reserve_mib=64))
+    training = sandbox.start_training(get_spec(hostile, "ignore_term", deadline_ms))
+    wait_for_line(training, "ready")
+    proxy.cut()
+
+    def is_lost() -> bool:
+        try:
+            training.status()
+        except OwnFailureError:
+            return True
+        return False
+
+    wait_for(is_lost)
+    proxy.mend()
+    training.close(forget=True)
+    assert sandbox.host.engine.containers(f"{OWNER_LABEL}={sandbox.host.owner}") == []
+    sandbox.close()
+
+
+def test_closing_under_an_evaluation_is_no_finding(docker_host: str, hostile: str, tmp_path: Path) -> None:
+    home, model = tmp_path / "home", tmp_path / "model"
+    sandbox = DockerSandbox(SandboxSettings(home=home, engine=docker_host, free_reserve_mib=64))
+    model.write_text("0.5", encoding="ascii")
+    sandbox.evaluate(hostile, model, LIMITS)
+    model.write_text("sleep 20", encoding="ascii")
+    started = time.monotonic()
+    timer = threading.Timer(1.0, sandbox.close)
+    timer.start()
+    with pytest.raises(OwnFailureError, match="closing"):
+        sandbox.evaluate(hostile, model, LIMITS)
+    timer.join()
+    assert time.monotonic() - started < 10
+    assert list_mounts(home) == []
+
+
+def test_an_engine_that_is_not_there_is_an_own_failure(tmp_path: Path) -> None:
+    with pytest.raises(OwnFailureError, match="engine"):
+        DockerSandbox(SandboxSettings(home=tmp_path, engine=f"unix://{tmp_path}/nothing"))
+
+
+def test_an_engine_across_the_network_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnfitEngineError, match="unix"):
+        DockerSandbox(SandboxSettings(home=tmp_path, engine="tcp://127.0.0.1:2375"))
+
+
+def test_an_engine_without_the_runtime_is_refused(docker_host: str, tmp_path: Path) -> None:
+    with pytest.raises(UnfitEngineError, match="the runtime none-such"):
+        DockerSandbox(SandboxSettings(home=tmp_path, engine=docker_host, runtime="none-such"))
+
+
+def test_cores_that_are_not_ours_are_refused(docker_host: str, tmp_path: Path) -> None:
+    with pytest.raises(OwnFailureError, match="4095"):
+        DockerSandbox(SandboxSettings(home=tmp_path, engine=docker_host, cpus=(4095,)))
+
+
+def test_a_full_disk_is_an_own_failure(docker_host: str, tmp_path: Path) -> None:
+    with pytest.raises(NoSpaceError, match="in reserve"):
+        DockerSandbox(SandboxSettings(home=tmp_path, engine=docker_host, storage="loop", free_reserve_mib=1 << 40))
+
+
+def test_the_engine_is_described(sandbox: DockerSandbox, engine_sandbox: DockerSandbox) -> None:
+    assert "runtime runc; storage loop" in sandbox.check_engine()
+    assert "storage engine" in engine_sandbox.check_engine()
