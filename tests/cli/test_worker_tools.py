@@ -1,0 +1,110 @@
+"""What the command line borrows from the worker: evaluation and uploads to relays."""
+
+import asyncio
+import hashlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from abci_app.pb.learningchain.v1 import state_pb2 as pb
+from abci_app.protocol.crypto import is_valid_signature
+from learningchain.claims import Claim
+from learningchain.cli import worker_tools
+from learningchain.cli.failure import Failure
+from learningchain.cli.session import Session
+from learningchain.client import Relay
+from learningchain.wallet import SecretKey
+from worker.models.uploads import UploadClaim, parse_claim
+from worker.sandbox import EvaluationLimits, OwnFailureError, SandboxSettings
+
+TAG = b"t" * 8
+MODEL = b"weights" * 1000
+KEY = SecretKey(b"k" * 32)
+
+
+@contextmanager
+def run_relay(status: int) -> Iterator[tuple[str, list[tuple[UploadClaim, bytes]]]]:
+    taken: list[tuple[UploadClaim, bytes]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            size = int(self.headers["content-length"])
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            digest = bytes.fromhex(self.path.rpartition("/")[2])
+            taken.append((parse_claim(headers, digest, size), self.rfile.read(size)))
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            del format, args
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", taken
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture
+def claim(tmp_path: Path) -> Claim:
+    path = tmp_path / "model"
+    path.write_bytes(MODEL)
+    return Claim(TAG, 3, KEY.address, hashlib.sha256(MODEL).digest(), len(MODEL), b"s" * 32, 5, str(path))
+
+
+def upload(claim: Claim, folder: Path, *relays: Relay, loopback: bool = True) -> list[str]:
+    return asyncio.run(worker_tools.upload(claim, KEY, list(relays), folder / "store", loopback))
+
+
+def test_a_model_is_uploaded_with_a_signed_claim(claim: Claim, tmp_path: Path) -> None:
+    with run_relay(201) as (node, taken):
+        assert upload(claim, tmp_path, Relay(b"r" * 20, node)) == [node]
+    sent, body = taken[0]
+    assert body == MODEL
+    assert (sent.job_id, sent.account, sent.digest, sent.salt) == (3, KEY.address, claim.digest, claim.salt)
+    assert is_valid_signature(KEY.public_key, sent.get_sign_bytes(TAG), sent.signature)
+
+
+def test_three_relays_are_enough_and_ones_own_is_left_out(claim: Claim, tmp_path: Path) -> None:
+    with run_relay(201) as (node, taken):
+        relays = [Relay(bytes([number]) * 20, node) for number in range(6)]
+        reached = upload(claim, tmp_path, Relay(KEY.address, "http://127.0.0.1:1"), *relays)
+    assert reached == [node] * 3
+    assert len(taken) == 3
+
+
+def test_a_relay_that_refuses_is_passed_over(claim: Claim, tmp_path: Path) -> None:
+    with run_relay(403) as (closed, _), run_relay(201) as (opened, _):
+        assert upload(claim, tmp_path, Relay(b"a" * 20, closed), Relay(b"b" * 20, opened)) == [opened]
+
+
+def test_without_any_relay_that_takes_it_the_reasons_are_told(claim: Claim, tmp_path: Path) -> None:
+    with run_relay(507) as (node, _), pytest.raises(Failure, match="507"):
+        upload(claim, tmp_path, Relay(b"a" * 20, node))
+    with pytest.raises(Failure, match="not a public address"):
+        upload(claim, tmp_path, Relay(b"a" * 20, "http://127.0.0.1:1"), loopback=False)
+    assert upload(claim, tmp_path) == []
+
+
+def test_a_machine_without_an_engine_is_told_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, Path, EvaluationLimits, SandboxSettings]] = []
+
+    def fail(image: str, model: Path, limits: EvaluationLimits, settings: SandboxSettings) -> None:
+        asked.append((image, model, limits, settings))
+        raise OwnFailureError("no engine answers")
+
+    monkeypatch.setattr(worker_tools, "evaluate_model", fail)
+    session = Session(home=tmp_path)
+    with pytest.raises(Failure, match="no engine answers") as error:
+        worker_tools.evaluate(session, "image", tmp_path / "m", pb.EvaluationClass(cores=2, seconds=30))
+    assert "Docker" in error.value.hint
+    assert (asked[0][2].cores, asked[0][3].home) == (2, tmp_path / "sandbox")
