@@ -191,6 +191,15 @@ class Chains(RuleBasedStateMachine):
             "proof_ok": signature == right,
         }  # fmt: skip
 
+    @rule(who=numbers, first=numbers, count=st.integers(min_value=1, max_value=18))
+    def add_keys(self, who: int, first: int, count: int) -> None:
+        """Add keys, perhaps more than an account may have, then remove one."""
+        sender = pick(who, self.people[:ACCOUNTS])
+        for number in range(count):
+            message = self.make_set_key(sender, 0, 0, FIRST_NEW_KEY + (first + number) % 90)
+            self.twin.send(sender, "set_key", message)
+        self.twin.send(sender, "set_key", self.make_set_key(sender, 0, 2, FIRST_NEW_KEY + first % 90))
+
     @rule(
         change=st.sampled_from([*DEFECTS, *ENVELOPES, "other key", "other key", "register", "register", "register"]),
         who=numbers,
