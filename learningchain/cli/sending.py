@@ -56,7 +56,7 @@ class Sending:
         transaction is undecided sends the same bytes again (`intent` tells what is the same).
         """
         if self.generate_only:
-            self._show_signed(self.sender.prepare(message))
+            self.show_signed(self.sender.prepare(message))
             return None
         intent = intent or get_default_intent(message)
         self._settle(intent)
@@ -82,7 +82,8 @@ class Sending:
                 done = "was carried out" if settled.result.code == 0 else f"failed (error {settled.result.code})"
                 self.session.say(f"an earlier {kind} {done} in block {settled.result.height}")
 
-    def _show_signed(self, pending: Pending) -> None:
+    def show_signed(self, pending: Pending) -> None:
+        """Show a signed transaction and the line that broadcasts it."""
         text = base64.b64encode(pending.tx).decode("ascii")
         node = self.session.settings.node
         target = (

@@ -17,7 +17,7 @@ from learningchain.cli import exit_codes
 from learningchain.cli.command import Sending, Session, command
 from learningchain.cli.failure import Failure
 from learningchain.cli.parse import read_address, read_credits, read_hex
-from learningchain.client.sender import SPARE_BITS
+from learningchain.client.sender import SPARE_BITS, prepare_register
 from learningchain.client.sender import register as send_register
 
 app = typer.Typer(help="Transactions: transfer, bond, keys, profile.", no_args_is_help=True, rich_markup_mode=None)
@@ -35,6 +35,9 @@ def register(session: Session, sending: Sending) -> None:
     else:
         expected = 1 << (client.get_required_bits() + SPARE_BITS)
         session.say(f"searching for work: about {expected:,} hashes; Ctrl-C stops it without harm")
+        if sending.generate_only:
+            sending.show_signed(client.run(prepare_register(client.inner, key)))
+            return
         client.run(send_register(client.inner, key, sending.timeout_s))
     session.out.show({"account": encode_address(key.address)})
 

@@ -212,20 +212,27 @@ async def register(
     """
     if await client.get_account(key.address) is not None:
         return key.address
+    pending = await prepare_register(client, key, on_progress)
+    try:
+        await client.broadcast(pending.tx)
+    except TxRefused as error:
+        if error.code == reasons.AlreadyRegistered.code:
+            return key.address
+        raise
+    await Sender(client, key).wait(pending, timeout_s)
+    return key.address
+
+
+async def prepare_register(
+    client: ChainClient, key: SecretKey, on_progress: Callable[[int, int], None] | None = None
+) -> Pending:
+    """Search the work and sign the Register of a key's own account without sending it."""
     chain = await client.get_chain()
     bits = await client.get_required_bits() + SPARE_BITS
     solution = await _search(chain.chain_tag, key.public_key, bits, on_progress)
     height = (await client.get_status()).height
     signed = build_register(key, chain.chain_tag, height + min(LIFETIME_BLOCKS, chain.params.max_tx_lifetime), solution)
-    try:
-        await client.broadcast(signed.tx)
-    except TxRefused as error:
-        if error.code == reasons.AlreadyRegistered.code:
-            return key.address
-        raise
-    pending = Pending(signed.tx, signed.tx_hash, 0, height, signed.expires_at_height, "Register")
-    await Sender(client, key).wait(pending, timeout_s)
-    return key.address
+    return Pending(signed.tx, signed.tx_hash, 0, height, signed.expires_at_height, "Register")
 
 
 async def _search(

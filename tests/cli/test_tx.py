@@ -194,6 +194,15 @@ def test_registering_makes_an_account_once(terminal: Terminal) -> None:
     assert "exists already" in terminal.json("tx", "register").err
 
 
+def test_a_signed_register_can_be_shown_and_sent_later(terminal: Terminal) -> None:
+    terminal.run("keys", "add", "new", "--unencrypted")
+    shown = terminal.json("tx", "register", "--generate-only").data
+    assert terminal.transport.broadcasts == []
+    assert terminal.json("tx", "send", "-", text=shown["tx_hex"]).code == 0
+    terminal.transport.make_block()
+    assert terminal.json("query", "account", shown["account"]).code == 0
+
+
 def test_nothing_to_unjail_is_refused_with_words(carl: Terminal) -> None:
     done = carl.json("tx", "unjail")
     assert done.code == exit_codes.REFUSED
