@@ -15,7 +15,9 @@ from learningchain.devnet.plan import CONTRACTOR
 
 BOUNTY: Final = 50
 RACE_SECONDS: Final = 45
-SHORT_RACE_SECONDS: Final = 20
+LIE_SECONDS: Final = 15
+RUNNER_UP_SECONDS: Final = 30
+"""How long the three jobs are open on a machine with nothing else to do."""
 MIN_LEAD_CHANGES: Final = 2
 SETTLE_SECONDS: Final = 120.0
 """How long reveal, votes and tally of all turns of a job may take."""
@@ -35,7 +37,7 @@ def play_race(stage: Stage) -> tuple[Act, Path]:
     """Job 1: the original rule. Two workers race, the best loss wins and is paid, the contractor checks the model."""
     stage.screen.title("Job 1 · a race between honest workers (runner-ups 0, the original rule)")
     watcher = Watcher(stage, submit(stage, RACE_SECONDS, runner_ups=0))
-    job = watcher.follow(SETTLED, RACE_SECONDS + SETTLE_SECONDS)
+    job = watcher.follow(SETTLED, stage.pace * RACE_SECONDS + SETTLE_SECONDS)
     require(job.state == pb.JOB_STATE_PAID and job.outcome == pb.OUTCOME_ACCEPTED, "job 1 was not paid")
     require(len(watcher.story.leaders) > MIN_LEAD_CHANGES, "the lead of job 1 did not change hands several times")
     stage.screen.say("contractor downloads the model, checks its digest and evaluates it in its own sandbox …")
@@ -50,7 +52,7 @@ def play_race(stage: Stage) -> tuple[Act, Path]:
 def play_lie(stage: Stage, model: Path) -> Act:
     """Job 2: a cheater claims a loss it never reached and is banned; the bounty goes back to the contractor."""
     stage.screen.title("Job 2 · a cheater (runner-ups 0)")
-    act, cheater = _cheat(stage, model, "mallory", runner_ups=0)
+    act, cheater = _cheat(stage, model, "mallory", LIE_SECONDS, runner_ups=0)
     require(act.job.state == pb.JOB_STATE_REFUNDED, "the bounty of job 2 did not go back")
     require(act.job.outcome == pb.OUTCOME_CONVICTED, "the cheater of job 2 was not convicted")
     _require_banned(stage, cheater)
@@ -61,7 +63,7 @@ def play_lie(stage: Stage, model: Path) -> Act:
 def play_runner_up(stage: Stage, model: Path) -> Act:
     """Job 3: another cheater, but with a runner-up: after the ban its turn comes, and it is paid."""
     stage.screen.title("Job 3 · a fresh cheater, but with runner-ups 1")
-    act, cheater = _cheat(stage, model, "mallory2", runner_ups=1)
+    act, cheater = _cheat(stage, model, "mallory2", RUNNER_UP_SECONDS, runner_ups=1)
     require(act.job.state == pb.JOB_STATE_PAID, "the runner-up of job 3 was not paid")
     require(stage.get_name(act.job.winner) in stage.devnet.plan.workers, "job 3 was not won by an honest worker")
     _require_banned(stage, cheater)
@@ -69,15 +71,15 @@ def play_runner_up(stage: Stage, model: Path) -> Act:
     return act
 
 
-def _cheat(stage: Stage, model: Path, name: str, runner_ups: int) -> tuple[Act, Cheater]:
+def _cheat(stage: Stage, model: Path, name: str, seconds: int, runner_ups: int) -> tuple[Act, Cheater]:
     data = model.read_bytes()
     stage.screen.say(f"{name} registers a fresh account and takes the model that job 1 made public")
     cheater = Cheater(stage.client, data, bytes.fromhex(_get_digest(stage)))
     stage.names[cheater.address] = name
-    watcher = Watcher(stage, submit(stage, SHORT_RACE_SECONDS, runner_ups))
+    watcher = Watcher(stage, submit(stage, seconds, runner_ups))
     cheater.announce(watcher.story.job_id)
     with cheater.serving() as location:
-        watcher.follow((pb.JOB_STATE_REVEAL,), SHORT_RACE_SECONDS + SETTLE_SECONDS)
+        watcher.follow((pb.JOB_STATE_REVEAL,), stage.pace * seconds + SETTLE_SECONDS)
         cheater.reveal(watcher.story.job_id, location)
         job = watcher.follow(SETTLED, SETTLE_SECONDS)
     return Act(job, watcher.story), cheater
@@ -98,11 +100,11 @@ def _require_banned(stage: Stage, cheater: Cheater) -> None:
 
 
 def submit(stage: Stage, seconds: int, runner_ups: int) -> int:
-    """Publish a job with the contractor's command and return its id."""
+    """Publish a job with the contractor's command and return its id; a slow machine gets more than `seconds`."""
     answer = stage.run_lc(
         "job", "submit", stage.image, "--yes-public", "--from", CONTRACTOR,
         "--title", "Handwritten digits", "--metric", "log-loss", "--bounty", str(BOUNTY), "--deposit", "0",
-        "--for", f"{seconds}s", "--runner-ups", str(runner_ups), "--reveal-window", "20s",
+        "--for", f"{round(stage.pace * seconds)}s", "--runner-ups", str(runner_ups), "--reveal-window", "20s",
         "--tolerance", "0.000001", "--ban-margin", "0.01", "--min-improvement", "0.001", "--loss-ceiling", "3",
         "--cpus", "0.5", "--memory", "256", "--disk", "64",
     )  # fmt: skip

@@ -12,7 +12,7 @@ import pytest
 from learningchain.devnet.plan import DevnetHome
 
 pytestmark = [pytest.mark.e2e, pytest.mark.docker]
-DEMO_SECONDS = 420
+DEMO_SECONDS = 600
 UP_SECONDS = 120
 
 
