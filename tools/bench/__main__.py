@@ -20,7 +20,7 @@ def measure_all(rounds: int, tree_keys: list[int]) -> dict[str, Any]:
     """Return all figures."""
     series, size = measure_throughput(rounds)
     tree = subprocess.run(
-        [sys.executable, "-m", "tools.bench.tree", *(f"--keys={count}" for count in tree_keys)],
+        [sys.executable, "-m", "benchmarks.tree", *(f"--keys={count}" for count in tree_keys)],
         stdout=subprocess.PIPE, text=True, check=True,
     )  # fmt: skip
     return {
