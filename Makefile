@@ -6,7 +6,7 @@ BIN := .venv/bin
 TEST_SECONDS := 1800
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench proto lock up down status clean tests-alone
+.PHONY: help demo test check format bench images proto lock up down status clean tests-alone
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-8s %s\n", $$1, $$2 }'
@@ -34,6 +34,9 @@ format: ## bring the code into the project's style
 
 bench: ## measure transactions per second, block times and memory into build/bench.json
 	@$(SETUP) run --no-containers -- $(BIN)/python -m tools.bench
+
+images: ## build the container images learningchain/node and learningchain/worker
+	@$(SETUP) run -- $(BIN)/python -m tools.node_images
 
 proto: ## generate abci_app/pb from proto/
 	$(BIN)/python tools/gen_proto.py

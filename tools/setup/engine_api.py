@@ -116,6 +116,11 @@ class Engine:
             query = {"fromSrc": "-", "repo": repository, "tag": tag, "changes": 'CMD ["/bin/sh"]'}
             list(self.post("/images/create", query, body, {"Content-Length": str(tar.stat().st_size)}))
 
+    def prune(self) -> None:
+        """Delete images without a name that our Dockerfiles made: first stages, and what newer builds replaced."""
+        filters = {"dangling": ["true"], "label": ["org.learningchain.stage"]}
+        list(self.post("/images/prune", {"filters": json.dumps(filters)}))
+
     def build(self, context: bytes, tag: str, arguments: dict[str, str]) -> Iterator[str]:
         """Build an image without network from a tar of its folder; yield the lines the build prints."""
         query = {"t": tag, "rm": "1", "forcerm": "1", "networkmode": "none", "buildargs": json.dumps(arguments)}

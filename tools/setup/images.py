@@ -22,6 +22,7 @@ SLIM = ("python", "3.11-slim")
 HUB = "registry-1.docker.io"
 HUB_SECONDS = 3.0
 FIXED_MTIME = 0
+EXECUTABLE = {"run", "cometbft"}
 DIGITS_DATA = "digits.csv.gz"
 
 
@@ -48,7 +49,7 @@ def pack(folder: Path, extra: dict[str, bytes]) -> bytes:
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for name, data in sorted(files.items()):
             info = tarfile.TarInfo(name)
-            info.size, info.mode, info.mtime = len(data), 0o755 if name == "run" else 0o644, FIXED_MTIME
+            info.size, info.mode, info.mtime = len(data), 0o755 if name in EXECUTABLE else 0o644, FIXED_MTIME
             tar.addfile(info, io.BytesIO(data))
     return buffer.getvalue()
 
@@ -161,6 +162,7 @@ def ensure_digits(work: Work, host: str, address: str, base: str) -> str:
         for line in engine.build(context, tag, {"BASE": f"{BASE}:latest"}):
             work.say(line or f"building, {time.monotonic() - started:.0f} s")
         push(work, engine, f"{address}/{DIGITS}", key)
+        engine.prune()
     return get_reference(address, DIGITS, key)
 
 

@@ -1,0 +1,70 @@
+"""`make images`: build the images of node and worker, without network during the build.
+
+The wheels of requirements.txt are downloaded here and checked against its hashes, once more inside the build; CometBFT
+is the one that the set-up found. The base is python:3.11-slim where the engine can pull it, else the base image that
+the set-up made from Debian packages.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tools.setup.engine_api import Engine
+from tools.setup.images import BASE, SLIM, is_hub_in_reach, pack
+from tools.setup.settings import ROOT, SetupError
+
+WHEELS = ROOT / "build" / "wheels"
+IMAGES = ("node", "worker")
+TARGET = ["--python-version", "3.11", "--platform", "manylinux_2_28_x86_64", "--platform", "manylinux_2_17_x86_64"]
+PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "--no-cache-dir", "--quiet"]
+
+
+def collect_wheels() -> dict[str, bytes]:
+    """Return the wheels of the lock, of pip and of this project, by their path in the build."""
+    shutil.rmtree(WHEELS, ignore_errors=True)
+    download = [
+        *PIP,
+        "download",
+        "--only-binary=:all:",
+        "--no-deps",
+        "--require-hashes",
+        *TARGET,
+        "--dest",
+        str(WHEELS),
+    ]
+    for requirements in ("requirements.txt", "docker/pip.txt"):
+        subprocess.run([*download, "-r", str(ROOT / requirements)], check=True)
+    own = [*PIP, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(WHEELS), str(ROOT)]
+    subprocess.run(own, check=True)
+    return {f"wheels/{path.name}": path.read_bytes() for path in sorted(WHEELS.glob("*.whl"))}
+
+
+def choose_base(engine: Engine) -> str:
+    """Return the image to build on, which the engine has afterwards."""
+    if is_hub_in_reach():
+        engine.pull(*SLIM)
+        return ":".join(SLIM)
+    if not engine.has_image(f"{BASE}:latest"):
+        raise SetupError("neither Docker Hub nor the project's base image is in reach", "make images")
+    return f"{BASE}:latest"
+
+
+def main() -> int:
+    """Build both images; print their names."""
+    engine = Engine(os.environ["DOCKER_HOST"])
+    files = collect_wheels() | {"requirements.txt": (ROOT / "requirements.txt").read_bytes()}
+    base = choose_base(engine)
+    for name in IMAGES:
+        extra = files | ({"cometbft": Path(os.environ["LC_COMETBFT"]).read_bytes()} if name == "node" else {})
+        for line in engine.build(pack(ROOT / "docker" / name, extra), f"learningchain/{name}:latest", {"BASE": base}):
+            if line:
+                print(line, file=sys.stderr, flush=True)
+        print(f"learningchain/{name}:latest", flush=True)
+    engine.prune()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
