@@ -1,7 +1,6 @@
 """What this machine announced by hand and must be able to open later: the model, its digest and the salt.
 
-A claim is written before the announcement is sent. `lc job reveal` opens it, and so can a worker daemon that uses the
-same folder.
+A claim is written before the announcement is sent. `lc job reveal` opens it.
 """
 
 import json

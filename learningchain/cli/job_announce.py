@@ -52,7 +52,7 @@ def announce(
 ) -> None:
     """Evaluate a model in the sandbox as a checker would, and announce the worst loss measured.
 
-    It has to be revealed when its turn comes: by --stay, by lc job reveal, or by a worker daemon with the same home.
+    It has to be revealed when its turn comes: by --stay, or by lc job reveal.
     """
     view = require_job(session, job_id)
     job_class = session.client().get_chain().params.classes[view.job.terms.job_class]
