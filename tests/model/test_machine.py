@@ -34,6 +34,8 @@ OPINIONS = (
     (2, 0, b""), (3, 0, b""), (4, 0, b""), (1, -5000, b""), (1, 90_000, b"\x09" * 32),
 )  # fmt: skip
 """Finding, loss above the announced one (or the reserved loss), receipt."""
+AHEAD = (5_000, 5_000, 5_000, 6_000, 20_000, 4_999, 86_400_000, 86_400_001)
+"""How far in the future jobs expire, in ms."""
 SILENT = (0, 0, 0, 1, 6, 30, 31)
 """Bit i: the i-th seated account says nothing."""
 TERM_CHANGES: tuple[dict[str, Any], ...] = (
@@ -44,6 +46,14 @@ TERM_CHANGES: tuple[dict[str, Any], ...] = (
     {"ban_margin": 2**61 + 1}, {"min_improvement": 1000}, {"loss_ceiling": 2**62 + 1}, {"loss_ceiling": -(2**62)},
     {"needs": {"gpus": 2**10 + 1}}, {"needs": {"accelerator": "x" * 33}},
     {"image": "a@sha256:12"}, {"image": "@sha256:" + "ab" * 32}, {"eval_image": IMAGE + "0"}, {"eval_image": IMAGE},
+    {"reveal_window_ms": 60_000}, {"reveal_window_ms": 60_001}, {"min_improvement": 1001}, {"min_improvement": 2**61},
+    {"min_improvement": 2**61 + 1}, {"ban_margin": 2**61}, {"loss_ceiling": 2**62}, {"needs": {"gpus": 2**10}},
+    {"needs": {"milli_cpus": 2**20, "memory_mib": 2**24, "disk_mib": 2**24, "gpu_memory_mib": 2**20}},
+    {"needs": {"milli_cpus": 2**20 + 1}}, {"needs": {"memory_mib": 2**24 + 1}}, {"needs": {"disk_mib": 2**24 + 1}},
+    {"needs": {"gpu_memory_mib": 2**20 + 1}}, {"needs": {"seconds": 2**25}}, {"needs": {"seconds": 2**25 + 1}},
+    {"title": "t" * 128, "about": "a" * 512, "metric": "m" * 32}, {"about": "a" * 513}, {"verify_fee": 100_000},
+    {"image": "i" * 441 + "@" + IMAGE[-71:]}, {"image": "i" * 440 + "@" + IMAGE[-71:]},
+    {"needs": {"accelerator": "x" * 32}},
     {"title": "t" * 129}, {"about": "a\nb"}, {"metric": "é" * 17}, {"needs": {}},
 )  # fmt: skip
 REVEAL_CHANGES: tuple[dict[str, Any], ...] = (
@@ -250,7 +260,7 @@ class Chains(RuleBasedStateMachine):
         who=numbers,
         ups=small,
         deposit=st.sampled_from([0, 0, CREDIT]),
-        ahead=st.sampled_from([5_000, 5_000, 6_000, 20_000]),
+        ahead=st.sampled_from(AHEAD),
         bounty=st.sampled_from(BOUNTIES),
         change=st.sampled_from(TERM_CHANGES),
     )
@@ -274,11 +284,11 @@ class Chains(RuleBasedStateMachine):
     @precondition(lambda self: self.has_job())
     @rule(who=numbers, which=numbers, kind=st.sampled_from(["raise_bounty", "cancel_job"]), amount=numbers)
     def change_job(self, who: int, which: int, kind: str, amount: int) -> None:
-        added = {"amount": pick(amount, AMOUNTS)} if kind == "raise_bounty" else {}
         job = self.find_job(which, "OPEN") or self.find_job(which)
         contractor = job.contractor if job and who % 4 else pick(who, self.people[:ACCOUNTS])
-        message = {"job_id": job.id if job else which}
-        self.twin.send(contractor, kind, message | added)
+        most = self.s.accounts[contractor].balance * 50 // 51  # with its fee of 1/50 this is about all
+        added = {"amount": pick(amount, (*AMOUNTS, most, most + 1))} if kind == "raise_bounty" else {}
+        self.twin.send(contractor, kind, {"job_id": job.id if job else which} | added)
 
     @precondition(lambda self: self.has_job())
     @rule(who=numbers, which=numbers, step=st.sampled_from(STEPS), secured=st.booleans(), rival=numbers)
@@ -394,7 +404,7 @@ class Chains(RuleBasedStateMachine):
 
 
 Chains.TestCase.settings = settings(
-    max_examples=20_000 if DEEP else 600,
+    max_examples=20_000 if DEEP else 400,
     stateful_step_count=100 if DEEP else 60,
     derandomize=not DEEP,  # the default must not fail by chance on somebody's unrelated change
     deadline=None,
