@@ -78,7 +78,7 @@ def announce(
     if stay:
         _stay(session, sending, claim, locations or [])
     else:
-        session.say(f"next: lc job reveal {job_id} --stay   (or keep a worker with this home running)")
+        session.say(f"next: lc job reveal {job_id} --stay")
 
 
 @command(app, "reveal")
