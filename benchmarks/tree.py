@@ -61,6 +61,16 @@ def build(store: LmdbStore, count: int) -> None:
         write(store, {}, update.page_writes, update.app_hash)
 
 
+def warm_up(store: LmdbStore, count: int) -> None:
+    """Touch the whole file once, as a node that has run for a while has: a first touch costs a page fault."""
+    for _ in store.records():
+        pass
+    digits = len(f"{count >> 4:x}")
+    with store.pages() as pages:
+        for number in range(16**digits):
+            pages.get_page(b"a%0*x" % (digits, number))
+
+
 def write(store: LmdbStore, records: Writes, pages: Writes, app_hash: bytes) -> None:
     """Commit part of the state."""
     height = store.meta.height + 1
@@ -126,6 +136,7 @@ def measure(folder: Path, count: int) -> dict[str, Any]:
     store = LmdbStore(folder)
     started = time.perf_counter()
     build(store, count)
+    warm_up(store, count)
     sys.stderr.write(f"{count} keys built in {time.perf_counter() - started:.0f} s\n")
     blocks = run_blocks(store, count, random)
     alone = run_blocks(store, count, random, with_records=False)
