@@ -111,7 +111,7 @@ def test_an_image_within_the_contract_is_pulled_once(fake: FakeRegistry, images:
         assert len(fake.requests) == count
     finally:
         images.remove(image)
-    assert Engine(images.engine_url).image(image) is None
+    assert images.engine.image(image) is None
 
 
 def _change(**changes: Any) -> Callable[[FakeRegistry], dict[str, Any]]:
@@ -171,7 +171,7 @@ def test_an_image_outside_the_contract_is_not_pulled(
         images.prepare(image, 10)
     layer = digest_of(make_layer(x=10)[0])
     assert not [path for path in fake.requests if layer in path]
-    assert Engine(images.engine_url).image(image) is None
+    assert images.engine.image(image) is None
 
 
 def test_an_image_that_is_here_already_is_judged_like_anywhere_else(fake: FakeRegistry, images: Images) -> None:
@@ -311,7 +311,7 @@ def test_a_pull_stops_before_the_disk_is_full(
     image = fake.add_manifest(fake.make_manifest(*make_layer(bomb=1 << 27)))
     with pytest.raises(NoSpaceError):
         images.prepare(image, 10)
-    assert Engine(images.engine_url).image(image) is None
+    assert images.engine.image(image) is None
 
 
 def test_no_pull_starts_without_room(fake: FakeRegistry, docker_host: str, tmp_path: Path) -> None:

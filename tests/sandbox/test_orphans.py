@@ -13,7 +13,7 @@ import pytest
 from tests.sandbox.support import get_spec, list_mounts, wait_for_line
 from worker.sandbox import DockerSandbox, OrphanReport, SandboxSettings
 from worker.sandbox.processes import get_process_name, is_alive
-from worker.sandbox.spec import OWNER_LABEL
+from worker.sandbox.spec import ATTEMPT_LABEL, OWNER_LABEL
 
 # Starts one training of an attempt, freezes another, says so, and waits to be killed.
 WORKER = """
@@ -35,22 +35,23 @@ KEPT, FROZEN = "aa" * 8, "bb" * 8
 
 
 @pytest.fixture(params=["loop", "engine"])
-def settings(request: pytest.FixtureRequest, docker_host: str, tmp_path: Path) -> SandboxSettings:
-    return SandboxSettings(home=tmp_path / "home", engine=docker_host, storage=request.param, free_reserve_mib=64)
+def settings(request: pytest.FixtureRequest, docker_host: str, tmp_path: Path) -> Iterator[SandboxSettings]:
+    settings = SandboxSettings(home=tmp_path / "home", engine=docker_host, storage=request.param, free_reserve_mib=64)
+    yield settings
+    sandbox = DockerSandbox(settings)
+    sandbox.remove_orphans()
+    sandbox.close()
 
 
 @pytest.fixture
-def killed(settings: SandboxSettings, hostile: str, deadline_ms: int) -> Iterator[SandboxSettings]:
+def killed(settings: SandboxSettings, hostile: str, deadline_ms: int) -> SandboxSettings:
     """Leave what a worker had when kill -9 hit it."""
     arguments = [str(settings.home), settings.engine, settings.storage, hostile, KEPT, FROZEN, str(deadline_ms)]
     with subprocess.Popen([sys.executable, "-c", WORKER, *arguments], stdout=subprocess.PIPE, text=True) as worker:
         assert worker.stdout is not None
         assert worker.stdout.readline() == "started\n"
         worker.send_signal(signal.SIGKILL)
-    yield settings
-    sandbox = DockerSandbox(settings)
-    sandbox.remove_orphans()
-    sandbox.close()
+    return settings
 
 
 def test_a_killed_worker_leaves_nothing_but_its_kept_attempt(
@@ -82,7 +83,8 @@ def test_an_attempt_goes_on_even_if_its_old_container_still_runs(
     sandbox = DockerSandbox(killed)
     training = sandbox.start_training(get_spec(hostile, "resume", deadline_ms, attempt=KEPT))
     assert json.loads(wait_for_line(training, "ready")[0])["starts"] == 1
-    assert len(sandbox.host.engine.containers(f"org.learningchain.sandbox.attempt={KEPT}")) == 1
+    containers = sandbox.host.engine.containers(f"{OWNER_LABEL}={sandbox.host.owner}")
+    assert [container["Labels"].get(ATTEMPT_LABEL) for container in containers].count(KEPT) == 1
     sandbox.close()
 
 

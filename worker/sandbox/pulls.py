@@ -6,23 +6,22 @@ import time
 from collections.abc import Callable
 
 from worker.sandbox.connection import EngineStream
+from worker.sandbox.engine import Engine
 from worker.sandbox.reference import Reference
 from worker.sandbox.types import BrokenImageError, OwnFailureError
 
-SILENCE_SECONDS = 300.0  # the engine reports nothing while it unpacks a large file
 LOOK_SECONDS = 0.25
 
 # Words of the engine that blame the image's content, which is the same everywhere.
 _BROKEN = ("archive/tar", "invalid tar header", "verification failed", "gzip: invalid", "zlib: invalid", "max depth")
 
 
-def pull(engine_url: str, reference: Reference, seconds: float, check: Callable[[], None]) -> None:
+def pull(engine: Engine, reference: Reference, seconds: float, check: Callable[[], None]) -> None:
     """Let the engine pull; `check` is called again and again meanwhile and stops the pull by raising OwnFailureError.
 
     Raises BrokenImageError when the content cannot be unpacked, OwnFailureError for everything else.
     """
-    query = {"fromImage": reference.repository, "tag": reference.digest, "platform": "linux/amd64"}
-    with EngineStream(engine_url, SILENCE_SECONDS, "POST", "/images/create", query) as stream:
+    with engine.pull(reference.repository, reference.digest) as stream:
         guard = _Guard(stream.cut, seconds, check)
         guard.start()
         try:
