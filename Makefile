@@ -24,6 +24,7 @@ check: ## style, types, import directions, spelling, generated code (needs the e
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/codespell
 	$(BIN)/python tools/gen_proto.py --check
+	$(BIN)/python -m tools.gen_chain_config --check
 
 tests-alone:
 	$(BIN)/pytest
@@ -38,8 +39,9 @@ bench: ## measure transactions per second, block times and memory into build/ben
 images: ## build the container images learningchain/node and learningchain/worker
 	@$(SETUP) run -- $(BIN)/python -m tools.node_images
 
-proto: ## generate abci_app/pb from proto/
+proto: ## generate abci_app/pb from proto/, and chain-config/ from the code
 	$(BIN)/python tools/gen_proto.py
+	$(BIN)/python -m tools.gen_chain_config
 
 lock: ## lock the dependencies of pyproject.toml anew (needs uv)
 	uv lock
