@@ -1,8 +1,8 @@
 """`python -m abci_app`: the application process that a validator runs beside CometBFT."""
 
 import argparse
-import contextlib
 import gc
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -94,9 +94,12 @@ class _Stderr:
     """Writes lines to stderr; a node must not end because its terminal or log pipe did."""
 
     def msg(self, line: str) -> None:
-        with contextlib.suppress(OSError, ValueError):
+        try:
             sys.stderr.write(line + "\n")
             sys.stderr.flush()
+        except (OSError, ValueError):
+            # What is left in the buffer would fail again at the end of the process and change its exit code.
+            sys.stderr = Path(os.devnull).open("w", encoding="utf-8")
 
     debug = info = warning = error = critical = msg
 

@@ -1,6 +1,7 @@
 """Fixtures for what the set-up provides. A missing service fails a test, it never skips one."""
 
 import os
+import signal
 from collections.abc import Callable
 
 import hypothesis
@@ -8,6 +9,9 @@ import pytest
 
 hypothesis.settings.register_profile("shared", deadline=None)  # times of single examples mean nothing on a busy machine
 hypothesis.settings.load_profile("shared")
+
+# A shell that starts the tests in the background makes them ignore SIGINT, and so would every process they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MISSING = "{name} is not set: run the tests with 'make test', or start the services with 'make up' and '. .state/env'"
 
