@@ -99,7 +99,7 @@ class _Stderr:
             sys.stderr.flush()
         except (OSError, ValueError):
             # What is left in the buffer would fail again at the end of the process and change its exit code.
-            sys.stderr = Path(os.devnull).open("w", encoding="utf-8")
+            sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
 
     debug = info = warning = error = critical = msg
 

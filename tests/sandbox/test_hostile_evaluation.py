@@ -111,7 +111,10 @@ def test_only_a_regular_file_is_an_artifact_of_a_volume(
 
 
 def test_a_sparse_file_counts_with_its_length(evaluate: Evaluate, any_sandbox: DockerSandbox) -> None:
-    assert_overrun(evaluate(f"sparse {1 << 40}", chosen=any_sandbox), "larger than")
+    evaluation = evaluate(f"sparse {1 << 40}", chosen=any_sandbox)
+    assert evaluation.finding is Finding.OVERRUN
+    # Where the engine holds the outputs, the watchdog may see it before the program has ended.
+    assert "larger than" in evaluation.detail or "wrote more than it may" in evaluation.detail
 
 
 def test_a_process_that_stays_behind_dies_with_its_container(evaluate: Evaluate) -> None:
