@@ -125,6 +125,12 @@ def test_an_engine_that_docker_host_names_must_answer(state: Path, monkeypatch: 
     assert "unset DOCKER_HOST" in caught.value.remedy
 
 
+def test_an_engine_that_goes_away_is_reported_in_words(tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match="went away") as caught:
+        Engine(f"unix://{tmp_path}/none.sock").has_image("some:image")
+    assert caught.value.remedy == "run the same command again"
+
+
 def test_an_address_of_an_unknown_kind_is_refused() -> None:
     with pytest.raises(SetupError, match="neither unix"):
         Engine("ssh://host").connect(1)

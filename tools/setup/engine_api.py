@@ -4,6 +4,7 @@ import http.client
 import json
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -58,13 +59,10 @@ class Engine:
 
     def get(self, path: str) -> Any:
         """Return the answer to a GET, or None when there is no such thing."""
-        connection = self.connect(PATIENT_SECONDS)
-        try:
+        with self._talk() as connection:
             connection.request("GET", path)
             answer = connection.getresponse()
             body = answer.read()
-        finally:
-            connection.close()
         if answer.status == http.client.NOT_FOUND:
             return None
         if answer.status != http.client.OK:
@@ -79,8 +77,7 @@ class Engine:
         headers: dict[str, str] | None = None,
     ) -> Iterator[dict[str, Any]]:
         """Send a POST and yield the JSON lines of its answer; raise SetupError at the first that reports an error."""
-        connection = self.connect(PATIENT_SECONDS)
-        try:
+        with self._talk() as connection:
             all_headers = {"Content-Type": "application/x-tar", **(headers or {})}
             connection.request("POST", f"{path}?{urlencode(query)}", body, all_headers)
             answer = connection.getresponse()
@@ -91,6 +88,17 @@ class Engine:
                 if "error" in message:
                     raise SetupError(f"the Docker Engine failed at {path}: {message['error']}")
                 yield message
+
+    @contextmanager
+    def _talk(self) -> Iterator[http.client.HTTPConnection]:
+        connection = self.connect(PATIENT_SECONDS)
+        try:
+            yield connection
+        except (OSError, http.client.HTTPException) as error:
+            reason = str(error) or type(error).__name__
+            raise SetupError(
+                f"the Docker Engine at {self.host} went away: {reason}", "run the same command again"
+            ) from error
         finally:
             connection.close()
 
