@@ -203,12 +203,12 @@ class Chains(RuleBasedStateMachine):
 
     @rule(who=numbers, first=numbers, count=st.integers(min_value=1, max_value=18))
     def add_keys(self, who: int, first: int, count: int) -> None:
-        """Add keys, perhaps more than an account may have, then remove one."""
+        """Add keys, perhaps more than an account may have, then remove one, with an expiry if `count` is odd."""
         sender = pick(who, self.people[:ACCOUNTS])
         for number in range(count):
             message = self.make_set_key(sender, 0, 0, FIRST_NEW_KEY + (first + number) % 90)
             self.twin.send(sender, "set_key", message)
-        self.twin.send(sender, "set_key", self.make_set_key(sender, 0, 2, FIRST_NEW_KEY + first % 90))
+        self.twin.send(sender, "set_key", self.make_set_key(sender, 0, 2 + 8 * (count % 2), FIRST_NEW_KEY + first % 90))
 
     @rule(
         change=st.sampled_from([*DEFECTS, *ENVELOPES, "other key", "other key", "register", "register", "register"]),
@@ -286,8 +286,9 @@ class Chains(RuleBasedStateMachine):
     def change_job(self, who: int, which: int, kind: str, amount: int) -> None:
         job = self.find_job(which, "OPEN") or self.find_job(which)
         contractor = job.contractor if job and who % 4 else pick(who, self.people[:ACCOUNTS])
-        most = self.s.accounts[contractor].balance * 50 // 51  # with its fee of 1/50 this is about all
-        added = {"amount": pick(amount, (*AMOUNTS, most, most + 1))} if kind == "raise_bounty" else {}
+        balance = self.s.accounts[contractor].balance
+        most = balance * 50 // 51  # with its fee of 1/50 this is about all
+        added = {"amount": pick(amount, (most, most + 1, balance, *AMOUNTS))} if kind == "raise_bounty" else {}
         self.twin.send(contractor, kind, {"job_id": job.id if job else which} | added)
 
     @precondition(lambda self: self.has_job())

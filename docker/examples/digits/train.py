@@ -1,7 +1,8 @@
 """Train a perceptron on shifted copies of the scans, for as long as the job lasts; LC_SEED draws its character.
 
-The seed fixes weights, width, step size and the strength of the shifts, so two machines that run this race on different
-roads. A model file is written at the start and then every SAVE_SECONDS. SIGTERM saves the state; the same attempt
+The seed fixes weights, width, step size, the strength of the shifts, and where in its cycles the step size begins: it
+goes up and down, so a training learns fast for a while and then settles, and two machines that race take turns at being
+ahead. A model file is written at the start and then every SAVE_SECONDS. SIGTERM saves the state; the same attempt
 goes on from there.
 """
 
@@ -28,6 +29,10 @@ DEFAULT_SECONDS = 60.0
 STEPS_AT_ONCE = 10
 RISE = 4.0
 """The first step size is exp(-RISE) of the peak: the loss falls during the whole run, not in its first seconds."""
+CYCLES = 3
+DEPTH = 1.5
+MEAN_OF_CYCLE = float(np.i0(DEPTH))
+"""The step size swings between exp(DEPTH) and exp(-DEPTH) times its course; divided by this its mean stays the same."""
 LEAST_SHARE = 0.05
 """The step size falls to this share of its peak at the end."""
 
@@ -40,23 +45,26 @@ class Character:
     peak: float
     warm_up: float
     shift: float
+    phase: float
 
     @classmethod
     def draw(cls, generator: np.random.Generator) -> "Character":
-        """Draw from ranges in which every choice learns."""
+        """Draw from ranges in which every choice learns, at about the same pace."""
         return cls(
-            hidden=int(generator.integers(32, 97)),
-            peak=float(np.exp(generator.uniform(np.log(0.05), np.log(0.15)))),
-            warm_up=float(generator.uniform(0.5, 0.9)),
-            shift=float(generator.uniform(0.2, 0.5)),
+            hidden=int(generator.integers(48, 81)),
+            peak=float(np.exp(generator.uniform(np.log(0.08), np.log(0.12)))),
+            warm_up=float(generator.uniform(0.65, 0.8)),
+            shift=float(generator.uniform(0.25, 0.4)),
+            phase=float(generator.uniform(0, 1)),
         )
 
     def get_rate(self, progress: float) -> float:
-        """Return the step size: an exponential rise, then a cosine down. `progress` goes from 0 to 1."""
+        """Return the step size at `progress` (0 to 1): an exponential rise, then a cosine down, times the cycles."""
+        cycle = float(np.exp(DEPTH * np.sin(2 * np.pi * (CYCLES * progress + self.phase))) / MEAN_OF_CYCLE)
         if progress < self.warm_up:
-            return self.peak * float(np.exp(-RISE * (1 - progress / self.warm_up)))
+            return cycle * self.peak * float(np.exp(-RISE * (1 - progress / self.warm_up)))
         rest = min((progress - self.warm_up) / (1 - self.warm_up), 1.0)
-        return self.peak * (LEAST_SHARE + (1 - LEAST_SHARE) * 0.5 * (1 + float(np.cos(np.pi * rest))))
+        return cycle * self.peak * (LEAST_SHARE + (1 - LEAST_SHARE) * 0.5 * (1 + float(np.cos(np.pi * rest))))
 
 
 def compute_seed() -> int:
