@@ -8,14 +8,16 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import docker
 import pytest
 
-from tests.sandbox.support import get_spec, list_mounts, wait_for_line
-from worker.sandbox import DockerSandbox, OrphanReport, SandboxSettings
-from worker.sandbox.processes import get_process_name, is_alive
+from tests.sandbox.support import get_spec, list_mounts, wait_for, wait_for_line
+from worker.sandbox import DockerSandbox, SandboxSettings
+from worker.sandbox.host import get_owner
+from worker.sandbox.processes import get_process_name, is_alive, is_surely_dead
 from worker.sandbox.spec import ATTEMPT_LABEL, OWNER_LABEL
 
-# Starts one training of an attempt, freezes another, says so, and waits to be killed.
+# Starts one training of an attempt, freezes another, says so with its guard's number, and waits to be killed.
 WORKER = """
 import sys, time
 from pathlib import Path
@@ -28,7 +30,7 @@ for attempt in (kept, frozen):
     training = sandbox.start_training(get_spec(image, "resume", int(deadline_ms), attempt=attempt))
     wait_for_line(training, "ready")
 sandbox.host.engine.pause(training.container_id)
-print("started", flush=True)
+print(sandbox._guard.pid, flush=True)
 time.sleep(600)
 """
 KEPT, FROZEN = "aa" * 8, "bb" * 8
@@ -43,30 +45,86 @@ def settings(request: pytest.FixtureRequest, docker_host: str, tmp_path: Path) -
     sandbox.close()
 
 
-@pytest.fixture
-def killed(settings: SandboxSettings, hostile: str, deadline_ms: int) -> SandboxSettings:
-    """Leave what a worker had when kill -9 hit it."""
-    arguments = [str(settings.home), settings.engine, settings.storage, hostile, KEPT, FROZEN, str(deadline_ms)]
+def kill_worker(settings: SandboxSettings, image: str, deadline_ms: int, *, and_guard: bool) -> None:
+    """Leave what a worker had when kill -9 hit it, and its guard before it."""
+    arguments = [str(settings.home), settings.engine, settings.storage, image, KEPT, FROZEN, str(deadline_ms)]
     with subprocess.Popen([sys.executable, "-c", WORKER, *arguments], stdout=subprocess.PIPE, text=True) as worker:
         assert worker.stdout is not None
-        assert worker.stdout.readline() == "started\n"
+        guard = int(worker.stdout.readline())
+        if and_guard:
+            os.kill(guard, signal.SIGKILL)
         worker.send_signal(signal.SIGKILL)
+
+
+@pytest.fixture
+def killed(settings: SandboxSettings, hostile: str, deadline_ms: int) -> SandboxSettings:
+    """Leave what a worker had when kill -9 hit it and its guard."""
+    kill_worker(settings, hostile, deadline_ms, and_guard=True)
     return settings
 
 
+def list_containers(client: docker.APIClient, home: Path) -> list[str]:
+    label = f"{OWNER_LABEL}={get_owner(home.resolve())}"
+    return [container["Id"] for container in client.containers(all=True, filters={"label": label})]
+
+
+def test_the_guard_of_a_killed_worker_removes_what_it_left(
+    settings: SandboxSettings, hostile: str, deadline_ms: int, engine_client: docker.APIClient
+) -> None:
+    """Without a next start. The state of both attempts stays, the frozen one's too."""
+    kill_worker(settings, hostile, deadline_ms, and_guard=False)
+    wait_for(lambda: list_containers(engine_client, settings.home) == [])
+    wait_for(lambda: list_mounts(settings.home) == [])
+    wait_for(lambda: "containers=2" in (settings.home / "guard.log").read_text(encoding="utf-8"))
+    assert list((settings.home / "runs").glob("*/*")) == []
+    sandbox = DockerSandbox(settings)
+    for attempt in (KEPT, FROZEN):
+        training = sandbox.start_training(get_spec(hostile, "resume", deadline_ms, attempt=attempt))
+        assert json.loads(wait_for_line(training, "ready")[0])["starts"] == 1
+    sandbox.close()
+
+
+def test_a_guard_that_is_dismissed_goes_and_removes_nothing(
+    settings: SandboxSettings, hostile: str, deadline_ms: int
+) -> None:
+    """Two sandboxes of one process: the end of one is not the end of the process."""
+    first, second = DockerSandbox(settings), DockerSandbox(settings)
+    training = second.start_training(get_spec(hostile, "resume", deadline_ms))
+    guard = Path(f"/proc/{first._guard.pid}")
+    first._guard.dismiss()
+    assert not guard.exists()
+    wait_for_line(training, "ready")
+    second.close()
+    first.close()
+    assert (settings.home / "guard.log").read_text(encoding="utf-8") == ""
+
+
+def test_any_worker_on_the_engine_removes_what_a_dead_one_of_another_home_left(
+    killed: SandboxSettings, hostile: str, deadline_ms: int, tmp_path: Path, engine_client: docker.APIClient
+) -> None:
+    """Its guard died with it, and nobody starts a worker in its home again. What it can resume from stays there."""
+    other = DockerSandbox(SandboxSettings(home=tmp_path / "other", engine=killed.engine, free_reserve_mib=64))
+    other.remove_orphans()
+    assert list_containers(engine_client, killed.home) == []
+    other.close()
+    sandbox = DockerSandbox(killed)
+    sandbox.remove_orphans(keep_attempts=[KEPT])
+    training = sandbox.start_training(get_spec(hostile, "resume", deadline_ms, attempt=KEPT))
+    assert json.loads(wait_for_line(training, "ready")[0])["starts"] == 1
+    sandbox.close()
+
+
 def test_a_killed_worker_leaves_nothing_but_its_kept_attempt(
-    killed: SandboxSettings, hostile: str, deadline_ms: int
+    killed: SandboxSettings, hostile: str, deadline_ms: int, engine_client: docker.APIClient
 ) -> None:
     sandbox = DockerSandbox(killed)
     label = f"{OWNER_LABEL}={sandbox.host.owner}"
-    assert len(sandbox.host.engine.containers(label)) == 2
     report = sandbox.remove_orphans(keep_attempts=[KEPT])
-    assert (report.containers, report.directories) == (2, 1)
-    assert sandbox.host.engine.containers(label) == []
+    assert report.directories == 1
+    assert list_containers(engine_client, killed.home) == []
     assert list_mounts(killed.home) == []
     assert [path.name for path in (killed.home / "attempts").iterdir()] == [KEPT]
     assert list((killed.home / "runs").glob("*/*")) == []
-    assert sandbox.remove_orphans(keep_attempts=[KEPT]) == OrphanReport()
     # The kept one got SIGTERM and saved: it goes on where it was.
     training = sandbox.start_training(get_spec(hostile, "resume", deadline_ms, attempt=KEPT))
     assert json.loads(wait_for_line(training, "ready")[0])["starts"] == 1
@@ -89,30 +147,45 @@ def test_an_attempt_goes_on_even_if_its_old_container_still_runs(
 
 
 def test_the_living_are_left_alone(settings: SandboxSettings, hostile: str, deadline_ms: int) -> None:
-    """A command beside the daemon, in the same home, finds no orphans while the daemon lives."""
+    """A command beside the daemon, in the same home or another, finds no orphans of it while the daemon lives."""
     daemon, command = DockerSandbox(settings), DockerSandbox(settings)
     training = daemon.start_training(get_spec(hostile, "resume", deadline_ms))
-    assert command.remove_orphans() == OrphanReport()
-    wait_for_line(training, "ready")
     command_of_another_home = DockerSandbox(
         SandboxSettings(home=settings.home.with_name("other"), engine=settings.engine, free_reserve_mib=64)
     )
-    assert command_of_another_home.remove_orphans() == OrphanReport()
+    for sandbox in (command, command_of_another_home):
+        sandbox.remove_orphans()
+        assert sandbox.host.engine.inspect(training.container_id)["State"]["Running"]
+    wait_for_line(training, "ready")
     training.close(forget=True)
-    for sandbox in (command_of_another_home, daemon):
+    for sandbox in (command_of_another_home, command, daemon):
         sandbox.close()
 
 
 def test_a_process_is_known_by_more_than_its_number() -> None:
     name = get_process_name()
-    boot, pid, start = name.split("-")
+    boot, namespace, pid, start = name.split("-")
     assert is_alive(name)
-    assert not is_alive(f"{boot}-{pid}-{int(start) + 1}")
-    assert not is_alive(f"00000000-{pid}-{start}")
+    assert not is_alive(f"{boot}-{namespace}-{pid}-{int(start) + 1}")
+    assert not is_alive(f"00000000-{namespace}-{pid}-{start}")
+    assert not is_alive(f"{boot}-1-{pid}-{start}")
     assert not is_alive("no process")
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
-        assert is_alive(f"{boot}-{child.pid}-{_get_start(child.pid)}")
-    assert not is_alive(f"{boot}-{child.pid}-{start}")
+        child_name = f"{boot}-{namespace}-{child.pid}-{_get_start(child.pid)}"
+        assert is_alive(child_name)
+        child.kill()
+        wait_for(lambda: not is_alive(child_name))  # while it waits for this process to take note of its end
+    assert not is_alive(f"{boot}-{namespace}-{child.pid}-{start}")
+
+
+def test_only_a_process_that_would_be_seen_here_is_surely_dead() -> None:
+    """Another worker on the engine may live in another PID namespace, where its number means another process."""
+    boot, namespace, pid, start = get_process_name().split("-")
+    assert is_surely_dead(f"{boot}-{namespace}-{pid}-{int(start) + 1}")
+    assert not is_surely_dead(f"{boot}-{namespace}-{pid}-{start}")
+    assert not is_surely_dead(f"{boot}-1-{pid}-{int(start) + 1}")
+    assert not is_surely_dead(f"00000000-{namespace}-{pid}-{int(start) + 1}")
+    assert not is_surely_dead("no process")
 
 
 def _get_start(pid: int) -> str:

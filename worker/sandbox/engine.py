@@ -77,6 +77,8 @@ class Engine:
         """Return whether the container ended within `seconds`."""
         try:
             self._api.wait(container, timeout=max(seconds, 0.01))
+        except docker.errors.NotFound:
+            return True  # somebody removed it
         except (docker.errors.DockerException, HTTPError, OSError) as error:
             if "timed out" in str(error):
                 return False

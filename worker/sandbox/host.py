@@ -1,6 +1,7 @@
 """What every run on this machine shares: engine, storage, cores, names, uids, labels."""
 
 import contextlib
+import hashlib
 import os
 import pwd
 import secrets
@@ -109,6 +110,11 @@ class Host:
         """Raise OwnFailureError when the machine has less than `needed` bytes."""
         if needed > self.memory_bytes:
             raise OwnFailureError(f"{needed // MIB} MiB of memory are needed, {self.memory_bytes // MIB} are there")
+
+
+def get_owner(home: Path) -> str:
+    """Return the label's value for a worker's home, which is a resolved path."""
+    return hashlib.sha256(os.fsencode(home)).hexdigest()[:12]
 
 
 def get_allowed_cpus(wanted: tuple[int, ...]) -> tuple[int, ...]:

@@ -1,7 +1,6 @@
 """The sandbox on the Docker Engine, put together; the interface is worker.sandbox.types.Sandbox."""
 
 import contextlib
-import hashlib
 import os
 import tempfile
 import threading
@@ -12,7 +11,8 @@ from abci_app.pb.learningchain.v1 import state_pb2
 from worker.sandbox.disks import check_tools
 from worker.sandbox.engine import Engine, find_unfit
 from worker.sandbox.evaluate import OneEvaluation
-from worker.sandbox.host import Host, get_allowed_cpus
+from worker.sandbox.guard import Guard
+from worker.sandbox.host import Host, get_allowed_cpus, get_owner
 from worker.sandbox.images import Images
 from worker.sandbox.orphans import remove_attempt_containers, remove_orphans
 from worker.sandbox.sample import copy_sample
@@ -46,7 +46,7 @@ class DockerSandbox:
         self._engine = Engine(settings.engine)
         info = self._engine.info()
         root = _find_root(str(info.get("DockerRootDir", "")), home)
-        owner = hashlib.sha256(os.fsencode(home)).hexdigest()[:12]
+        owner = get_owner(home)
         self.host = Host(
             engine=self._engine,
             storage=EngineStorage(self._engine, owner, root, settings.free_reserve_mib * MIB),
@@ -62,6 +62,7 @@ class DockerSandbox:
         self._samples: dict[tuple[str, EvaluationLimits], str] = {}  # what is wrong with the sample; empty: nothing
         self._trainings: list[ContainerTraining] = []
         self.check_engine()
+        self._guard = Guard(self.host)
 
     def check_engine(self) -> str:
         """See Sandbox."""
@@ -110,6 +111,7 @@ class DockerSandbox:
             training.close(forget=False)
         with self._evaluations:  # the last one ends now, and cleans up
             self._engine.close()
+        self._guard.dismiss()
 
     def _choose_storage(self, settings: SandboxSettings) -> Storage:
         """Return what the settings say; "auto": loop file systems where they work and the engine sees them."""
