@@ -4,11 +4,15 @@ A table is stored only when it differs from the one before, under the epoch in w
 the current one or an unsettled job refers to it.
 """
 
+from typing import Final
+
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from abci_app.protocol import keys
 from abci_app.protocol.context import BlockContext
 from abci_app.protocol.limits import ADDRESS_BYTES
 from abci_app.protocol.state import BlockState, StateDelta, StateRead, StateWrite
+
+_NO_CHECKERS: Final = pb.CheckerTable()
 
 
 def get_current_epoch(state: StateRead) -> int:
@@ -20,8 +24,9 @@ def get_current_epoch(state: StateRead) -> int:
 
 
 def get_current_table(state: StateRead) -> pb.CheckerTable:
-    """Return the current checker table, not to be changed. Raises LookupError before the first block."""
-    return get_table(state, get_current_epoch(state))
+    """Return the current checker table, not to be changed; an empty one before the first block (CheckTx asks then)."""
+    current = state.get(keys.CURRENT_EPOCH, pb.CurrentEpoch)
+    return _NO_CHECKERS if current is None else get_table(state, current.table_epoch)
 
 
 def get_table(state: StateRead, epoch: int) -> pb.CheckerTable:
