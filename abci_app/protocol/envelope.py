@@ -4,7 +4,7 @@ Order of checks: size and decoding (`transaction.parse`), chain tag, expiry heig
 nonce, quota, signature. A failure changes nothing.
 """
 
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from abci_app.pb.learningchain.v1 import state_pb2, tx_pb2
 from abci_app.protocol import errors, keys
@@ -18,7 +18,8 @@ from abci_app.protocol.registration import get_required_bits
 from abci_app.protocol.state import BlockState
 from abci_app.protocol.transaction import ParsedTx
 
-OWED_VOTES: Final = ("commit_vote", "reveal_vote")
+OwedVote = tuple[bytes, str, int, int]
+"""Account, kind of message, job id and round of a vote."""
 
 
 class Admission(NamedTuple):
@@ -27,6 +28,7 @@ class Admission(NamedTuple):
     account: state_pb2.Account
     key: state_pb2.Key
     bucket_units: int
+    owed_vote: OwedVote | None
 
 
 def check_chain_and_expiry(tx: ParsedTx, block: BlockContext) -> None:
@@ -62,24 +64,33 @@ def consume_envelope(state: BlockState, context: TxContext, tx: ParsedTx, admiss
         state.registrations += 1
         state.fresh_accounts[tx.account] = None
         return
-    account, key, units = admission
+    account, key, units, vote = admission
+    if vote is not None:
+        state.free_votes[vote] = None
     account.bucket_units = units
     account.bucket_ms = context.block.time_ms
     key.nonce = tx.nonce
     state.mark_changed(keys.account(tx.account))
 
 
-def is_owed_vote(state: BlockState, context: TxContext, tx: ParsedTx) -> bool:
-    """Tell whether this is a vote that its sender owes and that its own checks accept: it needs no quota."""
-    if tx.kind not in OWED_VOTES:
-        return False
+def get_owed_vote(state: BlockState, context: TxContext, tx: ParsedTx) -> OwedVote | None:
+    """Return which vote this is if its sender owes it and its own checks accept it: it needs no quota. Else None.
+
+    In CheckTx and PrepareProposal votes have no effect, so that a second one passes its checks too; it is not free.
+    """
+    message = tx.message
+    if not isinstance(message, tx_pb2.CommitVote | tx_pb2.RevealVote):
+        return None
+    vote = (tx.account, tx.kind, message.job_id, message.round)
+    if vote in state.free_votes:
+        return None
     handler = HANDLERS[tx.kind]
     try:
-        handler.check_stateless(tx.message)
-        handler.check_stateful(state, context, tx.message)
+        handler.check_stateless(message)
+        handler.check_stateful(state, context, message)
     except errors.MessageError:
-        return False
-    return True
+        return None
+    return vote
 
 
 def _check_sender(state: BlockState, context: TxContext, tx: ParsedTx) -> Admission:
@@ -98,11 +109,12 @@ def _check_sender(state: BlockState, context: TxContext, tx: ParsedTx) -> Admiss
     if tx.nonce != key.nonce + 1:
         raise errors.WrongNonce
     units = compute_bucket(account, block.params, block.time_ms)
-    if not is_owed_vote(state, context, tx):
+    vote = get_owed_vote(state, context, tx)
+    if vote is None:
         units -= BUCKET_UNIT
     if units < 0:
         raise errors.QuotaExceeded
-    return Admission(account, key, units)
+    return Admission(account, key, units, vote)
 
 
 def _check_key(key: state_pb2.Key, now_ms: int, kind: str) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from operator import itemgetter
 from typing import Final
 
+from abci_app.pb.learningchain.v1 import tx_pb2
 from abci_app.protocol import errors
 from abci_app.protocol.context import BlockContext, TxContext
 from abci_app.protocol.envelope import check_chain_and_expiry, check_envelope, consume_envelope
@@ -74,24 +75,32 @@ def compute_proto_size(tx: bytes) -> int:
 def _rank(
     state: StateRead, context: BlockContext, cache: TxCache, txs: Sequence[bytes]
 ) -> list[tuple[int, bytes, ParsedTx]]:
-    """Return the well-formed transactions by rank; none stands before an earlier one of its key."""
+    """Return the well-formed transactions by rank; none stands before an earlier one of its key.
+
+    What is urgent comes first once for each account, job and kind: a second one would fail in the block.
+    """
     last: dict[bytes, int] = {}
+    urgent: dict[tuple[bytes, str, int], None] = {}
     ranked: list[tuple[int, bytes, ParsedTx]] = []
     for tx in txs:
         try:
             parsed = cache.parse(tx)
         except errors.EnvelopeError:
             continue
-        rank = max(_get_rank(state, context, parsed), last.get(parsed.public_key, _URGENT))
+        rank = max(_get_rank(state, context, parsed, urgent), last.get(parsed.public_key, _URGENT))
         last[parsed.public_key] = rank
         ranked.append((rank, tx, parsed))
     ranked.sort(key=itemgetter(0))
     return ranked
 
 
-def _get_rank(state: StateRead, context: BlockContext, tx: ParsedTx) -> int:
-    if is_urgent(state, _get_tx_context(context, tx), tx):
-        return _URGENT
+def _get_rank(state: StateRead, context: BlockContext, tx: ParsedTx, urgent: dict[tuple[bytes, str, int], None]) -> int:
+    message = tx.message
+    if isinstance(message, tx_pb2.Reveal | tx_pb2.CommitVote | tx_pb2.RevealVote):
+        subject = (tx.account, tx.kind, message.job_id)
+        if subject not in urgent and is_urgent(state, _get_tx_context(context, tx), tx):
+            urgent[subject] = None
+            return _URGENT
     return _POOR if is_poor_sender(state, tx) else _RICH
 
 

@@ -66,7 +66,17 @@ class StateWrite(StateRead, Protocol):
 class BlockState:
     """The overlay of one block (or of one check or proposal) over the committed state."""
 
-    __slots__ = ("_index", "_ordered", "_records", "_source", "dirty", "drift", "fresh_accounts", "registrations")
+    __slots__ = (
+        "_index",
+        "_ordered",
+        "_records",
+        "_source",
+        "dirty",
+        "drift",
+        "free_votes",
+        "fresh_accounts",
+        "registrations",
+    )
 
     def __init__(self, source: CommittedState) -> None:
         """Begin an overlay without changes."""
@@ -78,6 +88,7 @@ class BlockState:
         self.drift = [0, 0, 0, 0, 0]  # balances, bonds, unbonding, escrow, deposits, as the records show them
         self.registrations = 0
         self.fresh_accounts: dict[bytes, None] = {}
+        self.free_votes: dict[tuple[bytes, str, int, int], None] = {}  # taken without quota (account, kind, job, round)
 
     def get(self, key: bytes, kind: type[R]) -> R | None:
         """Return the record under `key`, not to be changed."""

@@ -6,11 +6,11 @@ from abci_app.pb.learningchain.v1 import tx_pb2
 from abci_app.protocol import crypto, errors, transaction
 from abci_app.protocol.context import BlockContext
 from abci_app.protocol.errors import TxError
-from abci_app.protocol.limits import UCREDIT
+from abci_app.protocol.limits import BUCKET_UNIT, UCREDIT
 from abci_app.protocol.mempool import CheckState, check_tx, recheck_tx
 from abci_app.protocol.transaction import TxCache
 from tests.support.chain import Chain, Holding
-from tests.support.market import Market
+from tests.support.market import TERMS, Market, measured
 
 PROFILE = tx_pb2.SetProfile(name="x")
 
@@ -111,6 +111,46 @@ def test_a_poor_candidate_can_reveal_although_poor_accounts_fill_their_quarter()
     check_tx(check, market.cache, reveal)
     again = begin(market, size=0)
     recheck_tx(again, market.cache, reveal)
+
+
+def test_an_owed_vote_is_free_once_between_two_commits() -> None:
+    """A pending vote has no effect yet, so each further one would pass its own checks: an account with one seat could
+    fill every mempool and every block for nothing."""
+    market = Market(overrides={"tx_burst": 5, "tx_per_minute": 1})
+    job_id = market.open_vote()
+    name = next(iter(market.seats(job_id)))
+    votes = [market.sign(name, market.commitment(name, job_id, measured(number))) for number in range(8)]
+    spent = market.account(name).bucket_units // BUCKET_UNIT
+    check, again = begin(market), begin(market)
+    for vote in votes[: 1 + spent]:
+        check_tx(check, market.cache, vote)
+        recheck_tx(again, market.cache, vote)
+    refuse(check, market, votes[1 + spent], errors.QuotaExceeded)
+    with pytest.raises(errors.QuotaExceeded):
+        recheck_tx(again, market.cache, votes[1 + spent])
+
+
+def test_votes_owed_in_two_jobs_are_both_free() -> None:
+    market = Market(overrides={"tx_burst": 5, "tx_per_minute": 1})
+    jobs = [market.submit(expiry_ms=market.time_ms + 20_000) for _ in range(2)]
+    for worker, job_id in zip(("worker0", "worker1"), jobs, strict=True):
+        market.announce(worker, job_id, 0)
+    market.expire(jobs[0])
+    for worker, job_id in zip(("worker0", "worker1"), jobs, strict=True):
+        market.reveal(worker, job_id)
+    name = next(name for name in market.seats(jobs[0]) if name in market.seats(jobs[1]))
+    market.block([(name, PROFILE)] * 6)
+    check = begin(market)
+    for job_id in jobs:
+        check_tx(check, market.cache, market.sign(name, market.commitment(name, job_id, measured(0))))
+    refuse(check, market, market.sign(name, PROFILE), errors.QuotaExceeded)
+
+
+def test_before_the_first_block_a_job_is_refused_since_there_are_no_checkers_yet() -> None:
+    """Anybody could otherwise stop all nodes of a chain that is about to begin."""
+    chain = Chain(accounts={"alice": Holding(100 * UCREDIT)})
+    terms = tx_pb2.SubmitJob(**{**TERMS, "expiry_ms": chain.time_ms + 20_000})
+    refuse(begin(chain), chain, chain.sign("alice", terms), errors.TooFewCheckers)
 
 
 def test_recheck_rebuilds_the_state_in_order_without_checking_a_signature(

@@ -6,7 +6,7 @@ from abci_app.pb.learningchain.v1 import tx_pb2
 from abci_app.pb.tendermint.abci import types_pb2 as abci
 from abci_app.protocol import errors
 from abci_app.protocol.context import BlockContext
-from abci_app.protocol.limits import MAX_TX_BYTES, UCREDIT
+from abci_app.protocol.limits import BUCKET_UNIT, MAX_TX_BYTES, UCREDIT
 from abci_app.protocol.proposal import compute_proto_size, find_fault, prepare_proposal
 from abci_app.protocol.state import BlockState
 from abci_app.protocol.transaction import TxCache
@@ -55,6 +55,28 @@ def test_reveals_and_votes_that_would_succeed_come_first() -> None:
     stale = market.sign("worker0", market.revelation("worker0", job_id))
     other = market.sign("worker2", PROFILE)
     assert prepare(market, [other, junk, stale, vote]) == [vote, other, junk, stale]
+
+
+def test_only_one_vote_of_an_account_in_a_round_comes_first_and_is_free() -> None:
+    """The others pass their own checks too as long as the first one has no effect, but would fail in the block."""
+    market = Market(overrides={"tx_burst": 5, "tx_per_minute": 1})
+    job_id = market.open_vote()
+    name = next(iter(market.seats(job_id)))
+    votes = [market.sign(name, market.commitment(name, job_id, measured(number))) for number in range(8)]
+    spent = market.account(name).bucket_units // BUCKET_UNIT
+    other = market.sign("worker2", PROFILE)
+    assert prepare(market, [*votes, other]) == [votes[0], *votes[1 : 1 + spent], other]
+    assert prepare(market, [votes[0], other, *votes[1:]]) == [votes[0], other, *votes[1 : 1 + spent]]
+
+
+def test_only_one_reveal_of_a_turn_comes_first() -> None:
+    market = Market()
+    job_id = market.submit()
+    market.announce("worker0", job_id, 0)
+    market.expire(job_id)
+    first, second = (market.sign("worker0", market.revelation("worker0", job_id, size=size)) for size in (1, 2))
+    other = market.sign("worker2", PROFILE)
+    assert prepare(market, [other, first, second]) == [first, other, second]
 
 
 def test_one_keys_order_is_kept_even_if_a_later_one_could_come_first() -> None:
