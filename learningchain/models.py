@@ -1,27 +1,28 @@
 """Fetching a revealed model: any source is as good as another, because size and digest are checked.
 
-A source is a URL that a stranger wrote. Only public addresses are contacted (and loopback where the caller allows it,
-as a devnet needs), the connection goes to the checked address, and redirects are not followed.
+A source is a URL that a stranger wrote (see `addresses.py`); redirects are not followed.
 """
 
 import hashlib
-import ipaddress
 import os
 import re
 import secrets
-import socket
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 import httpx2
+
+from learningchain.addresses import AddressRefused, resolve
 
 CONNECT_S: Final = 5.0
 READ_S: Final = 15.0
 """A source that sends nothing for this long is left."""
+PATIENCE_S: Final = 20.0
+SLOWEST: Final = 64 << 10
+"""Bytes per second: a source that takes longer than PATIENCE_S and this for the whole model is left for the next."""
 NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}", re.ASCII)
 """Names a model may have on disk, from the image's label."""
 _PICKLE: Final = re.compile(rb"\x80[\x02-\x05]")
@@ -70,7 +71,7 @@ def fetch_model(
         for source in dict.fromkeys(sources):
             try:
                 _download(model, source, temporary, end, allow_loopback, on_progress)
-            except (httpx2.HTTPError, _SourceError, OSError) as error:
+            except (httpx2.HTTPError, AddressRefused, _SourceError, OSError) as error:
                 reasons.append(f"{source}: {error or type(error).__name__}")
                 continue
             os.replace(temporary, path)
@@ -109,14 +110,15 @@ def _download(
     allow_loopback: bool,
     on_progress: Callable[[str, int], None] | None,
 ) -> None:
-    target, headers, extensions = _resolve(url, allow_loopback)
+    target = resolve(url, allow_loopback)
     timeout = httpx2.Timeout(READ_S, connect=CONNECT_S)
     hasher, received = hashlib.sha256(), 0
+    end = min(end, time.monotonic() + PATIENCE_S + model.size / SLOWEST)
     # Asked for as is: a compressed body could unpack to anything.
-    headers["Accept-Encoding"] = "identity"
+    headers = {**target.headers, "Accept-Encoding": "identity"}
     with (
         httpx2.Client(timeout=timeout, follow_redirects=False, trust_env=False) as http,
-        http.stream("GET", target, headers=headers, extensions=extensions) as answer,
+        http.stream("GET", target.url, headers=headers, extensions=target.extensions) as answer,
         path.open("wb") as file,
     ):
         if answer.status_code != 200:
@@ -131,23 +133,3 @@ def _download(
                 on_progress(url, received)
     if received != model.size or hasher.digest() != model.digest:
         raise _SourceError("it sent other bytes than were revealed")
-
-
-def _resolve(url: str, allow_loopback: bool) -> tuple[str, dict[str, str], dict[str, str]]:
-    """Return URL, headers and extensions that connect to a checked address of the URL's host."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-    except ValueError:
-        raise _SourceError("the URL cannot be read") from None
-    host = parts.hostname
-    if parts.scheme not in ("http", "https") or not host or parts.username or parts.password:
-        raise _SourceError("only plain http and https URLs are followed")
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    addresses = [ipaddress.ip_address(entry[4][0]) for entry in found]
-    if not all(address.is_global or (allow_loopback and address.is_loopback) for address in addresses):
-        raise _SourceError("it is not at a public address")
-    literal = f"[{addresses[0]}]" if addresses[0].version == 6 else str(addresses[0])
-    query = f"?{parts.query}" if parts.query else ""
-    extensions = {"sni_hostname": host} if parts.scheme == "https" else {}
-    return f"{parts.scheme}://{literal}:{port}{parts.path or '/'}{query}", {"Host": parts.netloc}, extensions

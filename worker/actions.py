@@ -14,10 +14,11 @@ from abci_app.pb.learningchain.v1 import tx_pb2
 from abci_app.protocol.hashing import compute_model_commitment, compute_vote_commitment
 from abci_app.protocol.limits import SALT_BYTES
 from learningchain.client import ChainClient, Sender
+from learningchain.models import get_model_url
 from learningchain.wallet import SecretKey
 from worker import events as ev
 from worker.models.store import ModelStore, StoreFull
-from worker.models.transfer import ModelTransfer, TransferError, get_model_url
+from worker.models.transfer import ModelTransfer, TransferError
 from worker.models.uploads import UploadClaim
 from worker.sandbox import (
     BrokenImageError,

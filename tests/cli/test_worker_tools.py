@@ -90,7 +90,7 @@ def test_a_relay_that_refuses_is_passed_over(claim: Claim, tmp_path: Path) -> No
 def test_without_any_relay_that_takes_it_the_reasons_are_told(claim: Claim, tmp_path: Path) -> None:
     with run_relay(507) as (node, _), pytest.raises(Failure, match="507"):
         upload(claim, tmp_path, Relay(b"a" * 20, node))
-    with pytest.raises(Failure, match="not a public address"):
+    with pytest.raises(Failure, match="not at a public address"):
         upload(claim, tmp_path, Relay(b"a" * 20, "http://127.0.0.1:1"), loopback=False)
     assert upload(claim, tmp_path) == []
 

@@ -1,0 +1,72 @@
+"""Where a URL that a stranger wrote may lead: to public addresses only, and to the very address that was checked."""
+
+import ipaddress
+import socket
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
+
+IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+"""Carries an IPv4 address in its last four bytes, which a gateway connects to."""
+
+
+class AddressRefused(Exception):
+    """The URL is not followed; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What to give an HTTP client so that it connects to a checked address and still speaks to the URL's host."""
+
+    url: str
+    headers: dict[str, str]
+    extensions: dict[str, str]
+
+
+def resolve(url: str, allow_loopback: bool) -> Target:
+    """Resolve the host once, check every answer, and return the target at the first. Raises AddressRefused.
+
+    Loopback is public enough only where all nodes are on one machine, as in a devnet.
+    """
+    parts, port = _split(url)
+    host = parts.hostname or ""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise AddressRefused(f"{host} cannot be resolved: {error}") from error
+    addresses = [ipaddress.ip_address(entry[4][0]) for entry in found]
+    if not addresses or not all(is_allowed(address, allow_loopback) for address in addresses):
+        raise AddressRefused(f"{host} is not at a public address")
+    literal = f"[{addresses[0]}]" if addresses[0].version == 6 else str(addresses[0])
+    target = f"{parts.scheme}://{literal}:{port}{parts.path or '/'}" + (f"?{parts.query}" if parts.query else "")
+    return Target(target, {"Host": parts.netloc}, {"sni_hostname": host} if parts.scheme == "https" else {})
+
+
+def is_allowed(address: IpAddress, allow_loopback: bool) -> bool:
+    """Tell whether an address is one of the public internet, or loopback where that is allowed."""
+    inner = _find_inner(address)
+    if inner is not None:
+        return inner.is_global and not inner.is_multicast
+    return (address.is_global and not address.is_multicast) or (allow_loopback and address.is_loopback)
+
+
+def _find_inner(address: IpAddress) -> ipaddress.IPv4Address | None:
+    """Return the IPv4 address that an IPv6 one stands for."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return None
+    if address in NAT64:
+        return ipaddress.IPv4Address(address.packed[12:])
+    return address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
+
+
+def _split(url: str) -> tuple[SplitResult, int]:
+    try:
+        parts = urlsplit(url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        raise AddressRefused("the URL cannot be read") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
+        raise AddressRefused("only plain http and https URLs are followed")
+    return parts, port
