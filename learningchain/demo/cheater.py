@@ -1,4 +1,7 @@
-"""Mallory: takes a model that others trained and revealed, and claims a loss it never reached."""
+"""Mallory: takes a model that others trained and revealed, and claims a loss it never reached.
+
+A ban takes what an account holds, so Mallory has some credits to lose: the contractor sends them beforehand.
+"""
 
 import secrets
 import threading

@@ -65,8 +65,8 @@ def _run(out: Path, image: str, root: Path) -> None:
     devnet = open_devnet(DevnetHome(root), VALIDATORS, WORKERS)
     try:
         screen.say("starting four validators: each one CometBFT and one Python application …")
-        devnet.start_nodes()
-        screen.say(f"the chain {devnet.plan.chain_id} makes blocks", "good")
+        devnet.start_nodes(on_wait=lambda: screen.murmur("waiting for the first blocks …"))
+        screen.mark(f"the chain {devnet.plan.chain_id} makes blocks", "good")
         devnet.start_workers()
         stage = Stage(devnet, screen, image, out)
         try:
@@ -81,7 +81,7 @@ def _run(out: Path, image: str, root: Path) -> None:
 
 def _play(stage: Stage, out: Path) -> None:
     stage.wait_until_ready()
-    stage.screen.say("four checkers serve models, ada and bob have fresh accounts with 0 credits", "good")
+    stage.screen.mark("four checkers serve models, ada and bob have fresh accounts with 0 credits", "good")
     _show_balances(stage)
     race, model = play_race(stage)
     lie = play_lie(stage, model)

@@ -11,6 +11,7 @@ HEIGHT: Final = 420
 LEFT, RIGHT, TOP, BOTTOM = 76, 150, 50, 56
 COLOURS: Final = ("#1b6ca8", "#d1495b", "#3c896d", "#8d6a9f", "#c98b22")
 NANO: Final = 10**9
+MAX_TIME_TICKS: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +62,10 @@ def _draw_axes(scale: _Scale) -> list[str]:
         y = scale.y(loss)
         parts.append(_line(LEFT, y, WIDTH - RIGHT, y, "#e3e3e3"))
         parts.append(_text(LEFT - 8, y + 4, f"{loss:g}", anchor="end"))
-    for share in range(5):
-        seconds = scale.seconds * share / 4
-        parts.append(_text(scale.x(seconds), HEIGHT - BOTTOM + 20, f"{seconds:.0f} s", anchor="middle"))
+    parts += [
+        _text(scale.x(seconds), HEIGHT - BOTTOM + 20, f"{seconds} s", anchor="middle")
+        for seconds in _get_time_ticks(scale.seconds)
+    ]
     parts.append(_line(LEFT, HEIGHT - BOTTOM, WIDTH - RIGHT, HEIGHT - BOTTOM, "#666"))
     parts.append(_line(WIDTH - RIGHT, TOP, WIDTH - RIGHT, HEIGHT - BOTTOM, "#666", dash="5 4"))
     parts.append(_text(WIDTH - RIGHT, TOP - 6, "expiry", anchor="middle"))
@@ -80,6 +82,13 @@ def _get_ticks(low: float, high: float) -> list[float]:
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     ticks = [digit * 10.0**power for power in range(first, last + 1) for digit in (1, 2, 5)]
     return [tick for tick in ticks if low <= tick <= high]
+
+
+def _get_time_ticks(seconds: float) -> range:
+    """Return whole seconds in even steps of 1, 2 or 5 × 10^n, at most MAX_TIME_TICKS steps from 0 to the end."""
+    steps = (digit * 10**power for power in range(9) for digit in (1, 2, 5))
+    step = next(step for step in steps if seconds / step <= MAX_TIME_TICKS)
+    return range(0, math.floor(seconds) + 1, step)
 
 
 def _draw_racer(

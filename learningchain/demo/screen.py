@@ -1,4 +1,4 @@
-"""What the demo shows: one line for each fact, with its time; and the list of lines for the timeline at the end."""
+"""What the demo shows: one line for each fact, with its time; milestones come again in the timeline at the end."""
 
 import time
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ STYLES: Final = {"good": "bold green", "bad": "bold red", "phase": "bold cyan", 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A line of the timeline: seconds since the demo began, and its text."""
+    """A milestone: seconds since the demo began, and its text."""
 
     seconds: float
     text: str
@@ -42,12 +42,16 @@ class Screen:
         self._last = time.monotonic()
 
     def say(self, text: str, style: str = "note") -> None:
-        """Show a fact and put it into the timeline."""
+        """Show a fact."""
+        self._print(text, style)
+
+    def mark(self, text: str, style: str = "note") -> None:
+        """Show a milestone and put it into the timeline."""
         self.timeline.append(Entry(self.seconds, text))
         self._print(text, style)
 
     def murmur(self, text: str) -> None:
-        """Show what is under way, if nothing was shown for a while; not part of the timeline."""
+        """Show what is under way, if nothing was shown for a while; not a milestone."""
         if time.monotonic() - self._last >= QUIET_SECONDS:
             self._print(text, "quiet")
 

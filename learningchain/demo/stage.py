@@ -20,7 +20,7 @@ from learningchain.wallet import Keystore
 COMMAND_SECONDS: Final = 120.0
 READY_SECONDS: Final = 90.0
 POLL_SECONDS: Final = 0.3
-USUAL_READY_SECONDS: Final = 12.0
+USUAL_READY_SECONDS: Final = 4.0
 MAX_PACE: Final = 3.0
 
 
@@ -40,6 +40,8 @@ class Stage:
         self.node = devnet.plan.get_node_url(0)
         self.client = SyncClient(connect(self.node))
         self.names = self._read_names()
+        self.people = len(self.names)
+        """Accounts of the network; whoever is added to `names` later is a stranger."""
         self.pace = 1.0
         """How much slower this machine is than usual: races are so many times longer, at most MAX_PACE."""
 

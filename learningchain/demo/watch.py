@@ -27,6 +27,12 @@ class Story:
     racers: dict[str, list[Point]] = field(default_factory=dict)
     announcements: int = 0
     leaders: list[str] = field(default_factory=list)
+    """Who led, in turn: neighbours differ."""
+
+    @property
+    def lead_changes(self) -> int:
+        """How often the lead passed from one account to another."""
+        return max(0, len(self.leaders) - 1)
 
 
 class Watcher:
@@ -88,7 +94,8 @@ class Watcher:
         elif event.type == "job.round_decided":
             self._tell_votes(self._stage.client.get_round(self._job_id, int(values["round"])))
         text, style = tell(self._stage, values)
-        self._stage.screen.say(text, style)
+        show = self._stage.screen.say if event.type in _DETAILS else self._stage.screen.mark
+        show(text, style)
 
     def _note_announcement(self, values: Mapping[str, str], time_ms: int) -> None:
         name = self._stage.get_name(values["account"])
@@ -113,7 +120,7 @@ class Watcher:
         job = view.job
         left = max(0, job.deadline_ms - self._stage.client.get_status().time_ms) // 1000
         if job.state == pb.JOB_STATE_OPEN:
-            return f"{left} s left · {self._stage.describe_training() or 'nobody trains'}"
+            return f"{left} s left · {self._stage.describe_training() or 'no training has reported yet'}"
         if view.round is None or not view.round.votes:
             return f"{pb.JobState.Name(job.state).removeprefix('JOB_STATE_')}: at most {left} s more"
         given = sum(bool(vote.commitment) for vote in view.round.votes)
@@ -143,6 +150,8 @@ def _tell_settled(stage: Stage, values: Mapping[str, str]) -> tuple[str, str]:
     )
 
 
+_DETAILS = ("job.announced", "job.vote_opened", "job.tally_opened")
+"""Shown when they happen, but no milestones."""
 _Teller = Callable[[Stage, Mapping[str, str]], tuple[str, str]]
 _TELLERS: dict[str, _Teller] = {
     "job.submitted": lambda stage, v: (

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -26,8 +27,11 @@ class RunningDevnet:
         self._nodes: dict[str, RunningNode] = {}
         self._workers: dict[str, subprocess.Popen[bytes]] = {}
 
-    def start_nodes(self) -> None:
-        """Start all validators and wait until they make blocks. Raises NodeError or DevnetError."""
+    def start_nodes(self, on_wait: Callable[[], None] = lambda: None) -> None:
+        """Start all validators and wait until they make blocks, calling `on_wait` again and again meanwhile.
+
+        Raises NodeError or DevnetError.
+        """
         for entry in self.plan.validators:
             self._nodes[entry.name] = start_node(NodeHome(self.home.get_node(entry.name)), self._cometbft)
         deadline = time.monotonic() + START_SECONDS
@@ -35,6 +39,7 @@ class RunningDevnet:
             self.check()
             if time.monotonic() > deadline:
                 raise DevnetError(f"no block after {START_SECONDS:.0f} s: see the logs below {self.home.root}")
+            on_wait()
             time.sleep(POLL_SECONDS)
 
     def start_workers(self) -> None:

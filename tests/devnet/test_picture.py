@@ -30,6 +30,11 @@ def test_lower_losses_are_lower_in_the_picture_and_later_ones_further_right() ->
     assert float(first.attrib["cx"]) < float(second.attrib["cx"])
 
 
+def test_the_time_axis_has_few_ticks_at_round_seconds() -> None:
+    texts = [text.text or "" for text in draw().iter(f"{SVG}text")]
+    assert [text for text in texts if text.endswith(" s")] == ["0 s", "10 s", "20 s", "30 s", "40 s"]
+
+
 def test_a_race_without_announcements_has_no_picture() -> None:
     with pytest.raises(ValueError, match="announcements"):
         draw_race("Job 1", {}, 40, "", "")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from abci_app.protocol.limits import UCREDIT
 from learningchain.devnet.plan import DevnetHome
 
 pytestmark = [pytest.mark.e2e, pytest.mark.docker]
@@ -32,14 +33,29 @@ def test_the_demo_plays_three_jobs_as_the_rules_promise(
     assert race["state"] == "PAID"
     assert race["winner"] in ("ada", "bob")
     assert race["contractor_measured_loss"] == race["announced_loss"]
-    assert race["announcements"] >= 3
+    assert race["announcements"] > race["lead_changes"] >= 2
     assert (lie["state"], lie["winner"]) == ("REFUNDED", None)
     assert second["state"] == "PAID"
     assert second["winner"] in ("ada", "bob")
+    assert second["contractor_measured_loss"] == second["announced_loss"]
     assert [entry["name"] for entry in summary["banned"]] == ["mallory", "mallory2"]
     supply = {name: int(value) for name, value in summary["supply"].items()}
+    assert supply["burned"] == 10 * UCREDIT
     assert supply.pop("genesis") == sum(supply.values())
     ET.fromstring((tmp_path / "race.svg").read_text())
+
+
+@pytest.mark.timeout(UP_SECONDS)
+def test_a_demo_in_which_something_does_not_happen_says_so_and_fails(
+    tmp_path: Path, cometbft: str, docker_host: str, registry: str
+) -> None:
+    nothing = f"{registry}/nothing@sha256:{'0' * 64}"
+    done = run_lc("demo", "--out", str(tmp_path), "--image", nothing, seconds=UP_SECONDS)
+    assert done.returncode == 1
+    assert "lc job submit" in done.stderr
+    assert "The logs are in" in done.stderr
+    assert (tmp_path / "failed" / "nodes").is_dir()
+    assert not (tmp_path / "summary.json").exists()
 
 
 @pytest.mark.timeout(UP_SECONDS * 3)
