@@ -100,7 +100,7 @@ def load_page(pages: PageSource, name: bytes) -> bytes:
     """Return a page that must exist. Raises TreeError."""
     page = pages.get_page(name)
     if page is None:
-        raise TreeError(f"page {name.decode()} of the state tree is missing: the store is damaged, restore it")
+        raise TreeError(f"page {name.decode()} of the state tree is missing")
     return page
 
 

@@ -6,6 +6,7 @@ import structlog
 
 from abci_app.pb.tendermint.abci import types_pb2 as abci
 from abci_app.server.base import BaseApplication
+from abci_app.store.interface import StoreError
 
 LOG = structlog.get_logger("abci")
 
@@ -41,6 +42,9 @@ class Dispatcher:
         except NodeFailure:
             LOG.exception("the node stops", method=name)
             raise
+        except StoreError as error:  # the disk is full or damaged: no defect of this program
+            LOG.error("the node stops", method=name, reason=str(error))
+            raise NodeFailure(f"{name} failed: {error}") from error
         except Exception as error:
             LOG.exception("a defect of this program: please report it", method=name)
             if name == "check_tx":

@@ -8,6 +8,7 @@ memory, `Store.commit` writes it in one step that either happens or does not.
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Protocol
 
 from abci_app.protocol.tree import PageSource, update_state
@@ -23,7 +24,18 @@ class StoreError(Exception):
     """A store cannot be opened, read or written; the text says what to do next."""
 
 
-class HeightNotHeldError(StoreError):
+class StoreDamagedError(StoreError):
+    """What is stored cannot be what was written: no answer can be trusted any more."""
+
+    def __init__(self, folder: Path, finding: object) -> None:
+        """Say what was found in which folder."""
+        super().__init__(
+            f"the store {folder} is damaged: {finding}. Stop the node, move the folder away and start it again: it "
+            "builds the state anew from CometBFT's blocks. If that comes again, test the disk and the memory"
+        )
+
+
+class HeightNotHeldError(LookupError):
     """The state of this height is not, or no longer, held."""
 
     def __init__(self, height: int, held: tuple[int, ...]) -> None:

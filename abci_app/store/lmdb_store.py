@@ -17,18 +17,19 @@ from typing import Any, Final
 
 import lmdb
 
-from abci_app.protocol.tree import PageSource
+from abci_app.protocol.tree import PageSource, compute_app_hash, get_roots
 from abci_app.store.interface import (
     PINNED_HEIGHTS,
     HeightNotHeldError,
     Meta,
     StagedBlock,
+    StoreDamagedError,
     StoreError,
     View,
     Writes,
     check_base,
 )
-from abci_app.store.lmdb_view import Databases, LmdbPages, LmdbView, write_meta
+from abci_app.store.lmdb_view import Databases, LmdbPages, LmdbView, naming_damage, write_meta
 
 SCHEMA_VERSION: Final = 1
 """Layout of the store on disk; a store with another one is refused."""
@@ -55,11 +56,15 @@ class LmdbStore:
         self._lock_file = _lock_folder(folder)
         try:
             self._environment = _open_environment(folder, map_bytes)
-            self._databases = _open_databases(self._environment, folder)
+            try:
+                self._databases = _open_databases(self._environment, folder)
+                self._views = [_open_view(self._environment, self._databases, folder)]
+            except BaseException:
+                self._environment.close()
+                raise
         except BaseException:
             os.close(self._lock_file)
             raise
-        self._views = [LmdbView(self._environment, self._databases)]
         self._lent: list[LmdbView] = []  # older ones that are still in use
 
     @property
@@ -134,7 +139,7 @@ class LmdbStore:
     @contextmanager
     def pages(self) -> Iterator[PageSource]:
         """Hold the tree's pages of the last committed height for one thread."""
-        with self._environment.begin() as txn:
+        with naming_damage(self._environment), self._environment.begin() as txn:
             yield LmdbPages(txn, self._databases)
 
     def close(self) -> None:
@@ -173,7 +178,7 @@ class LmdbStore:
                 view.close()
             self._lent, self._views = [], [last]
             try:
-                with last.suspend(self._environment):
+                with last.suspend():
                     self._environment.set_mapsize(2 * size)
             except lmdb.Error as error:  # the map is gone, so nothing may be read any more
                 raise StoreError(_NO_ADDRESS_SPACE.format(folder=self._folder, error=error)) from error
@@ -207,9 +212,11 @@ def _lock_folder(folder: Path) -> int:
 
 def _open_environment(folder: Path, map_bytes: int) -> lmdb.Environment:
     try:
-        return lmdb.open(
+        environment = lmdb.open(
             str(folder), map_size=map_bytes, mode=0o600, max_dbs=4, max_readers=MAX_READERS, readahead=False
         )
+        _extend(environment, folder / "data.mdb")
+        return environment
     except lmdb.MemoryError as error:
         raise StoreError(_NO_ADDRESS_SPACE.format(folder=folder, error=error)) from error
     except lmdb.Error as error:
@@ -219,9 +226,30 @@ def _open_environment(folder: Path, map_bytes: int) -> lmdb.Environment:
         ) from error
 
 
+def _extend(environment: lmdb.Environment, file: Path) -> None:
+    """Let the file reach to the last page that LMDB counts.
+
+    It may end before that, since pages that came free in their own transaction are never written. But if it was cut
+    off, a read behind its end would kill the process with SIGBUS; a page of zeros is found to be damaged.
+    """
+    needed = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
+    if file.stat().st_size < needed:
+        os.truncate(file, needed)
+
+
+def _open_view(environment: lmdb.Environment, databases: Databases, folder: Path) -> LmdbView:
+    """Return the view of the last committed height. Raises StoreDamagedError if its tree has another app hash."""
+    with naming_damage(environment):
+        view = LmdbView(environment, databases)
+    if view.meta.height and compute_app_hash(get_roots(view)) != view.meta.app_hash:
+        view.close()
+        raise StoreDamagedError(folder, "the state tree does not have the app hash of the last block")
+    return view
+
+
 def _open_databases(environment: lmdb.Environment, folder: Path) -> Databases:
     """Return the named databases, made in an empty environment. Raises StoreError for another layout."""
-    with environment.begin(write=True) as txn:
+    with naming_damage(environment), environment.begin(write=True) as txn:
         databases = Databases(*(environment.open_db(name, txn) for name in (b"records", b"index", b"pages", b"meta")))
         found = txn.get(_SCHEMA, db=databases.meta)
         if found is None:
@@ -229,7 +257,6 @@ def _open_databases(environment: lmdb.Environment, folder: Path) -> Databases:
             return databases
     version = int.from_bytes(found, "big")
     if version != SCHEMA_VERSION:
-        environment.close()
         other = "newer" if version > SCHEMA_VERSION else "older"
         raise StoreError(
             f"the store {folder} has layout {version}, this version of the node reads {SCHEMA_VERSION}: run the "

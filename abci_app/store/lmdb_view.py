@@ -7,12 +7,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from threading import Lock
 from typing import Any, Final
 
+import lmdb
 from lmdb import Environment, Transaction
 
-from abci_app.store.interface import NOTHING_COMMITTED, HeightNotHeldError, Meta
+from abci_app.protocol.tree import TreeError
+from abci_app.store.interface import NOTHING_COMMITTED, HeightNotHeldError, Meta, StoreDamagedError
 
 CHUNK_ENTRIES: Final = 256
 """How many entries an iteration reads under one hold of the lock."""
@@ -56,6 +59,15 @@ def write_meta(txn: Transaction[bytes], databases: Databases, meta: Meta) -> Non
         txn.put(key, value, db=databases.meta)
 
 
+@contextmanager
+def naming_damage(environment: Environment) -> Iterator[None]:
+    """Raise StoreDamagedError for whatever LMDB, or the state tree, finds wrong in what it reads."""
+    try:
+        yield
+    except (lmdb.Error, TreeError) as error:
+        raise StoreDamagedError(Path(environment.path()), error) from error
+
+
 class LmdbPages:
     """Pages of the tree from a transaction of one thread."""
 
@@ -69,12 +81,13 @@ class LmdbPages:
 class LmdbView:
     """The state of one height. A transaction serves one thread at a time, hence the lock."""
 
-    __slots__ = ("_databases", "_lock", "_txn", "meta", "users")
+    __slots__ = ("_databases", "_environment", "_lock", "_txn", "meta", "users")
 
     def __init__(self, environment: Environment, databases: Databases) -> None:
         """Pin what is committed now."""
         self.users = 0
         """Holders of this view; changed under the store's lock."""
+        self._environment = environment
         self._databases = databases
         self._lock = Lock()
         self._txn: Transaction[bytes] | None = environment.begin()
@@ -83,11 +96,14 @@ class LmdbView:
     def get(self, key: bytes) -> bytes | None:
         """Return the encoded record under a state key."""
         with self._lock:
-            return self._live().get(key, db=self._databases.records)
+            try:
+                return self._live().get(key, db=self._databases.records)
+            except lmdb.Error as error:  # naming_damage, written out: this is the hottest read
+                raise StoreDamagedError(Path(self._environment.path()), error) from error
 
     def get_page(self, key: bytes) -> bytes | None:
         """Return a page of the state tree."""
-        with self._lock:
+        with self._lock, naming_damage(self._environment):
             return self._live().get(key, db=self._databases.pages)
 
     def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -112,13 +128,13 @@ class LmdbView:
                 self._txn = None
 
     @contextmanager
-    def suspend(self, environment: Environment) -> Iterator[None]:
+    def suspend(self) -> Iterator[None]:
         """Let go of the transaction for a while in which nothing is committed; readers wait."""
         with self._lock:
             self._live().abort()
             self._txn = None
             yield
-            self._txn = environment.begin()
+            self._txn = self._environment.begin()
 
     def _live(self) -> Transaction[bytes]:
         if self._txn is None:
@@ -128,7 +144,7 @@ class LmdbView:
     def _iterate(self, database: Any, start: bytes) -> Iterator[tuple[bytes, bytes]]:
         count = 8  # most scans want a few entries, an audit wants all
         while True:
-            with self._lock, self._live().cursor(database) as cursor:
+            with self._lock, naming_damage(self._environment), self._live().cursor(database) as cursor:
                 chunk = list(islice(cursor.iternext(), count)) if cursor.set_range(start) else []
             yield from chunk
             if len(chunk) < count:

@@ -5,13 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from abci_app.pb.learningchain.v1 import tx_pb2
 from abci_app.pb.tendermint.abci import types_pb2 as abci
-from abci_app.protocol import crypto, transaction
+from abci_app.protocol import crypto, keys, transaction
 from abci_app.protocol.genesis_json import render_genesis
 from abci_app.server.application import ChainApplication
-from abci_app.server.dispatch import NodeFailure
+from abci_app.server.dispatch import Dispatcher, NodeFailure
 from abci_app.server.views import APP_VERSION
+from abci_app.store.interface import StagedBlock, StoreError, stage
 from abci_app.store.lmdb_store import LmdbStore
 from tests.server.driver import MEMPOOL_SIZE, Driver
 
@@ -83,6 +85,34 @@ def test_init_chain_of_an_application_that_has_blocks_stops_the_node() -> None:
     driver = Driver().begin()
     with pytest.raises(NodeFailure, match="stands at height 1"):
         driver.init_chain()
+
+
+def test_a_broken_invariant_stops_the_node_with_its_reason() -> None:
+    driver = Driver().begin()
+    supply = pb.Supply.FromString(driver.store.get(keys.SUPPLY) or b"")
+    supply.escrow += 1
+    tampered = stage(
+        driver.store, {keys.SUPPLY: supply.SerializeToString()}, {}, height=2, time_ms=1, chain_id="x", chain_tag=b""
+    )
+    driver.store.commit(tampered)
+    with pytest.raises(NodeFailure, match="BrokenInvariant: the parts of the supply do not sum to the genesis supply"):
+        Dispatcher(driver.app).call("finalize_block", driver.make_finalize())
+
+
+def test_a_disk_without_room_stops_the_node_and_is_not_called_a_defect(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    driver = Driver().begin()
+    driver.app.finalize_block(driver.make_finalize())
+
+    def refuse(block: StagedBlock) -> None:
+        raise StoreError("make room and start the node again")
+
+    monkeypatch.setattr(driver.store, "commit", refuse)
+    with pytest.raises(NodeFailure, match=r"^commit failed: make room and start the node again$"):
+        Dispatcher(driver.app).call("commit", abci.RequestCommit())
+    assert driver.height == 1
+    assert "defect" not in capsys.readouterr().out
 
 
 def test_finalize_block_gives_one_result_for_each_transaction() -> None:

@@ -9,13 +9,15 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import lmdb
 import pytest
 
+from abci_app.protocol.tree import ROOTS_PAGE
 from abci_app.store import lmdb_store
-from abci_app.store.interface import HeightNotHeldError, StoreError, stage
+from abci_app.store.interface import HeightNotHeldError, StoreDamagedError, StoreError, stage
 from abci_app.store.lmdb_store import LmdbStore
 from tests.store.test_store import commit, stage_next
 from tests.support.trees import compute_app_hash
@@ -99,6 +101,70 @@ def test_a_damaged_file_is_refused(folder: Path) -> None:
     (folder / "data.mdb").write_bytes(b"no store" * 1_024)
     with pytest.raises(StoreError, match=r"holds no readable store.*move the folder away"):
         LmdbStore(folder)
+
+
+def test_a_file_that_was_cut_off_is_found_damaged_and_kills_nothing(folder: Path) -> None:
+    """A read behind the end of a mapped file would end the process with SIGBUS: tried in a process of its own."""
+    store = LmdbStore(folder)
+    for height in range(1, 20):
+        fill(store, height)
+    store.close()
+    whole = (folder / "data.mdb").read_bytes()
+    page = os.sysconf("SC_PAGESIZE")
+    for size in (2 * page, *(len(whole) * part // (8 * page) * page for part in range(1, 8))):
+        (folder / "data.mdb").write_bytes(whole[:size])
+        result = subprocess.run(
+            [sys.executable, "-c", READER, str(folder)], capture_output=True, text=True, check=False, timeout=60
+        )
+        assert result.returncode == 0, size
+        assert result.stdout == "whole\n" or "is damaged" in result.stdout, (size, result.stdout)
+    assert result.stdout
+    (folder / "data.mdb").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(StoreDamagedError, match=r"is damaged: .*move the folder away"):
+        read_all(folder)
+
+
+READER = """
+import sys
+from pathlib import Path
+from tests.store.test_lmdb_store import read_all
+from abci_app.store.interface import StoreDamagedError
+try:
+    read_all(Path(sys.argv[1]))
+    print("whole")
+except StoreDamagedError as error:
+    print(error)
+"""
+
+
+def read_all(folder: Path) -> None:
+    """Open a store and read everything that is in it."""
+    store = LmdbStore(folder)
+    try:
+        assert store.meta.app_hash == compute_app_hash(dict(store.records()))
+        stage_next(store, {key: b"new" for key, _ in store.records()})
+    finally:
+        store.close()
+
+
+def test_garbage_in_the_tree_is_found_at_the_start(folder: Path) -> None:
+    store = LmdbStore(folder)
+    commit(store, {b"a1": b"one", b"j1": b"job"})
+    block = stage_next(store, {b"a1": b"two"})
+    store.commit(replace(block, pages={**block.pages, ROOTS_PAGE: bytes(160)}))
+    store.close()
+    with pytest.raises(StoreDamagedError, match="does not have the app hash of the last block"):
+        LmdbStore(folder)
+
+
+def test_a_page_of_the_tree_that_is_missing_is_found_by_the_block_that_needs_it(folder: Path) -> None:
+    store = LmdbStore(folder)
+    fill(store, 1)
+    block = stage_next(store, {b"j1": b"x"})
+    store.commit(replace(block, pages={**block.pages, b"a0": None}))
+    with pytest.raises(StoreDamagedError, match="page a0 of the state tree is missing"):
+        stage_next(store, {b"a%d" % number: b"new" for number in range(200)})
+    store.close()
 
 
 def test_a_path_that_is_no_folder_is_refused(tmp_path: Path) -> None:
