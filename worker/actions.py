@@ -1,8 +1,9 @@
 """Carrying out instructions: one coroutine each. What they find out goes back to the daemon as a happening."""
 
 import asyncio
+import math
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +13,8 @@ from google.protobuf.message import Message
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from abci_app.pb.learningchain.v1 import tx_pb2
 from abci_app.protocol.hashing import compute_model_commitment, compute_vote_commitment
-from abci_app.protocol.limits import SALT_BYTES
-from learningchain.client import ChainClient, Sender
+from abci_app.protocol.limits import RESERVED_LOSS, SALT_BYTES
+from learningchain.client import ChainClient, Relay, Sender
 from learningchain.models import get_model_url
 from learningchain.wallet import SecretKey
 from worker import events as ev
@@ -29,6 +30,7 @@ from worker.sandbox import (
     limits_of_class,
 )
 from worker.state import WorkerState
+from worker.turns import Turns
 
 log = structlog.get_logger()
 
@@ -37,6 +39,10 @@ SEND_SECONDS = 30.0
 RELAYS = 3
 """Relays that a model is brought to."""
 FETCH_PAUSE_SECONDS = 2.0
+"""Between two rounds over the sources of a model; doubled after each, up to the longest."""
+LONGEST_PAUSE_SECONDS = 16.0
+NEAR_RELAYS = 2 * RELAYS
+"""Relays asked before the candidate's own locations; the rest of a long list comes after them."""
 
 
 class ActionFailed(Exception):
@@ -67,6 +73,7 @@ class Actions:
         self._tools = tools
         self._state = state
         self._deliver = deliver
+        self._turns = Turns()
 
     async def carry_out(self, todo: ev.Instruction) -> None:
         """Carry out any instruction but those about trainings. Raises one of EXPECTED_FAILURES or a ClientError."""
@@ -105,47 +112,65 @@ class Actions:
         return self._state.view.params.classes[job.terms.job_class]
 
     async def evaluate(self, todo: ev.Evaluate) -> None:
-        """Measure an own model several times, each in a fresh sandbox."""
+        """Measure an own model several times, each in a fresh sandbox. Checks go before each of them."""
         job = self._get_job(todo.job_id)
         path = self._get_model(todo.digest)
         losses: list[int] = []
         use = 0.0
         for _ in range(self._state.policy.evaluations):
-            result = await self._measure(job, path)
+            async with self._turns.take((1, -job.bounty)):
+                result = await self._measure(job, path)
+            use = max(use, result.usage.largest)
             if not result.has_score:
                 log.warning("own_model_without_score", job=job.id, finding=result.finding.name, detail=result.detail)
-                losses = []
+                # One that scores now and then not by itself is as noisy as one that scores differently.
+                losses = [*losses, RESERVED_LOSS] if result.finding is Finding.MEASURED else []
                 break
             losses.append(result.loss_nano)
-            use = max(use, result.usage.largest)
-        self._deliver(ev.Evaluated(todo.job_id, todo.digest, tuple(losses), round(100 * use)))
+        self._deliver(ev.Evaluated(todo.job_id, todo.digest, tuple(losses), math.ceil(100 * use)))
 
     async def check(self, todo: ev.Check) -> None:
         """Fetch the revealed model, run it, and remember the finding with a fresh salt."""
         job = self._get_job(todo.job_id)
-        found = self._state.view.rounds.get(job.id) if self._state.view is not None else None
-        if found is None or found.number != todo.round:
+        found = None if self._state.view is None else self._state.view.rounds.get(job.id)
+        if self._state.view is None or found is None or found.number != todo.round:
             raise ActionFailed("the round is over")
-        finding, loss, receipt = await self._find(job, found)
+        try:
+            async with asyncio.timeout(max(0, job.deadline_ms - self._state.view.now_ms) / 1000):
+                finding, loss, receipt = await self._find(job, found)
+        except TimeoutError:
+            raise ActionFailed("the window for votes closed before there was a finding") from None
         log.info("measured", job=job.id, round=todo.round, finding=finding, loss=loss)
         salt = secrets.token_bytes(SALT_BYTES)
         self._deliver(ev.Measured(todo.job_id, todo.round, finding, loss, receipt, salt))
 
     async def _find(self, job: pb.Job, current: pb.Round) -> tuple[int, int, bytes]:
-        image = job.terms.eval_image or job.terms.image
+        """Return finding, loss and receipt. The image comes first: one that does not run says nothing of a model."""
+        fetching = asyncio.create_task(self._fetch(job, current))
         try:
-            await asyncio.to_thread(self._tools.sandbox.prepare, image, self._get_class(job).image_mib)
+            await self._prepare(job)
+            path = await fetching
         except BrokenImageError as error:
             log.warning("unrunnable", job=job.id, reason=str(error))
             return tx_pb2.FINDING_UNRUNNABLE, 0, b""
-        path = await self._fetch(job, current)
+        finally:
+            fetching.cancel()
+            await asyncio.gather(fetching, return_exceptions=True)
         if path is None:
             return tx_pb2.FINDING_UNAVAILABLE, 0, b""
         self._tools.store.keep(current.model_digest, self._get_retention_seconds())
-        result = await self._measure(job, path)
+        async with self._turns.take((0, -job.bounty)):
+            result = await self._measure(job, path)
         measured = result.finding is Finding.MEASURED
         receipt = b"" if result.finding is Finding.UNRUNNABLE else result.receipt
         return int(result.finding), result.loss_nano if measured else 0, receipt
+
+    async def _prepare(self, job: pb.Job) -> None:
+        """Pull the eval image and try its sample. Raises BrokenImageError, OwnFailureError."""
+        image, limits = job.terms.eval_image or job.terms.image, limits_of_class(self._get_class(job))
+        await asyncio.to_thread(self._tools.sandbox.prepare, image, limits.image_mib)
+        async with self._turns.take((0, -job.bounty)):
+            await asyncio.to_thread(self._tools.sandbox.check_sample, image, limits)
 
     def _get_retention_seconds(self) -> float:
         return 0.0 if self._state.view is None else self._state.view.params.model_retention_ms / 1000
@@ -154,15 +179,29 @@ class Actions:
         """Try relays, then locations, again and again until only the time of an evaluation is left."""
         digest = current.model_digest
         end = job.deadline_ms - 1000 * self._get_class(job).seconds
+        pause, patience = FETCH_PAUSE_SECONDS, 1
         while self._state.view is not None:
-            relays = [relay for relay in await self._tools.client.list_relays() if relay.account != self._tools.account]
-            sources = [get_model_url(relay.endpoint, digest) for relay in relays] + list(current.locations)
+            sources = await self._list_sources(digest, current.locations)
             seconds = (end - self._state.view.now_ms) / 1000
-            path = await self._tools.transfer.fetch(digest, current.size, sources, max(seconds, FETCH_PAUSE_SECONDS))
-            if path is not None or seconds <= FETCH_PAUSE_SECONDS:
+            path = await self._tools.transfer.fetch(
+                digest, current.size, sources, max(seconds, FETCH_PAUSE_SECONDS), patience
+            )
+            if path is not None or seconds <= pause:
                 return path
-            await asyncio.sleep(FETCH_PAUSE_SECONDS)
+            await asyncio.sleep(pause)
+            pause, patience = min(2 * pause, LONGEST_PAUSE_SECONDS), 2 * patience
         return None
+
+    async def _list_sources(self, digest: bytes, locations: Sequence[str]) -> list[str]:
+        """Return where a model may be: relays in the order in which its candidate tried them, and its locations."""
+        relays = [get_model_url(relay.endpoint, digest) for relay in await self._list_relays(digest)]
+        return [*relays[:NEAR_RELAYS], *locations, *relays[NEAR_RELAYS:]]
+
+    async def _list_relays(self, digest: bytes) -> list[Relay]:
+        """Return all relays but this node. The digest says where to begin: every model begins elsewhere in the list."""
+        relays = [relay for relay in await self._tools.client.list_relays() if relay.account != self._tools.account]
+        start = int.from_bytes(digest[:4], "big") % max(1, len(relays))
+        return relays[start:] + relays[:start]
 
     async def _measure(self, job: pb.Job, path: Path) -> Evaluation:
         image = job.terms.eval_image or job.terms.image
@@ -193,11 +232,8 @@ class Actions:
         """Bring the model to some relays; one success, or an own endpoint, is enough."""
         known = self._state.memory.announced[todo.job_id, todo.digest]
         path = self._get_model(todo.digest)
-        relays = [relay for relay in await self._tools.client.list_relays() if relay.account != self._tools.account]
-        # Spread by the model's digest: every candidate begins elsewhere in the list.
-        start = int.from_bytes(todo.digest[:4], "big") % max(1, len(relays))
         reached = 0
-        for relay in (relays[start:] + relays[:start]) if relays else []:
+        for relay in await self._list_relays(todo.digest):
             if reached == RELAYS:
                 break
             try:

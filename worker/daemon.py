@@ -9,7 +9,7 @@ from abci_app.protocol.limits import MIB
 from learningchain.client import errors
 from worker import events as ev
 from worker.actions import EXPECTED_FAILURES, Actions, Tools
-from worker.follower import Follower
+from worker.follower import Follower, NodeBehind
 from worker.journal import Journal
 from worker.models.uploads import UploadClaim, UploadRefused, check_claim
 from worker.policy import Policy
@@ -37,6 +37,7 @@ class Daemon:
         self._trainers: dict[int, Trainer] = {}
         self._follower = Follower(tools.client, tools.account)
         self._tasks: asyncio.TaskGroup | None = None
+        self._interruptible: set[asyncio.Task[None]] = set()
         self._stopping = stop
 
     async def run(self) -> None:
@@ -52,6 +53,8 @@ class Daemon:
             await self._follow()
             for trainer in self._trainers.values():
                 trainer.stop(forget=False)
+            for task in self._interruptible:
+                task.cancel()
         self._journal.save(self.state.memory)
 
     async def _follow(self) -> None:
@@ -61,8 +64,8 @@ class Daemon:
                 view = await self._follower.observe()
                 self.deliver(ev.Observed(view))
                 height = await self._wait(view.height)
-            except (errors.NodeUnreachable, errors.BadAnswer) as error:
-                log.warning("node_unreachable", reason=str(error), last_height=height)
+            except (errors.NodeUnreachable, errors.BadAnswer, NodeBehind) as error:
+                log.warning("node_of_no_use", reason=str(error), last_height=height)
                 await self._sleep(RECONNECT_SECONDS)
 
     async def _wait(self, height: int) -> int:
@@ -93,7 +96,10 @@ class Daemon:
         if self._tasks is None or self._stopping.is_set():
             return
         for instruction in instructions:
-            self._tasks.create_task(self._carry_out(instruction))
+            task = self._tasks.create_task(self._carry_out(instruction))
+            if not isinstance(instruction, ev.Train):  # trainings end by themselves, and save first
+                self._interruptible.add(task)
+                task.add_done_callback(self._interruptible.discard)
 
     async def _carry_out(self, todo: ev.Instruction) -> None:
         try:

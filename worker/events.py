@@ -127,7 +127,9 @@ class TrainingEnded:
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """An own model was measured. `losses` are in 1e-9, one a run; `largest_use` is in % of a limit."""
+    """An own model was measured. `losses` are in 1e-9, one a run, the reserved loss for one that ended by itself
+    without a score, and none when one was stopped; `largest_use` is in % of a limit, rounded up.
+    """
 
     job_id: int
     digest: bytes
@@ -141,8 +143,8 @@ class Evaluated:
 
     @property
     def spread(self) -> int:
-        """How far the runs lie apart, in 1e-9."""
-        return max(self.losses) - min(self.losses)
+        """How far the runs lie apart, in 1e-9; a run without a score lies far from any with one."""
+        return max(self.losses, default=0) - min(self.losses, default=0)
 
     @property
     def has_score(self) -> bool:

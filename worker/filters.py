@@ -34,6 +34,18 @@ def find_refusal(policy: Policy, view: ChainView, job: pb.Job, taken: int, runni
     return None
 
 
+def find_check_refusal(policy: Policy, job: pb.Job) -> Refusal | None:
+    """Return the filter that keeps this machine from running a job's eval image for a vote: whose image, and whence.
+
+    The other filters are about the worth of training; a seat that stays silent counts as missed.
+    """
+    if (reason := _find_owner_reason(policy, job)) is not None:
+        return Refusal("owners", reason)
+    if (reason := _find_registry_reason(policy, job.terms.eval_image or job.terms.image)) is not None:
+        return Refusal("registries", reason)
+    return None
+
+
 def _refuse_mode(policy: Policy, view: ChainView, job: pb.Job) -> str | None:
     return None if policy.train else "this worker only checks"
 
@@ -70,6 +82,10 @@ def _refuse_counters(policy: Policy, view: ChainView, job: pb.Job) -> str | None
 
 
 def _refuse_owner(policy: Policy, view: ChainView, job: pb.Job) -> str | None:
+    return _find_owner_reason(policy, job)
+
+
+def _find_owner_reason(policy: Policy, job: pb.Job) -> str | None:
     owner = encode_address(job.contractor)
     if job.contractor in policy.refused_owners:
         return f"{owner} is refused"
@@ -79,12 +95,16 @@ def _refuse_owner(policy: Policy, view: ChainView, job: pb.Job) -> str | None:
 
 
 def _refuse_registry(policy: Policy, view: ChainView, job: pb.Job) -> str | None:
-    for image in (job.terms.image, job.terms.eval_image or job.terms.image):
-        registry = get_registry(image)
-        if registry in policy.refused_registries:
-            return f"registry {registry} is refused"
-        if policy.allowed_registries and registry not in policy.allowed_registries:
-            return f"registry {registry} is not among the allowed ones"
+    images = (job.terms.image, job.terms.eval_image or job.terms.image)
+    return next(filter(None, (_find_registry_reason(policy, image) for image in images)), None)
+
+
+def _find_registry_reason(policy: Policy, image: str) -> str | None:
+    registry = get_registry(image)
+    if registry in policy.refused_registries:
+        return f"registry {registry} is refused"
+    if policy.allowed_registries and registry not in policy.allowed_registries:
+        return f"registry {registry} is not among the allowed ones"
     return None
 
 

@@ -1,19 +1,24 @@
 """Follows the chain: a new block is the wake-up, queried state is the truth."""
 
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
-from abci_app.protocol.jobs import UNSETTLED
 from learningchain.client.interface import ChainClient
 from worker.view import ChainView
 
 MAX_JOBS = 2_000
-"""Unsettled jobs looked at per block; more are taken up as earlier ones settle."""
-PAGE = 100
+"""Open jobs looked at per block; more are taken up as earlier ones expire."""
+MAX_CLOSING = 10_000
+"""Jobs in REVEAL, VOTE or TALLY looked at per block: one that is not seen is a candidacy or a vote forgotten."""
+_CLOSING = (pb.JOB_STATE_REVEAL, pb.JOB_STATE_VOTE, pb.JOB_STATE_TALLY)
 STANDING_BLOCKS = 50
 """Blocks for which a contractor's counters are remembered."""
 
 
 class NotRegistered(Exception):
     """The worker's account does not exist on this chain yet."""
+
+
+class NodeBehind(Exception):
+    """The node does not know the newest blocks: what it does not show may exist all the same."""
 
 
 class Follower:
@@ -25,11 +30,16 @@ class Follower:
         self._address = address
         self._standings: dict[bytes, tuple[int, pb.Standing]] = {}
         self._seatless: dict[tuple[int, int], None] = {}
+        self._height = 0
+        self._settled = 0  # all jobs up to this id are settled, for ever
 
     async def observe(self) -> ChainView:
-        """Return the present view. Raises NotRegistered, or what the client raises."""
+        """Return the present view. Raises NodeBehind, NotRegistered, or what the client raises."""
         chain = await self._client.get_chain()
         status = await self._client.get_status()
+        if status.catching_up or status.height < self._height:
+            raise NodeBehind(f"the node is at height {status.height} and catches up")
+        self._height = status.height
         me = await self._client.get_account(self._address)
         if me is None:
             raise NotRegistered
@@ -45,13 +55,18 @@ class Follower:
         )
 
     async def _list_jobs(self) -> list[pb.Job]:
-        jobs: list[pb.Job] = []
-        while len(jobs) < MAX_JOBS:
-            page = await self._client.list_jobs(UNSETTLED, after_id=jobs[-1].id if jobs else 0, limit=PAGE)
-            jobs.extend(page)
-            if len(page) < PAGE:
-                break
-        return jobs
+        """Return the unsettled jobs by id: all that are past their expiry, and the oldest open ones.
+
+        The open ones are asked for first: a job that expires in between is then seen twice, and never not at all.
+        """
+        jobs = {}
+        for states, limit in (((pb.JOB_STATE_OPEN,), MAX_JOBS), (_CLOSING, MAX_CLOSING)):
+            found = await self._client.list_jobs(states, after_id=self._settled, limit=limit)
+            jobs.update({job.id: job for job in found})
+        in_order = sorted(jobs.values(), key=lambda job: job.id)
+        if in_order:
+            self._settled = in_order[0].id - 1
+        return in_order
 
     async def _get_rounds(self, jobs: list[pb.Job]) -> dict[int, pb.Round]:
         """Return the rounds in which this account has a seat: seats never change once drawn."""

@@ -4,6 +4,7 @@ import asyncio
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
@@ -27,6 +28,8 @@ from worker.settings import SettingsError, WorkerSettings
 log = structlog.get_logger()
 
 NODE_WAIT_SECONDS = 1.0
+THREADS = 96
+"""At most; one is started when all others are at work."""
 KEEP_ALIVE_SECONDS = 5
 MAX_CONNECTIONS = 64
 """Requests served at once by the model store."""
@@ -40,6 +43,8 @@ def open_key(home: Path, settings: WorkerSettings, ask_password: Callable[[], st
 async def run_worker(home: Path, settings: WorkerSettings, key: SecretKey) -> None:
     """Run a worker in its home until SIGINT or SIGTERM."""
     stop = asyncio.Event()
+    # Evaluations, pulls and trainings wait in threads: a registry that is slow must not keep the others from theirs.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS))
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     sandbox = DockerSandbox(settings.make_sandbox_settings(home))

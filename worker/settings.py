@@ -180,6 +180,7 @@ base_bounty = "100"       # without a history a contractor is trusted up to this
 min_time_left = 10
 max_executions = 0        # jobs ever taken up, 0 = no limit
 max_parallel = 1
+# The next four hold for checks too: a seat that stays silent for them counts as missed.
 allowed_owners = []       # lc1… addresses; empty = all
 refused_owners = []
 allowed_registries = []   # hosts as in the image reference; empty = all

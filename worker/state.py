@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from abci_app.protocol.hashing import compute_model_commitment
 from worker import events as ev
-from worker.filters import Refusal, find_refusal
+from worker.filters import Refusal, find_check_refusal, find_refusal
 from worker.places import find_place
 from worker.policy import Policy
 from worker.view import ChainView
@@ -19,6 +19,8 @@ RETRY_BLOCKS = 5
 """Blocks to wait before an instruction that failed is given again."""
 MAX_USE_PERCENT = 50
 """Share of any limit of the class above which an own evaluation stays silent: slower checkers would overrun."""
+MAX_CHECKS = 64
+"""Checks under way: most of them wait for a model, and only one evaluates at a time (see `actions.py`)."""
 
 
 @dataclass(slots=True)
@@ -93,7 +95,7 @@ class WorkerState:
         self.memory.evaluated[result.job_id, result.digest] = result
         self.running.pop(ev.Evaluate(result.job_id, result.digest), None)
         job = None if self.view is None else self.view.jobs.get(result.job_id)
-        if job is not None and result.has_score and result.spread > job.terms.tolerance:
+        if job is not None and result.spread > job.terms.tolerance:
             reason = "its evaluation of the same model differs by more than the tolerance"
             self.memory.shunned[job.contractor] = reason
             self.memory.over[result.job_id] = reason
@@ -123,7 +125,6 @@ class WorkerState:
         memory.uploaded = {k: v for k, v in memory.uploaded.items() if k[0] != job_id}
         memory.over.pop(job_id, None)
         self.fresh.pop(job_id, None)
-        self.refusals.pop(job_id, None)
         self._not_before = {i: height for i, height in self._not_before.items() if i.job_id != job_id}
         self._given_up = {i: reason for i, reason in self._given_up.items() if i.job_id != job_id}
 
@@ -138,6 +139,7 @@ class WorkerState:
         if view.me.account.banned:
             yield from (ev.StopTraining(i.job_id, forget=True) for i in list(self.running) if isinstance(i, ev.Train))
             return
+        self.refusals = {job_id: refusal for job_id, refusal in self.refusals.items() if job_id in view.jobs}
         jobs = sorted(view.jobs.values(), key=lambda job: (-job.bounty, job.id))  # highest bounty first
         for job in jobs:
             yield from self._plan_votes(view, job)
@@ -160,10 +162,18 @@ class WorkerState:
         if job.state == pb.JOB_STATE_VOTE and not seat.commitment:
             if own is not None:
                 yield ev.CommitVote(job.id, job.round)
-            elif self.policy.check and not self._is_busy(ev.Check):
+            elif self._may_check(job):
                 yield ev.Check(job.id, job.round)
         elif job.state == pb.JOB_STATE_TALLY and seat.commitment and not seat.finding and own is not None:
             yield ev.RevealVote(job.id, job.round)
+
+    def _may_check(self, job: pb.Job) -> bool:
+        if not self.policy.check:
+            return False
+        refusal = find_check_refusal(self.policy, job)
+        if refusal is not None:
+            self.refusals[job.id] = refusal
+        return refusal is None and self._count(ev.Check) < MAX_CHECKS
 
     def _plan_reveal(self, view: ChainView, job: pb.Job) -> Iterator[ev.Instruction]:
         turn = view.get_turn(job.id)
@@ -193,7 +203,7 @@ class WorkerState:
 
     def _plan_evaluation(self, job: pb.Job) -> Iterator[ev.Instruction]:
         digest = self.fresh.get(job.id)
-        if digest is None or job.state != pb.JOB_STATE_OPEN or self._is_busy(ev.Check) or self._is_busy(ev.Evaluate):
+        if digest is None or job.state != pb.JOB_STATE_OPEN or self._count(ev.Evaluate):
             return
         if (job.id, digest) not in self.memory.evaluated:
             yield ev.Evaluate(job.id, digest)
@@ -238,12 +248,12 @@ class WorkerState:
             return Refusal("contractor_noise", self.memory.shunned[job.contractor])
         if job.id in self.memory.over:
             return Refusal("over", self.memory.over[job.id])
-        running = sum(isinstance(instruction, ev.Train) for instruction in self.running)
+        running = self._count(ev.Train)
         taken = sum(known != job.id for known in self.memory.taken)  # going on with a job is not another one
         return find_refusal(self.policy, view, job, taken, running)
 
-    def _is_busy(self, kind: type[ev.Instruction]) -> bool:
-        return any(isinstance(instruction, kind) for instruction in self.running)
+    def _count(self, kind: type[ev.Instruction]) -> int:
+        return sum(isinstance(instruction, kind) for instruction in self.running)
 
     def get_held_jobs(self) -> list[int]:
         """Return the jobs of which this machine holds models, results or votes."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.sandbox.support import LIMITS, Evaluate
-from worker.sandbox import RESERVED_LOSS, DockerSandbox, Finding, OwnFailureError
+from worker.sandbox import RESERVED_LOSS, BrokenImageError, DockerSandbox, Finding, OwnFailureError
 
 
 def test_a_model_gets_its_loss_and_a_receipt_of_its_predictions(evaluate: Evaluate, any_sandbox: DockerSandbox) -> None:
@@ -59,6 +59,12 @@ def test_an_image_without_a_score_for_its_sample_is_unrunnable(
     evaluation = sandbox.evaluate(image, model, LIMITS)
     assert (evaluation.finding, evaluation.loss_nano, evaluation.receipt) == (Finding.UNRUNNABLE, 0, b"")
     assert "sample" in evaluation.detail
+    with pytest.raises(BrokenImageError, match="sample"):  # found without any other model
+        sandbox.check_sample(image, LIMITS)
+
+
+def test_an_image_that_runs_passes_with_its_sample_alone(sandbox: DockerSandbox, hostile: str) -> None:
+    sandbox.check_sample(hostile, LIMITS)
 
 
 @pytest.mark.parametrize(

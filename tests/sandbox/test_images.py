@@ -1,6 +1,7 @@
 """Which images are pulled, which are UNRUNNABLE, and what is only this machine's trouble."""
 
 import json
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ def fake(registry_server: Server) -> FakeRegistry:
 @pytest.fixture
 def images(docker_host: str, tmp_path: Path) -> Iterator[Images]:
     engine = Engine(docker_host)
-    yield Images(engine, Settings(home=tmp_path, free_reserve_mib=1), tmp_path)
+    yield Images(engine, Settings(home=tmp_path, free_reserve_mib=1), tmp_path, lambda: None)
     engine.close()
 
 
@@ -95,7 +96,7 @@ def test_a_plain_registry_elsewhere_is_asked_over_https_unless_configured(
 
     monkeypatch.setattr(images_module, "Registry", see)
     configured = Settings(home=tmp_path, plain_http_registries=("10.0.0.1:5000",))
-    for judge in (images, Images(Engine(docker_host), configured, tmp_path)):
+    for judge in (images, Images(Engine(docker_host), configured, tmp_path, lambda: None)):
         with pytest.raises(Seen):
             judge.prepare(f"10.0.0.1:5000/job@{DIGEST}", 10)
     assert schemes == [False, True]
@@ -262,7 +263,7 @@ def test_a_mirror_is_as_good(fake: FakeRegistry, docker_host: str, tmp_path: Pat
     digest = content.rpartition("@")[2]
     image = f"registry.example.org/{NAME}@{digest}"
     settings = Settings(home=tmp_path, free_reserve_mib=1, mirrors={"registry.example.org": (fake.host,)})
-    images = Images(Engine(docker_host), settings, tmp_path)
+    images = Images(Engine(docker_host), settings, tmp_path, lambda: None)
     found = images.prepare(image, 10)
     assert images.prepare(image, 10) == found
     images.remove(image)
@@ -274,7 +275,7 @@ def test_a_mirror_that_lacks_it_or_lies_is_passed_over(fake: FakeRegistry, docke
     mirror = Server()
     mirror.registry.rules["/manifests/"] = lambda _: (200, {}, b"{}")
     settings = Settings(home=tmp_path, free_reserve_mib=1, mirrors={fake.host: (mirror.registry.host, "127.0.0.1:9")})
-    images = Images(Engine(docker_host), settings, tmp_path)
+    images = Images(Engine(docker_host), settings, tmp_path, lambda: None)
     try:
         assert images.prepare(image, 10).startswith("sha256:")
     finally:
@@ -315,7 +316,7 @@ def test_a_pull_stops_before_the_disk_is_full(
 
 
 def test_no_pull_starts_without_room(fake: FakeRegistry, docker_host: str, tmp_path: Path) -> None:
-    images = Images(Engine(docker_host), Settings(home=tmp_path, free_reserve_mib=1 << 40), tmp_path)
+    images = Images(Engine(docker_host), Settings(home=tmp_path, free_reserve_mib=1 << 40), tmp_path, lambda: None)
     with pytest.raises(NoSpaceError, match="in reserve"):
         images.prepare(fake.add_manifest(fake.make_manifest()), 10)
 
@@ -323,9 +324,41 @@ def test_no_pull_starts_without_room(fake: FakeRegistry, docker_host: str, tmp_p
 def test_a_pull_has_a_time_limit(fake: FakeRegistry, docker_host: str, tmp_path: Path) -> None:
     image = fake.add_manifest(manifest := fake.make_manifest())
     fake.rules[manifest["layers"][0]["digest"]] = wait(3, (404, {}, b""))
-    images = Images(Engine(docker_host), Settings(home=tmp_path, free_reserve_mib=1, pull_seconds=1), tmp_path)
+    settings = Settings(home=tmp_path, free_reserve_mib=1, pull_seconds=1)
+    images = Images(Engine(docker_host), settings, tmp_path, lambda: None)
     with pytest.raises(OwnFailureError, match="pull_seconds"):
         images.prepare(image, 10)
+
+
+def test_a_pull_ends_when_the_sandbox_closes(fake: FakeRegistry, docker_host: str, tmp_path: Path) -> None:
+    image = fake.add_manifest(manifest := fake.make_manifest())
+    fake.rules[manifest["layers"][0]["digest"]] = wait(3, (404, {}, b""))
+
+    def check_open() -> None:
+        raise OwnFailureError("the sandbox is closing")
+
+    images = Images(Engine(docker_host), Settings(home=tmp_path, free_reserve_mib=1), tmp_path, check_open)
+    with pytest.raises(OwnFailureError, match="closing"):
+        images.prepare(image, 10)
+
+
+def test_a_slow_registry_does_not_hold_up_another_image(fake: FakeRegistry, images: Images) -> None:
+    slow = fake.add_manifest(manifest := fake.make_manifest(*make_layer(slow=20)))
+    fake.rules[manifest["layers"][0]["digest"]] = wait(4, (404, {}, b""))
+
+    def pull() -> None:
+        with pytest.raises(OwnFailureError):
+            images.prepare(slow, 10)
+
+    waiting = threading.Thread(target=pull)
+    waiting.start()
+    quick = fake.add_manifest(fake.make_manifest())
+    try:
+        images.prepare(quick, 10)
+        assert waiting.is_alive()
+    finally:
+        waiting.join()
+        images.remove(quick)
 
 
 def test_an_image_is_pulled_from_a_real_registry(sandbox: DockerSandbox, hostile: str) -> None:

@@ -2,7 +2,8 @@
 
 A model is a line of ASCII. A number is the loss it scores. Other words: `crash` (no valid score), `overrun`,
 `own-failure` (raises OwnFailureError), `hungry 0.123` (scores, but uses 0.9 of its memory). An image whose name
-contains `broken` is UNRUNNABLE. Training writes the checkpoints of `checkpoints`, one per call of `status`.
+contains `broken` is UNRUNNABLE, so is one with `sampleless`, which can be pulled. Training writes the checkpoints of
+`checkpoints`, one per call of `status`.
 """
 
 import hashlib
@@ -91,10 +92,15 @@ class FakeSandbox:
         if "broken" in image:
             raise BrokenImageError(f"{image} breaks the contract")
 
+    def check_sample(self, image: str, limits: EvaluationLimits) -> None:
+        self.prepare(image, limits.image_mib)
+        if "sampleless" in image:
+            raise BrokenImageError(f"no valid score for the sample of {image}")
+
     def evaluate(self, image: str, model: Path, limits: EvaluationLimits) -> Evaluation:
         content = model.read_bytes()
         self.evaluated.append((image, content))
-        if "broken" in image:
+        if "broken" in image or "sampleless" in image:
             return _unscored(Finding.UNRUNNABLE, 0)
         words = content.decode("ascii").split() or ["crash"]
         if words[0] == "own-failure":

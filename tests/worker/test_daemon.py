@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -9,15 +10,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
+from abci_app.pb.learningchain.v1 import tx_pb2
 from abci_app.protocol import keys
 from abci_app.protocol.limits import UCREDIT
 from learningchain.client import Client
 from learningchain.wallet import SecretKey
 from tests.support.fake_sandbox import FakeSandbox
-from tests.support.market import Market
+from tests.support.market import IMAGE, Market
 from tests.support.memory_client import MemoryTransport
+from worker.cli import app as worker_commands
 from worker.service import run_with
 from worker.settings import Jobs, Models, Resources, WorkerSettings
 
@@ -191,6 +195,72 @@ def test_a_checker_killed_between_commit_and_reveal_still_reveals_its_vote(tmp_p
         assert job.outcome == pb.OUTCOME_ACCEPTED
         assert fleet.chain.standing("checker0").votes_missed == 0
         assert fleet.count_sent("commit_vote", "checker0") == 1
+
+    play(tmp_path, script)
+
+
+def start_checkers(fleet: Fleet) -> None:
+    for number in range(5):
+        fleet.start(f"checker{number}", checks=True)
+
+
+@pytest.mark.parametrize("fault", ["broken", "sampleless"])
+def test_an_image_that_does_not_run_is_unrunnable_also_when_nobody_has_the_model(tmp_path: Path, fault: str) -> None:
+    """Else a contractor could have honest winners rejected with an image that nobody can evaluate."""
+
+    async def script(fleet: Fleet) -> None:
+        start_checkers(fleet)
+        job_id = fleet.chain.open_vote(image=IMAGE.replace("/job@", f"/{fault}@"))
+        job = await fleet.settle(job_id)
+        assert (job.state, job.outcome) == (pb.JOB_STATE_PAID, pb.OUTCOME_FAULTY_JOB)
+        votes = fleet.chain.round(job_id, 0).votes
+        assert {vote.finding for vote in votes} == {tx_pb2.FINDING_UNRUNNABLE}
+
+    play(tmp_path, script)
+
+
+def test_a_model_that_nobody_has_is_unavailable_and_holds_up_no_other_check(tmp_path: Path) -> None:
+    async def script(fleet: Fleet) -> None:
+        start_checkers(fleet)
+        await fleet.wait_for(fleet.has_relays)
+        missing = fleet.chain.open_vote("worker1", bounty=50 * UCREDIT)  # a higher bounty: it is begun first
+        fleet.start("worker0", (b"0.5",))
+        good = await fleet.settle(submit(fleet))
+        assert good.outcome == pb.OUTCOME_ACCEPTED
+        assert fleet.chain.job(missing).state == pb.JOB_STATE_VOTE
+        lost = await fleet.settle(missing)
+        assert lost.outcome == pb.OUTCOME_REJECTED
+        votes = fleet.chain.round(missing, 0).votes
+        assert {vote.finding for vote in votes} == {tx_pb2.FINDING_UNAVAILABLE}
+
+    play(tmp_path, script)
+
+
+def test_a_worker_ends_at_once_when_it_is_told_to_while_it_looks_for_a_model(tmp_path: Path) -> None:
+    async def script(fleet: Fleet) -> None:
+        fleet.start("checker0", checks=True)
+        job_id = fleet.chain.open_vote()
+        status = tmp_path / "checker0" / "status.json"
+        await fleet.wait_for(lambda: status.exists() and f"Check {job_id}" in status.read_text())
+        fleet.stops["checker0"].set()
+        async with asyncio.timeout(3):
+            await fleet.tasks["checker0"]
+
+    play(tmp_path, script)
+
+
+def test_the_status_names_the_filter_that_refused_each_job(tmp_path: Path) -> None:
+    async def script(fleet: Fleet) -> None:
+        fleet.start("worker0")
+        dear = fleet.chain.submit(bounty=101 * UCREDIT)
+        large = fleet.chain.submit(needs=tx_pb2.TrainingNeeds(memory_mib=10_000))
+        status = tmp_path / "worker0" / "status.json"
+        await fleet.wait_for(lambda: status.exists() and f'"{large}"' in status.read_text())
+        shown = CliRunner().invoke(worker_commands, ["status", "--home", str(tmp_path / "worker0")])
+        refused = json.loads(shown.stdout)["refused"]
+        reason = "bounty 101.000000 is more than 100.000000 and what it paid out before"
+        assert refused[str(dear)] == {"filter": "contractor_trust", "reason": reason}
+        assert refused[str(large)]["filter"] == "resources"
 
     play(tmp_path, script)
 

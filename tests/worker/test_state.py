@@ -1,3 +1,5 @@
+import pytest
+
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from abci_app.protocol.limits import RESERVED_LOSS, UCREDIT
 from tests.worker.worlds import (
@@ -15,7 +17,7 @@ from tests.worker.worlds import (
 )
 from worker import events as ev
 from worker.policy import Policy
-from worker.state import RETRY_BLOCKS, Memory, WorkerState
+from worker.state import MAX_CHECKS, RETRY_BLOCKS, Memory, WorkerState
 from worker.view import ChainView
 
 GOOD = ev.Evaluated(1, MODEL, (100_000, 100_500, 100_200), 20)
@@ -148,7 +150,7 @@ def test_a_model_that_nearly_overruns_is_not_announced() -> None:
 def test_a_model_without_a_valid_score_is_not_announced() -> None:
     state = start(make_job())
     assert state.handle(ev.Evaluated(1, MODEL, (), 1)) == []
-    assert state.handle(ev.Evaluated(1, MODEL, (1, RESERVED_LOSS, 1), 1)) == []
+    assert state.handle(ev.Evaluated(1, MODEL, (RESERVED_LOSS,), 1)) == []
 
 
 def test_a_noisy_image_ends_the_job_and_is_remembered_of_its_contractor() -> None:
@@ -157,6 +159,18 @@ def test_a_noisy_image_ends_the_job_and_is_remembered_of_its_contractor() -> Non
     assert CONTRACTOR in state.memory.shunned
     assert observe(state, make_job(id=2), height=11)[:1] != [ev.Train(2)]
     assert state.refusals[2].filter == "contractor_noise"
+
+
+def test_an_image_that_scores_now_and_then_not_is_noisy_too() -> None:
+    state = start(make_job())
+    assert state.handle(ev.Evaluated(1, MODEL, (5, RESERVED_LOSS), 1)) == [ev.StopTraining(1, forget=True)]
+    assert CONTRACTOR in state.memory.shunned
+
+
+def test_a_model_that_never_scores_is_no_noise() -> None:
+    state = start(make_job())
+    assert state.handle(ev.Evaluated(1, MODEL, (RESERVED_LOSS,), 1)) == []
+    assert state.memory.shunned == {}
 
 
 def test_a_spread_of_exactly_the_tolerance_is_fine() -> None:
@@ -258,18 +272,52 @@ def test_a_failed_check_is_tried_again() -> None:
     assert state.handle(ev.Observed(again)) == [ev.Check(1, 0)]
 
 
-def test_checks_go_before_own_evaluations_and_the_highest_bounty_first() -> None:
-    rounds = {}
-    jobs = []
-    for job_id in (2, 3):
-        jobs.append(
-            make_job(id=job_id, state=pb.JOB_STATE_VOTE, bounty=job_id * UCREDIT, candidates=[make_candidate(RIVAL, 5)])
-        )
-        rounds[job_id] = pb.Round(job_id=job_id, number=0, votes=[pb.Vote(account=ME, seats=1)])
+def seated_jobs(*job_ids: int) -> tuple[list[pb.Job], dict[int, pb.Round]]:
+    """Jobs in VOTE in which this worker has a seat; the higher the id the higher the bounty."""
+    candidates = [make_candidate(RIVAL, 5)]
+    jobs = [make_job(id=i, state=pb.JOB_STATE_VOTE, bounty=i * UCREDIT, candidates=candidates) for i in job_ids]
+    return jobs, {i: pb.Round(job_id=i, number=0, votes=[pb.Vote(account=ME, seats=1)]) for i in job_ids}
+
+
+def test_checks_begin_with_the_highest_bounty_and_none_waits_for_another() -> None:
+    """A model that nobody has would else keep the worker from all its other seats until that window closes."""
+    jobs, rounds = seated_jobs(2, 3)
     state = WorkerState(Policy(), Memory(TAG))
     state.handle(ev.CheckpointSaved(1, MODEL))
     found = observe(state, make_job(), *jobs, rounds=rounds)
-    assert found == [ev.Check(3, 0), ev.Train(1)]
+    assert found == [ev.Check(3, 0), ev.Check(2, 0), ev.Evaluate(1, MODEL), ev.Train(1)]
+
+
+def test_checks_under_way_are_limited() -> None:
+    jobs, rounds = seated_jobs(*range(1, MAX_CHECKS + 3))
+    state = WorkerState(Policy(), Memory(TAG))
+    found = observe(state, *jobs, rounds=rounds)
+    assert found == [ev.Check(i, 0) for i in range(MAX_CHECKS + 2, 2, -1)]
+
+
+@pytest.mark.parametrize(
+    ("policy", "name"),
+    [
+        (Policy(refused_owners=frozenset({CONTRACTOR})), "owners"),
+        (Policy(allowed_registries=frozenset({"docker.io"})), "registries"),
+    ],
+)
+def test_an_image_that_this_machine_does_not_run_is_not_checked_either(policy: Policy, name: str) -> None:
+    state = WorkerState(policy, Memory(TAG))
+    assert state.handle(ev.Observed(vote_view(pb.JOB_STATE_VOTE))) == []
+    assert state.refusals[1].filter == name
+
+
+def test_the_worth_of_training_does_not_matter_for_a_check() -> None:
+    state = WorkerState(Policy(train=False, min_bounty=10**12, milli_cpus=50), Memory(TAG))
+    assert state.handle(ev.Observed(vote_view(pb.JOB_STATE_VOTE))) == [ev.Check(1, 0)]
+
+
+def test_refusals_of_jobs_that_are_over_are_forgotten() -> None:
+    state = start(make_job(), policy=Policy(train=False))
+    assert state.refusals[1].filter == "mode"
+    observe(state, make_job(id=2), height=11)
+    assert list(state.refusals) == [2]
 
 
 def test_a_worker_that_does_not_check_still_reveals_a_vote_it_committed() -> None:

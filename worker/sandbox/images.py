@@ -3,6 +3,8 @@
 import hashlib
 import os
 import threading
+from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 from worker.sandbox.contract import CONFIG_BYTES, Manifest, check_config, check_manifest, check_size
@@ -17,13 +19,14 @@ from worker.sandbox.types import MIB, BrokenImageError, OwnFailureError, Registr
 class Images:
     """The engine's images, as far as the sandbox uses them."""
 
-    def __init__(self, engine: Engine, settings: SandboxSettings, root: Path) -> None:
-        """`root` is a folder on the disk that holds the engine's images."""
+    def __init__(self, engine: Engine, settings: SandboxSettings, root: Path, check_open: Callable[[], None]) -> None:
+        """`root` is a folder on the disk that holds the engine's images; `check_open` raises once pulls must end."""
         self.engine = engine
         self._settings = settings
         self._root = root
+        self._check_open = check_open
         self._folder = settings.home / "manifests"
-        self._lock = threading.Lock()
+        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)  # a slow registry holds up its own
 
     def prepare(self, image: str, image_mib: int) -> str:
         """Return the engine's id of `image`, pulled and within the contract. Raises BrokenImageError.
@@ -31,7 +34,7 @@ class Images:
         Raises OwnFailureError when registry, engine or disk failed.
         """
         reference = parse_reference(image)
-        with self._lock:
+        with self._locks[reference.digest]:
             manifest = self._judge(reference)
             check_size(reference, manifest, image_mib)
             return self._find(reference) or self._pull(reference, manifest)
@@ -91,11 +94,15 @@ class Images:
         return self._pull_from(named)
 
     def _pull_from(self, source: Reference) -> str:
-        pull(self.engine, source, self._settings.pull_seconds, lambda: check_space(self._root, 0, self._reserve))
+        pull(self.engine, source, self._settings.pull_seconds, self._check_pull)
         found = self.engine.image(str(source))
         if found is None:
             raise OwnFailureError(f"the engine pulled {source} and does not have it")
         return str(found["Id"])
+
+    def _check_pull(self) -> None:
+        self._check_open()
+        check_space(self._root, 0, self._reserve)
 
     @property
     def _reserve(self) -> int:

@@ -57,7 +57,7 @@ class DockerSandbox:
             memory_bytes=int(info.get("MemTotal", 0)),
         )
         self.host.storage = self._choose_storage(settings)
-        self._images = Images(self._engine, settings, root)
+        self._images = Images(self._engine, settings, root, self.host.check_open)
         self._evaluations = threading.Lock()
         self._samples: dict[tuple[str, EvaluationLimits], str] = {}  # what is wrong with the sample; empty: nothing
         self._trainings: list[ContainerTraining] = []
@@ -75,6 +75,11 @@ class DockerSandbox:
     def prepare(self, image: str, image_mib: int) -> None:
         """See Sandbox."""
         self._images.prepare(image, image_mib)
+
+    def check_sample(self, image: str, limits: EvaluationLimits) -> None:
+        """See Sandbox."""
+        with self._evaluations:
+            self._check_sample(self._images.prepare(image, limits.image_mib), limits)
 
     def evaluate(self, image: str, model: Path, limits: EvaluationLimits) -> Evaluation:
         """See Sandbox."""

@@ -213,6 +213,10 @@ class Sandbox(Protocol):
         """Pull `image` and check the contract; quick when it is here. Raises BrokenImageError."""
         ...
 
+    def check_sample(self, image: str, limits: EvaluationLimits) -> None:
+        """Prepare the eval image and evaluate its own sample model, once per image. Raises BrokenImageError."""
+        ...
+
     def evaluate(self, image: str, model: Path, limits: EvaluationLimits) -> Evaluation:
         """Run predict and score of the eval image on the model file, after the image's own sample once.
 
