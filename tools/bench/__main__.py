@@ -20,18 +20,19 @@ def measure_all(rounds: int, tree_keys: list[int]) -> dict[str, Any]:
     """Return all figures."""
     series, size = measure_throughput(rounds)
     tree = subprocess.run(
-        [sys.executable, "-m", "benchmarks.tree", *(f"--keys={count}" for count in tree_keys)],
+        [sys.executable, "-m", "tools.bench.tree", *(f"--keys={count}" for count in tree_keys)],
         stdout=subprocess.PIPE, text=True, check=True,
     )  # fmt: skip
     return {
         "socket_tps": round(series["socket"].rate),
         "grpc_tps": round(series["grpc"].rate),
         "kvstore_tps": round(series["kvstore"].rate),
-        "socket_of_kvstore": round(series["socket"].rate / series["kvstore"].rate, 3),
-        "socket_of_grpc": round(series["socket"].rate / series["grpc"].rate, 3),
+        "socket_of_kvstore": round(series["socket"].compute_ratio(series["kvstore"]), 3),
+        "socket_of_grpc": round(series["socket"].compute_ratio(series["grpc"]), 3),
         "verifies_per_tx": round(max(series["socket"].checks + series["grpc"].checks), 4),
         "cpu_us_per_tx": round(statistics.median(series["socket"].cpu_us), 1),
         "tx_bytes": size,
+        "full_blocks": {kind: round(min(found.full_shares), 2) for kind, found in series.items()},
         "rounds": {kind: [round(rate) for rate in found.rates] for kind, found in series.items()},
         **measure_sizes(),
         **json.loads(tree.stdout),

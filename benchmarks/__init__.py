@@ -1,1 +1,0 @@
-"""Measurements; see docs/benchmarks.md."""
