@@ -14,6 +14,7 @@ from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from abci_app.pb.learningchain.v1 import tx_pb2
 from abci_app.protocol.hashing import compute_model_commitment, compute_vote_commitment
 from abci_app.protocol.limits import RESERVED_LOSS, SALT_BYTES
+from learningchain.claims import Claims
 from learningchain.client import ChainClient, Relay, Sender
 from learningchain.models import get_model_url
 from learningchain.wallet import SecretKey
@@ -31,6 +32,7 @@ from worker.sandbox import (
 )
 from worker.state import WorkerState
 from worker.turns import Turns
+from worker.view import ChainView
 
 log = structlog.get_logger()
 
@@ -63,6 +65,7 @@ class Tools:
     transfer: ModelTransfer
     endpoint: str
     scratch: Path
+    claims: Claims
 
 
 class Actions:
@@ -158,7 +161,8 @@ class Actions:
             await asyncio.gather(fetching, return_exceptions=True)
         if path is None:
             return tx_pb2.FINDING_UNAVAILABLE, 0, b""
-        self._tools.store.keep(current.model_digest, self._get_retention_seconds())
+        if self._tools.store.may_promise(current.size):
+            self._tools.store.keep(current.model_digest, self._get_retention_seconds())
         async with self._turns.take((0, -job.bounty)):
             result = await self._measure(job, path)
         measured = result.finding is Finding.MEASURED
@@ -171,6 +175,12 @@ class Actions:
         await asyncio.to_thread(self._tools.sandbox.prepare, image, limits.image_mib)
         async with self._turns.take((0, -job.bounty)):
             await asyncio.to_thread(self._tools.sandbox.check_sample, image, limits)
+
+    def keep_own(self, view: ChainView, job_id: int, digest: bytes) -> None:
+        """Keep an announced model until its job is over, however long it is open, and for the retention after that."""
+        job = view.jobs.get(job_id)
+        left_ms = 0 if job is None else job.deadline_ms - view.now_ms
+        self._tools.store.keep(digest, (left_ms + view.params.model_retention_ms) / 1000)
 
     def _get_retention_seconds(self) -> float:
         return 0.0 if self._state.view is None else self._state.view.params.model_retention_ms / 1000
@@ -219,7 +229,8 @@ class Actions:
         self._get_model(todo.digest)
         known = self._state.memory.announced.get((todo.job_id, todo.digest))
         salt = secrets.token_bytes(SALT_BYTES) if known is None else known.salt
-        self._tools.store.keep(todo.digest, self._get_retention_seconds())
+        if self._state.view is not None:
+            self.keep_own(self._state.view, todo.job_id, todo.digest)
         self._deliver(ev.Announced(todo.job_id, todo.digest, salt, todo.loss))
         tools = self._tools
         commitment = compute_model_commitment(tools.chain_tag, todo.job_id, tools.account, todo.digest, salt)

@@ -10,12 +10,14 @@ from learningchain.client import errors
 from worker import events as ev
 from worker.actions import EXPECTED_FAILURES, Actions, Tools
 from worker.follower import Follower, NodeBehind
+from worker.handover import Handover
 from worker.journal import Journal
 from worker.models.uploads import UploadClaim, UploadRefused, check_claim
 from worker.policy import Policy
 from worker.report import Report
 from worker.state import WorkerState
 from worker.training import Trainer
+from worker.view import ChainView
 
 log = structlog.get_logger()
 
@@ -34,6 +36,7 @@ class Daemon:
         self._report = Report(report_path)
         self.state = WorkerState(policy, journal.restore())
         self._actions = Actions(tools, self.state, self.deliver)
+        self._handover = Handover(tools.claims, tools.store)
         self._trainers: dict[int, Trainer] = {}
         self._follower = Follower(tools.client, tools.account)
         self._tasks: asyncio.TaskGroup | None = None
@@ -62,11 +65,19 @@ class Daemon:
         while not self._stopping.is_set():
             try:
                 view = await self._follower.observe()
+                await self._take_over(view)
                 self.deliver(ev.Observed(view))
                 height = await self._wait(view.height)
             except (errors.NodeUnreachable, errors.BadAnswer, NodeBehind) as error:
                 log.warning("node_of_no_use", reason=str(error), last_height=height)
                 await self._sleep(RECONNECT_SECONDS)
+
+    async def _take_over(self, view: ChainView) -> None:
+        for job_id, commitment in self._handover.find(view, self.state.memory):
+            announced = await asyncio.to_thread(self._handover.take_over, job_id, commitment)
+            if announced is not None:
+                self._actions.keep_own(view, job_id, announced.digest)
+                self.deliver(announced)
 
     async def _wait(self, height: int) -> int:
         """Wait for the next block, or for `stop`."""

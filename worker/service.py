@@ -14,6 +14,7 @@ from fastapi import FastAPI
 
 from abci_app.pb.learningchain.v1.tx_pb2 import SetProfile
 from abci_app.protocol.bech32 import decode_address
+from learningchain.claims import Claims
 from learningchain.client import ChainClient, FileJournal, Sender, connect, errors, register
 from learningchain.wallet import Keystore, SecretKey
 from worker.actions import Tools
@@ -75,8 +76,9 @@ async def run_with(
     sender = Sender(client, key, account, FileJournal(home / "sent", chain.chain_tag, key.public_key))
     await _publish_endpoint(sender, settings.models.endpoint)
     tools = Tools(
-        client, sender, key, account, chain.chain_tag, sandbox, store, transfer, settings.models.endpoint, scratch
-    )
+        client, sender, key, account, chain.chain_tag, sandbox, store, transfer, settings.models.endpoint, scratch,
+        Claims(home),
+    )  # fmt: skip
     journal = Journal(home / "journal.sqlite", chain.chain_tag, account)
     try:
         daemon = Daemon(tools, settings.make_policy(), journal, home / "status.json", stop)

@@ -52,7 +52,7 @@ def announce(
 ) -> None:
     """Evaluate a model in the sandbox as a checker would, and announce the worst loss measured.
 
-    It has to be revealed when its turn comes: by --stay, or by lc job reveal.
+    It has to be revealed when its turn comes: by --stay, by lc job reveal, or by the worker that runs in this home.
     """
     view = require_job(session, job_id)
     job_class = session.client().get_chain().params.classes[view.job.terms.job_class]
@@ -78,7 +78,7 @@ def announce(
     if stay:
         _stay(session, sending, claim, locations or [])
     else:
-        session.say(f"next: lc job reveal {job_id} --stay")
+        session.say(f"next: lc job reveal {job_id} --stay (a worker that runs in this home does it by itself)")
 
 
 @command(app, "reveal")
@@ -196,8 +196,7 @@ def _reveal(session: Session, sending: Sending, view: JobView, claim: Claim, loc
         raise Failure("it is not this announcement's turn", f"wait for it: lc job reveal {claim.job_id} --stay")
     client = session.client()
     key = session.open_key(sending.entry, sending.password_file)
-    folder = session.settings.home / "models"
-    uploading = worker_tools.upload(claim, key, client.list_relays(), folder, allows_loopback(session))
+    uploading = worker_tools.upload(claim, key, client.list_relays(), allows_loopback(session))
     reached = client.run(uploading)
     if not reached and not locations:
         raise Failure("there is no relay", "serve the model yourself and name it with --location URL")

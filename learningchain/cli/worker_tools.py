@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Final
 
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
-from abci_app.protocol.limits import MIB
 from learningchain.claims import Claim
 from learningchain.cli.failure import Failure
 from learningchain.cli.session import Session
 from learningchain.client import Relay
 from learningchain.wallet import SecretKey
-from worker.models.store import ModelStore
-from worker.models.transfer import ModelTransfer, TransferError
+from worker.models.transfer import TransferError, Uploader
 from worker.models.uploads import UploadClaim
 from worker.sandbox import Evaluation, OwnFailureError, SandboxSettings, evaluate_model, limits_of_class
 
@@ -35,7 +33,7 @@ def evaluate(session: Session, image: str, model: Path, job_class: pb.Evaluation
         ) from error
 
 
-async def upload(claim: Claim, key: SecretKey, relays: list[Relay], folder: Path, allow_loopback: bool) -> list[str]:
+async def upload(claim: Claim, key: SecretKey, relays: list[Relay], allow_loopback: bool) -> list[str]:
     """Bring a claimed model to some relays and return their endpoints, beginning at a place that the digest names."""
     unsigned = UploadClaim(claim.job_id, claim.account, key.public_key, claim.digest, claim.size, claim.salt, b"")
     signature = key.sign(unsigned.get_sign_bytes(claim.chain_tag))
@@ -44,7 +42,7 @@ async def upload(claim: Claim, key: SecretKey, relays: list[Relay], folder: Path
     start = int.from_bytes(claim.digest[:4], "big") % max(1, len(others))
     reached: list[str] = []
     reasons: list[str] = []
-    transfer = ModelTransfer(ModelStore(folder, max_bytes=claim.size + MIB), allow_loopback)
+    transfer = Uploader(allow_loopback)
     try:
         for relay in others[start:] + others[:start]:
             if len(reached) == RELAYS:

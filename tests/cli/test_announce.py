@@ -36,8 +36,8 @@ class Sandbox:
             detail="",
         )
 
-    async def upload(self, claim: Any, key: Any, relays: Any, folder: Any, allow_loopback: bool) -> list[str]:
-        del key, relays, folder
+    async def upload(self, claim: Any, key: Any, relays: Any, allow_loopback: bool) -> list[str]:
+        del key, relays
         self.uploads.append((claim, allow_loopback))
         return self.relays
 

@@ -61,38 +61,38 @@ def claim(tmp_path: Path) -> Claim:
     return Claim(TAG, 3, KEY.address, hashlib.sha256(MODEL).digest(), len(MODEL), b"s" * 32, 5, str(path))
 
 
-def upload(claim: Claim, folder: Path, *relays: Relay, loopback: bool = True) -> list[str]:
-    return asyncio.run(worker_tools.upload(claim, KEY, list(relays), folder / "store", loopback))
+def upload(claim: Claim, *relays: Relay, loopback: bool = True) -> list[str]:
+    return asyncio.run(worker_tools.upload(claim, KEY, list(relays), loopback))
 
 
-def test_a_model_is_uploaded_with_a_signed_claim(claim: Claim, tmp_path: Path) -> None:
+def test_a_model_is_uploaded_with_a_signed_claim(claim: Claim) -> None:
     with run_relay(201) as (node, taken):
-        assert upload(claim, tmp_path, Relay(b"r" * 20, node)) == [node]
+        assert upload(claim, Relay(b"r" * 20, node)) == [node]
     sent, body = taken[0]
     assert body == MODEL
     assert (sent.job_id, sent.account, sent.digest, sent.salt) == (3, KEY.address, claim.digest, claim.salt)
     assert is_valid_signature(KEY.public_key, sent.get_sign_bytes(TAG), sent.signature)
 
 
-def test_three_relays_are_enough_and_ones_own_is_left_out(claim: Claim, tmp_path: Path) -> None:
+def test_three_relays_are_enough_and_ones_own_is_left_out(claim: Claim) -> None:
     with run_relay(201) as (node, taken):
         relays = [Relay(bytes([number]) * 20, node) for number in range(6)]
-        reached = upload(claim, tmp_path, Relay(KEY.address, "http://127.0.0.1:1"), *relays)
+        reached = upload(claim, Relay(KEY.address, "http://127.0.0.1:1"), *relays)
     assert reached == [node] * 3
     assert len(taken) == 3
 
 
-def test_a_relay_that_refuses_is_passed_over(claim: Claim, tmp_path: Path) -> None:
+def test_a_relay_that_refuses_is_passed_over(claim: Claim) -> None:
     with run_relay(403) as (closed, _), run_relay(201) as (opened, _):
-        assert upload(claim, tmp_path, Relay(b"a" * 20, closed), Relay(b"b" * 20, opened)) == [opened]
+        assert upload(claim, Relay(b"a" * 20, closed), Relay(b"b" * 20, opened)) == [opened]
 
 
-def test_without_any_relay_that_takes_it_the_reasons_are_told(claim: Claim, tmp_path: Path) -> None:
+def test_without_any_relay_that_takes_it_the_reasons_are_told(claim: Claim) -> None:
     with run_relay(507) as (node, _), pytest.raises(Failure, match="507"):
-        upload(claim, tmp_path, Relay(b"a" * 20, node))
+        upload(claim, Relay(b"a" * 20, node))
     with pytest.raises(Failure, match="not at a public address"):
-        upload(claim, tmp_path, Relay(b"a" * 20, "http://127.0.0.1:1"), loopback=False)
-    assert upload(claim, tmp_path) == []
+        upload(claim, Relay(b"a" * 20, "http://127.0.0.1:1"), loopback=False)
+    assert upload(claim) == []
 
 
 def test_a_machine_without_an_engine_is_told_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

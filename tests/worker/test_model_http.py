@@ -176,13 +176,34 @@ def test_an_upload_without_a_right_or_with_other_bytes_leaves_nothing(tmp_path: 
 
 
 def test_a_full_relay_says_so(tmp_path: Path) -> None:
+    """Half of the store is for others: a relay that is full still has room for what it must check."""
+
     async def script() -> None:
         (tmp_path / "model").write_bytes(MODEL)
         transfer = ModelTransfer(ModelStore(tmp_path / "own", MIB), allow_loopback=True)
-        async with relay(tmp_path / "s", max_bytes=len(MODEL) - 1) as (url, _):
-            with pytest.raises(TransferError, match="507"):
+        async with relay(tmp_path / "s", max_bytes=2 * len(MODEL) - 1) as (url, _):
+            with pytest.raises(TransferError, match=r"507.*another relay"):
                 await transfer.upload(tmp_path / "model", make_claim(), url)
+        async with relay(tmp_path / "t", max_bytes=2 * len(MODEL)) as (url, store):
+            await transfer.upload(tmp_path / "model", make_claim(), url)
+            assert store.get_path(DIGEST) is not None
         await transfer.aclose()
+
+    run(script)
+
+
+def test_an_upload_that_drips_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.models.server.PATIENCE_SECONDS", 0.5)
+
+    async def script() -> None:
+        async with relay(tmp_path / "s") as (url, _):
+            reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+            headers = {**make_claim().to_headers(), "Host": "relay", "Content-Length": str(len(MODEL))}
+            lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+            writer.write(f"PUT /v1/models/{DIGEST.hex()} HTTP/1.1\r\n{lines}\r\n".encode() + MODEL[:10])
+            assert (await reader.readline()).startswith(b"HTTP/1.1 408")
+            writer.close()
+        assert list((tmp_path / "s").iterdir()) == []
 
     run(script)
 

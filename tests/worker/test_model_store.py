@@ -96,3 +96,38 @@ def test_what_a_crash_left_half_written_is_removed(tmp_path: Path) -> None:
     (tmp_path / "s" / "abc.part").write_bytes(b"half")
     ModelStore(tmp_path / "s", 5)
     assert names(tmp_path / "s") == set()
+
+
+def test_promises_to_others_leave_half_of_the_store(tmp_path: Path) -> None:
+    store = ModelStore(tmp_path / "s", 20)
+    assert store.may_promise(10)
+    assert not store.may_promise(11)
+    store.keep(add(store, tmp_path, b"11111"), 60)
+    assert store.may_promise(5)
+    assert not store.may_promise(6)
+
+
+def test_what_is_on_its_way_in_counts(tmp_path: Path) -> None:
+    """Many uploads at once do not fill more than one after the other."""
+    store = ModelStore(tmp_path / "s", 10)
+
+    async def arrive() -> None:
+        started, go_on = asyncio.Event(), asyncio.Event()
+
+        async def slowly() -> AsyncIterator[bytes]:
+            started.set()
+            await go_on.wait()
+            yield b"11111"
+
+        first = asyncio.create_task(store.add_stream(slowly(), 5, 5, digest_of(b"11111")))
+        await started.wait()
+        assert not store.may_promise(1)
+        with pytest.raises(StoreFull):
+            await store.add_stream(chunks(b"222222"), 6, 6, digest_of(b"222222"))
+        go_on.set()
+        await first
+
+    asyncio.run(arrive())
+    assert names(tmp_path / "s") == {digest_of(b"11111").hex()}
+    assert not store.may_promise(6)
+    assert store.may_promise(5)

@@ -1,5 +1,6 @@
 """The HTTP side of the model store: models by digest with ranges, and uploads of the candidate whose turn it is."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Annotated
 
@@ -13,6 +14,9 @@ MODEL_PATH = "/v1/models/{digest}"
 Digest = Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
 CheckUpload = Callable[[UploadClaim], Awaitable[int]]
 """Checks a claim against the chain and returns the largest size in bytes; raises UploadRefused."""
+PATIENCE_SECONDS = 30.0
+SLOWEST = 64 << 10
+"""Bytes per second: an upload that takes longer than PATIENCE_SECONDS and this for all of it is cut off."""
 
 
 def create_app(store: ModelStore, check_upload: CheckUpload, retention_seconds: float) -> FastAPI:
@@ -56,8 +60,13 @@ def _parse(request: Request, digest: bytes) -> UploadClaim:
 
 
 async def _receive(store: ModelStore, request: Request, claim: UploadClaim, limit: int) -> None:
+    if not store.may_promise(claim.size):
+        raise HTTPException(507, "this node keeps as many models for others as it may: try another relay")
     try:
-        await store.add_stream(request.stream(), claim.size, limit, claim.digest)
+        async with asyncio.timeout(PATIENCE_SECONDS + claim.size / SLOWEST):
+            await store.add_stream(request.stream(), claim.size, limit, claim.digest)
+    except TimeoutError:
+        raise HTTPException(408, "the upload is too slow") from None
     except StoreFull as error:
         raise HTTPException(507, str(error)) from error
     except ModelStoreError as error:

@@ -37,6 +37,7 @@ class ModelStore:
         self._folder = folder
         self._max_bytes = max_bytes
         self._pins: dict[bytes, set[str]] = {}
+        self._incoming: list[int] = []  # bytes of models that are on their way in
         for path in folder.glob("*.part"):
             path.unlink()
 
@@ -70,6 +71,14 @@ class ModelStore:
         until = max(marker.stat().st_mtime, time.time() + seconds)
         os.utime(marker, (until, until))
 
+    def may_promise(self, size: int) -> bool:
+        """Tell whether one more model may be kept for others: promises fill at most half of the store.
+
+        The other half stays for own models and those to check, whatever strangers upload.
+        """
+        kept = sum(path.stat().st_size for path in self._iter_models() if self._is_kept(path))
+        return 2 * (kept + sum(self._incoming) + size) <= self._max_bytes
+
     def _is_kept(self, path: Path) -> bool:
         marker = path.with_suffix(".keep")
         if not marker.exists():
@@ -98,6 +107,7 @@ class ModelStore:
             raise ModelTooLarge(f"the model has {size} bytes, {max_bytes} are allowed")
         self._make_room(size)
         part = self._folder / f"{secrets.token_hex(16)}.part"
+        self._incoming.append(size)
         try:
             with part.open("xb") as file:
                 writer = _Writer(file, size)
@@ -105,11 +115,12 @@ class ModelStore:
                 writer.finish(expected)
             part.replace(self._folder / writer.digest.hex())
         finally:
+            self._incoming.remove(size)
             part.unlink(missing_ok=True)
 
     def _make_room(self, size: int) -> None:
         models = sorted(self._iter_models(), key=lambda path: path.stat().st_mtime)
-        used = sum(path.stat().st_size for path in models)
+        used = sum(path.stat().st_size for path in models) + sum(self._incoming)
         for path in models:
             if used + size <= self._max_bytes:
                 return

@@ -29,12 +29,11 @@ class TransferError(Exception):
     """One source or relay did not work; the text says which and why."""
 
 
-class ModelTransfer:
-    """Moves models between this node's store and others."""
+class Uploader:
+    """Brings models to relays."""
 
-    def __init__(self, store: ModelStore, allow_loopback: bool = False) -> None:
-        """Use `store`; `allow_loopback` lets nodes of one machine reach each other."""
-        self._store = store
+    def __init__(self, allow_loopback: bool = False) -> None:
+        """`allow_loopback` lets nodes of one machine reach each other."""
         self._allow_loopback = allow_loopback
         timeout = httpx2.Timeout(READ_SECONDS, connect=CONNECT_SECONDS)
         self._http = httpx2.AsyncClient(timeout=timeout, follow_redirects=False, trust_env=False)
@@ -42,6 +41,35 @@ class ModelTransfer:
     async def aclose(self) -> None:
         """Close all connections."""
         await self._http.aclose()
+
+    async def upload(self, path: Path, claim: UploadClaim, relay: str) -> None:
+        """Bring a model to one relay. Raises TransferError."""
+        target = await self._resolve(get_model_url(relay, claim.digest))
+        headers = {**target.headers, **claim.to_headers(), "Content-Length": str(claim.size)}
+        try:
+            async with asyncio.timeout(_get_share(claim.size)):
+                response = await self._http.put(
+                    target.url, headers=headers, content=_read_chunks(path), extensions=target.extensions
+                )
+        except (httpx2.HTTPError, TimeoutError) as error:
+            raise TransferError(f"{relay} cannot be reached: {type(error).__name__}") from error
+        if response.status_code != 201:
+            raise TransferError(f"{relay} answered {response.status_code}: {response.text[:200]}")
+
+    async def _resolve(self, url: str) -> Target:
+        try:
+            return await asyncio.to_thread(resolve, url, self._allow_loopback)
+        except AddressRefused as error:
+            raise TransferError(str(error)) from error
+
+
+class ModelTransfer(Uploader):
+    """Moves models between this node's store and others."""
+
+    def __init__(self, store: ModelStore, allow_loopback: bool = False) -> None:
+        """Use `store`; `allow_loopback` lets nodes of one machine reach each other."""
+        super().__init__(allow_loopback)
+        self._store = store
 
     async def fetch(
         self, digest: bytes, size: int, sources: Sequence[str], seconds: float, patience: int = 1
@@ -68,12 +96,6 @@ class ModelTransfer:
             log.info("sources_timed_out", seconds=seconds)
         return None
 
-    async def _resolve(self, url: str) -> Target:
-        try:
-            return await asyncio.to_thread(resolve, url, self._allow_loopback)
-        except AddressRefused as error:
-            raise TransferError(str(error)) from error
-
     async def _fetch_from(self, url: str, digest: bytes, size: int) -> None:
         target = await self._resolve(url)
         # Asked for as is: a compressed body could unpack to anything.
@@ -87,20 +109,6 @@ class ModelTransfer:
                 raise
             except ModelStoreError as error:
                 raise TransferError(f"{url}: {error}") from error
-
-    async def upload(self, path: Path, claim: UploadClaim, relay: str) -> None:
-        """Bring a model to one relay. Raises TransferError."""
-        target = await self._resolve(get_model_url(relay, claim.digest))
-        headers = {**target.headers, **claim.to_headers(), "Content-Length": str(claim.size)}
-        try:
-            async with asyncio.timeout(_get_share(claim.size)):
-                response = await self._http.put(
-                    target.url, headers=headers, content=_read_chunks(path), extensions=target.extensions
-                )
-        except (httpx2.HTTPError, TimeoutError) as error:
-            raise TransferError(f"{relay} cannot be reached: {type(error).__name__}") from error
-        if response.status_code != 201:
-            raise TransferError(f"{relay} answered {response.status_code}: {response.text[:200]}")
 
 
 def _get_share(size: int) -> float:
