@@ -11,7 +11,7 @@ from abci_app.protocol.context import BlockContext, TxContext
 from abci_app.protocol.credits import get_supply
 from abci_app.protocol.deadlines import process_due_jobs
 from abci_app.protocol.envelope import check_envelope, consume_envelope
-from abci_app.protocol.epochs import process_epoch
+from abci_app.protocol.epochs import drop_left_tables, process_epoch
 from abci_app.protocol.events import Event
 from abci_app.protocol.invariants import check_totals
 from abci_app.protocol.messages import HANDLERS
@@ -84,6 +84,7 @@ def process_block(state: BlockState, chain_tag: bytes, block: Block, cache: TxCa
     result.tx_results = [process_transaction(state, context, cache, tx, i) for i, tx in enumerate(block.txs)]
     result.validator_updates, changes = process_validators(state, context, block.signed)
     result.events += changes
+    drop_left_tables(state)
     check_totals(state, supply_before)
     return result
 

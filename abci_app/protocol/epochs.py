@@ -1,7 +1,7 @@
 """Checker tables: who may be drawn for a committee, fixed at the first block of each epoch.
 
-A table is stored only when it differs from the one before, under the epoch in which it was fixed. It stays while it is
-the current one or an unsettled job refers to it.
+A table is stored only when it differs from the one before, under the epoch in which it was fixed, and never changes.
+It stays while it is the current one or an unsettled job refers to it, which the index knows.
 """
 
 from typing import Final
@@ -10,7 +10,7 @@ from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from abci_app.protocol import keys
 from abci_app.protocol.context import BlockContext
 from abci_app.protocol.limits import ADDRESS_BYTES
-from abci_app.protocol.state import BlockState, StateDelta, StateRead, StateWrite
+from abci_app.protocol.state import BlockState, StateDelta, StateRead
 
 _NO_CHECKERS: Final = pb.CheckerTable()
 
@@ -37,20 +37,6 @@ def get_table(state: StateRead, epoch: int) -> pb.CheckerTable:
     return table
 
 
-def retain_table(state: StateWrite, epoch: int) -> None:
-    """Keep the table for one more unsettled job."""
-    get_table(state, epoch)
-    state.edit(keys.checker_table(epoch), pb.CheckerTable).jobs += 1
-
-
-def release_table(state: StateWrite, epoch: int) -> None:
-    """Take back one `retain_table`; a table that nothing needs any more is removed."""
-    if get_table(state, epoch).jobs == 1 and epoch != get_current_epoch(state):
-        state.delete(keys.checker_table(epoch))
-    else:
-        state.edit(keys.checker_table(epoch), pb.CheckerTable).jobs -= 1
-
-
 def process_epoch(state: BlockState, context: BlockContext, previous_ms: int) -> None:
     """Fix the checker table at the first block of an epoch; `previous_ms` is the block time before."""
     epoch_ms = context.params.epoch_ms
@@ -62,11 +48,26 @@ def process_epoch(state: BlockState, context: BlockContext, previous_ms: int) ->
     if current is not None and _is_same(table, get_table(state, current.table_epoch)):
         return
     delta = StateDelta(state)
-    if current is not None and get_table(state, current.table_epoch).jobs == 0:
+    if current is not None and not _is_in_use(state, current.table_epoch):
         delta.delete(keys.checker_table(current.table_epoch))
     delta.edit(keys.checker_table(epoch), pb.CheckerTable).CopyFrom(table)
     delta.edit(keys.CURRENT_EPOCH, pb.CurrentEpoch).table_epoch = epoch
     delta.apply()
+
+
+def drop_left_tables(state: BlockState) -> None:
+    """Remove the tables whose last job was settled in this block; the current one stays."""
+    changed = state.get_changed_index_keys(keys.TABLE_USE)
+    delta = StateDelta(state)
+    for epoch in dict.fromkeys(keys.split_table_use(key) for key in changed):
+        if epoch != get_current_epoch(state) and not _is_in_use(state, epoch):
+            delta.delete(keys.checker_table(epoch))
+    delta.apply()
+
+
+def _is_in_use(state: StateRead, epoch: int) -> bool:
+    """Tell whether an unsettled job refers to the table stored under `epoch`."""
+    return any(True for _ in state.scan(keys.index_table_use(epoch, 0), keys.index_table_use(epoch + 1, 0)))
 
 
 def compute_table(state: StateRead, params: pb.Params, epoch: int) -> pb.CheckerTable:

@@ -84,6 +84,8 @@ def _get_job_entries(job: pb.Job) -> dict[bytes, bytes]:
     entries = {keys.index_deadline(job.deadline_ms, kind, job.id): b""}
     for candidate in job.candidates:
         entries[keys.index_candidacy(candidate.account, job.id)] = b"\x01" if candidate.secured else b"\x00"
+    if job.rounds:
+        entries[keys.index_table_use(job.table_epoch, job.id)] = b""
     return entries
 
 

@@ -22,6 +22,7 @@ Index key (not hashed, derived from records by `indexes.py`)            value
 `d` time, kind, job id        job deadlines                             empty
 `x` time, job id              settled jobs to be pruned                 empty
 `n` address, job id           candidacies of an account                 1 secured, 0 not
+`t` epoch, job id             unsettled jobs that refer to a table      empty
 `m` consensus address         validators                                consensus public key
 
 Numbers are 8 bytes big-endian, addresses 20 bytes, so byte order is number order.
@@ -53,6 +54,9 @@ COUNTERS: Final = b"cn"
 REGISTRATION_LOAD: Final = b"cr"
 OUTAGE: Final = b"co"
 CURRENT_EPOCH: Final = b"ce"
+
+TABLE_USE: Final = b"t"
+"""First byte of `index_table_use`."""
 
 _CHAIN_RECORDS: Final[dict[bytes, type[Message]]] = {
     b"cp": pb.Params,
@@ -157,6 +161,16 @@ def index_prune(time_ms: int, job_id: int) -> bytes:
 def index_candidacy(address: bytes, job_id: int) -> bytes:
     """Index key of one candidacy of an account."""
     return b"n" + address + u64(job_id)
+
+
+def index_table_use(epoch: int, job_id: int) -> bytes:
+    """Index key of an unsettled job that refers to the checker table of an epoch."""
+    return TABLE_USE + u64(epoch) + u64(job_id)
+
+
+def split_table_use(key: bytes) -> int:
+    """Return the epoch of an `index_table_use` key."""
+    return int.from_bytes(key[1:9], "big")
 
 
 def index_consensus_address(consensus_address: bytes) -> bytes:

@@ -1,7 +1,7 @@
 """How candidacies end and how a job settles: where deposits and the rest of the escrow go."""
 
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
-from abci_app.protocol import credits, epochs, events
+from abci_app.protocol import credits, events
 from abci_app.protocol.accounts import edit_standing
 from abci_app.protocol.conduct import add_capped, count_win
 from abci_app.protocol.context import BlockContext
@@ -72,8 +72,6 @@ def settle(state: StateWrite, context: BlockContext, job: pb.Job, job_state: pb.
     del job.candidates[:]
     if job.escrow:
         credits.pay_from_escrow(state, job, job.contractor, job.escrow)
-    if job.rounds:
-        epochs.release_table(state, job.table_epoch)
     edit_standing(state, job.contractor).open_jobs -= 1
     job.state = job_state
     job.settled_ms = context.time_ms

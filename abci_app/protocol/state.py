@@ -6,7 +6,7 @@ is applied, `indexes.py` derives the change of the index from the old and the ne
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
 from google.protobuf.message import Message
@@ -151,6 +151,10 @@ class BlockState:
             record = self._records[key]
             out[key] = None if record is None else record.SerializeToString(deterministic=True)
         return out
+
+    def get_changed_index_keys(self, letter: bytes) -> Sequence[bytes]:
+        """Return the index keys of one kind that were added, changed or removed, in ascending order."""
+        return self._ordered.get(letter[0], ())
 
     def get_changed_index(self) -> dict[bytes, bytes | None]:
         """Return the changed index entries, None for removed ones."""

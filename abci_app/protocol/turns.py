@@ -17,7 +17,6 @@ def open_first_turn(state: StateWrite, context: BlockContext, job: pb.Job) -> No
     job.excluded.extend(candidate.account for candidate in job.candidates)
     job.table_epoch = epochs.get_current_table(state).epoch
     job.opening_hash = context.block_hash
-    epochs.retain_table(state, job.table_epoch)
     _open_turn(state, context, job)
 
 

@@ -62,7 +62,7 @@ def raise_counter(record: pb.Standing) -> None:
 
 
 def raise_table(record: pb.CheckerTable) -> None:
-    record.jobs += 1
+    record.epoch += 1
 
 
 def lower_ids(record: pb.Counters) -> None:

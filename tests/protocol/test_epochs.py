@@ -1,19 +1,21 @@
 """Checker tables: who is in them, when they change, how long they are kept."""
 
+import pytest
+
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from abci_app.pb.learningchain.v1 import tx_pb2
 from abci_app.protocol import keys
 from abci_app.protocol.limits import UCREDIT
+from abci_app.protocol.state import BlockState
 from tests.support.chain import Chain, Holding
 from tests.support.market import CHECKERS, JOB_MS, Market
 
 CHECKER = Holding(0, 5 * UCREDIT, 1)
 
 
-def tables(chain: Chain) -> dict[int, int]:
-    """Return the stored tables: epoch to the number of jobs that keep it."""
-    found = (pb.CheckerTable.FromString(v) for k, v in chain.committed.records.items() if k.startswith(b"ct"))
-    return {table.epoch: table.jobs for table in found}
+def tables(chain: Chain) -> set[int]:
+    """Return the epochs of the stored tables."""
+    return {int.from_bytes(key[2:], "big") for key in chain.committed.records if key.startswith(b"ct")}
 
 
 def test_the_first_block_fixes_a_table_from_the_genesis() -> None:
@@ -76,7 +78,7 @@ def test_the_old_table_goes_when_no_job_needs_it() -> None:
     chain.block()
     chain.must("a", tx_pb2.Bond(amount=UCREDIT))
     chain.skip(chain.params.epoch_ms)
-    assert tables(chain) == {chain.table().epoch: 0}
+    assert tables(chain) == {chain.table().epoch}
 
 
 def test_a_table_that_a_job_refers_to_stays_until_the_job_is_settled() -> None:
@@ -88,8 +90,66 @@ def test_a_table_that_a_job_refers_to_stays_until_the_job_is_settled() -> None:
     market.must(next(iter(CHECKERS)), tx_pb2.Bond(amount=UCREDIT))
     while market.table().epoch == drawn:
         market.block(dt_ms=4_000)
-    assert tables(market) == {drawn: 1, market.table().epoch: 0}
+    assert tables(market) == {drawn, market.table().epoch}
     market.skip(JOB_MS)
     assert market.job(job_id).state == pb.JOB_STATE_REFUNDED
-    assert tables(market) == {market.table().epoch: 0}
+    assert tables(market) == {market.table().epoch}
     assert market.get(keys.checker_table(drawn), pb.CheckerTable) is None
+
+
+def replace_table(market: Market) -> None:
+    """Make blocks until another table is the current one."""
+    before = market.table().epoch
+    market.must(next(iter(CHECKERS)), tx_pb2.Bond(amount=UCREDIT))
+    while market.table().epoch == before:
+        market.block(dt_ms=4_000)
+
+
+def test_a_table_is_never_written_again_when_jobs_come_to_need_it_and_leave_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    market = Market()
+    job_id = market.submit()
+    market.announce("worker0", job_id, 0)
+    market.skip_to(market.job(job_id).deadline_ms - 1)
+    written: list[bytes] = []
+    commit = market.committed.commit
+
+    def commit_noting(state: BlockState) -> None:
+        written.extend(state.get_changed_records())
+        commit(state)
+
+    monkeypatch.setattr(market.committed, "commit", commit_noting)
+    market.expire(job_id)  # the REVEAL opens
+    market.expire(job_id)  # nobody revealed: the job is settled
+    assert market.job(job_id).state == pb.JOB_STATE_REFUNDED
+    assert keys.job(job_id) in written
+    assert not any(key.startswith(b"ct") for key in written)
+
+
+def test_a_table_goes_in_the_block_that_settles_the_last_of_several_jobs() -> None:
+    market = Market(checkers={**CHECKERS, "val0": Holding()})
+    jobs = [market.submit(reveal_window_ms=60_000) for _ in range(3)]
+    for worker, job_id in zip(("val0", "val0", "worker1"), jobs, strict=True):
+        market.announce(worker, job_id, 0)
+    market.expire(jobs[-1])
+    drawn = market.job(jobs[0]).table_epoch
+    assert {market.job(job_id).table_epoch for job_id in jobs} == {drawn}
+    replace_table(market)
+    market.block(misbehavior=[(1, "val0")])  # a ban settles two jobs in one delta
+    assert [market.job(job_id).state for job_id in jobs[:2]] == [pb.JOB_STATE_REFUNDED] * 2
+    assert tables(market) == {drawn, market.table().epoch}
+    market.expire(jobs[2])
+    assert market.job(jobs[2]).state == pb.JOB_STATE_REFUNDED
+    assert tables(market) == {market.table().epoch}
+
+
+def test_a_table_that_is_replaced_in_the_block_that_settles_its_last_job_goes_in_that_block() -> None:
+    market = Market(overrides={"outage_ms": 3_600_000})
+    job_id = market.submit()
+    market.announce("worker0", job_id, 0)
+    market.expire(job_id)
+    drawn = market.job(job_id).table_epoch
+    market.must(next(iter(CHECKERS)), tx_pb2.Bond(amount=UCREDIT))
+    market.block(dt_ms=market.params.epoch_ms + market.job(job_id).deadline_ms - market.time_ms)
+    assert market.job(job_id).state == pb.JOB_STATE_REFUNDED
+    assert market.table().epoch != drawn
+    assert tables(market) == {market.table().epoch}

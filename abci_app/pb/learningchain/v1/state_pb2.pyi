@@ -337,16 +337,14 @@ class TableEntry(_message.Message):
     def __init__(self, account: _Optional[bytes] = ..., bond: _Optional[int] = ..., highest_class: _Optional[int] = ...) -> None: ...
 
 class CheckerTable(_message.Message):
-    __slots__ = ("epoch", "entries", "class_bonds", "jobs")
+    __slots__ = ("epoch", "entries", "class_bonds")
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
     CLASS_BONDS_FIELD_NUMBER: _ClassVar[int]
-    JOBS_FIELD_NUMBER: _ClassVar[int]
     epoch: int
     entries: _containers.RepeatedCompositeFieldContainer[TableEntry]
     class_bonds: _containers.RepeatedScalarFieldContainer[int]
-    jobs: int
-    def __init__(self, epoch: _Optional[int] = ..., entries: _Optional[_Iterable[_Union[TableEntry, _Mapping]]] = ..., class_bonds: _Optional[_Iterable[int]] = ..., jobs: _Optional[int] = ...) -> None: ...
+    def __init__(self, epoch: _Optional[int] = ..., entries: _Optional[_Iterable[_Union[TableEntry, _Mapping]]] = ..., class_bonds: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class CurrentEpoch(_message.Message):
     __slots__ = ("table_epoch",)
