@@ -96,6 +96,17 @@ def test_poor_accounts_and_registrations_fill_at_most_a_quarter(chain: Chain) ->
         check_tx(check, chain.cache, chain.sign("alice", PROFILE))
 
 
+def test_invalid_poor_places_taken(chain: Chain) -> None:
+    check = begin(chain, size=7)  # a quarter, rounded down: one place
+    waiting, late = chain.sign("poor", PROFILE), chain.sign("broke", PROFILE)
+    check_tx(check, chain.cache, waiting)
+    refuse(check, chain, late, errors.PoorPlacesTaken)
+    after = begin(chain, size=7)
+    recheck_tx(after, chain.cache, late)
+    with pytest.raises(errors.PoorPlacesTaken):
+        recheck_tx(after, chain.cache, waiting)
+
+
 def test_a_poor_candidate_can_reveal_although_poor_accounts_fill_their_quarter() -> None:
     """A flood of accounts that hold nothing must not make an honest winner default."""
     market = Market()

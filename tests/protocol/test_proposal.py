@@ -182,6 +182,13 @@ def test_refused_is_what_no_honest_proposer_can_build(chain: Chain) -> None:
         assert fault(chain, [good, tx]) is error
 
 
+def test_invalid_duplicate_tx(chain: Chain) -> None:
+    """The same bytes twice; a second signature of the same body would be other bytes, and fails by its nonce."""
+    first, second = (chain.sign("alice", PROFILE, nonce=1, expires=chain.height + at) for at in (2, 3))
+    assert fault(chain, [first, second, first]) is errors.DuplicateTx
+    assert fault(chain, [first, second]) is None
+
+
 def test_envelopes_that_fail_by_state_are_accepted_and_fail_with_a_code(chain: Chain) -> None:
     """Proposers may know another state than we do; refusing would let a fork of opinions halt the chain."""
     txs = [
