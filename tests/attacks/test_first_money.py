@@ -14,7 +14,7 @@
 | F9 a free key stops everything | f9_a_secured_worker_is_not_locked_out_by_fresh_keys, f9_limit_… |
 | F10 no tolerance: bans by noise | f10_margins_below_the_noise_are_refused, f10_a_gain_inside_the_noise_is_no_lead |
 | F11 a bistable score takes model and bounty | f11_a_score_that_differs_between_checkers_does_not_ban, f11_own_… |
-| F12 labels in a public image | a stated limit of images, not of the chain |
+| F12 labels in a public image | f12_limit_who_reads_the_labels_out_of_the_image_is_paid_like_anybody |
 """
 
 from typing import Any
@@ -246,3 +246,17 @@ def test_f11_own_jobs_cost_the_network_fee_that_the_counter_shows() -> None:
     fee = BOUNTY * market.params.network_fee_bps // 10_000
     assert market.standing("carl").network_fees_paid == fee
     assert market.balance("carl") + market.balance("worker0") <= 2 * START - fee
+
+
+def test_f12_limit_who_reads_the_labels_out_of_the_image_is_paid_like_anybody() -> None:
+    """A table of the right answers is a model like any other: every honest checker measures the loss it announced."""
+    market = Market()
+    job_id = market.submit()
+    market.announce("worker1", job_id, 50_000)  # trained for it
+    market.announce("worker0", job_id, 0)  # unpacked the image instead
+    market.expire(job_id)
+    market.reveal("worker0", job_id)
+    market.decide_all(job_id, measured(0))
+    assert (outcome(market, job_id), state(market, job_id)) == ("ACCEPTED", "PAID")
+    assert market.balance("worker0") == START + BOUNTY
+    assert market.balance("worker1") == START

@@ -5,7 +5,7 @@
 | R10 outages that hurt, outages that are made | r10_a_gap_early_in_the_window_renews_it_too, |
 | | r10_unbondings_delay_no_job, r10_dust_does_not_unbond |
 | R11 one bad day suspends for decades | r11_many_defaults_at_once_are_one_strike |
-| R12 holes of the sandbox | about the sandbox |
+| R12 holes of the sandbox | sandbox, see test_findings.py |
 | R13 spam for ever | r13_poor_accounts_have_a_quarter_of_the_mempool, r13_junk_reveals_do_not_come_first |
 | R14 deliveries in time | r14_the_vote_window_grows_with_image_and_model |
 | R15 saturated checkers | r15_limit_silence_of_the_committee_pays_after_one_renewal |

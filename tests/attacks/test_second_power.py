@@ -4,7 +4,7 @@
 |---|---|
 | R1 no defence with deposit 0, no bound on a ban | r1_a_deposit_is_nothing_or_at_least_the_verify_fee, |
 | | r1_nobody_stands_in_more_than_64_jobs, r1_a_secured_candidacy_cannot_be_used_…, first review's f9_… |
-| R2 image bombs | about the sandbox |
+| R2 image bombs | sandbox, see test_findings.py |
 | R3 one account is the whole jury | r3_a_class_of_one_small_checker_takes_no_jobs, r3_the_last_drawable_…, |
 | | r3_a_committee_of_nobody_halts_nothing |
 | R4 later rounds can be ground | r4_the_block_that_ends_a_round_does_not_draw_the_next_… |
