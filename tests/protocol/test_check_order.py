@@ -1,7 +1,7 @@
 """Which reason comes first is consensus, since CometBFT hashes the codes: any two faults at once give the earlier one.
 
 Each message has its faults in the order of docs/protocol.md. A fault is an error and what brings it about: values for
-fields of the message or of the records that its checks read. Pairs that need different values of one field are left out.
+fields of the message or of records that its checks read. Pairs that need different values of one field are left out.
 """
 
 from collections.abc import Iterator, Mapping

@@ -118,6 +118,13 @@ def test_tables_of_the_same_epoch_on_two_chains_are_told_apart() -> None:
     assert [get_slices(held, 0).total for held in (first, second, first)] == [3, 15, 3]
 
 
+def test_only_so_many_prefix_sums_are_remembered() -> None:
+    held = [table([number]) for number in range(100)]
+    first = get_slices(held[0], 0)
+    assert all(get_slices(each, 0).total == number for number, each in enumerate(held))
+    assert get_slices(held[0], 0) is not first
+
+
 def test_remembered_prefix_sums_never_outlive_their_table() -> None:
     """Tables come and go, so that addresses of objects are used again: each still gives its own sums."""
     for number in range(1, 200):

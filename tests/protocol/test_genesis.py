@@ -166,6 +166,11 @@ def too_many_validators(genesis: pb.Genesis) -> None:
     genesis.params.max_validators = 1
 
 
+def test_as_many_validators_as_there_are_places_are_taken(genesis: pb.Genesis) -> None:
+    genesis.params.max_validators = len(genesis.validators)
+    check_genesis(genesis)
+
+
 def double_account(genesis: pb.Genesis) -> None:
     genesis.accounts.append(genesis.accounts[0])
 

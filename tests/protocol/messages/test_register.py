@@ -121,6 +121,12 @@ def test_invalid_bad_solution(chain: Chain, length: int) -> None:
     assert code_of(chain, chain.sign_register("dave", b"x" * length)) == errors.BadSolution.code
 
 
+@pytest.mark.parametrize("length", [1, 32])
+def test_the_shortest_and_the_longest_solution_are_taken(length: int) -> None:
+    chain = Chain(overrides={"registration_bits": 0})
+    chain.must("dave", tx_pb2.Register(solution=b"x" * length), nonce=0)
+
+
 def test_invalid_bad_signature_of_a_register(chain: Chain) -> None:
     tx = tx_pb2.SignedTx.FromString(chain.sign_register("dave"))
     tx.signature = bytes(64)
