@@ -1,5 +1,6 @@
 """The block as a whole: its written order, empty blocks, outages, deltas that are dropped as one."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -7,13 +8,13 @@ import pytest
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from abci_app.pb.learningchain.v1 import tx_pb2
 from abci_app.protocol import block as block_module
-from abci_app.protocol import errors, keys
+from abci_app.protocol import credits, errors, keys
 from abci_app.protocol.block import Block, process_block
 from abci_app.protocol.credits import get_supply
 from abci_app.protocol.invariants import BrokenInvariant, check_totals
 from abci_app.protocol.limits import UCREDIT
 from abci_app.protocol.outages import get_outage_end
-from abci_app.protocol.state import BlockState, StateDelta
+from abci_app.protocol.state import BlockState, StateDelta, StateWrite
 from tests.support.chain import GENESIS_MS, Chain, Holding, consensus_address
 
 
@@ -183,3 +184,44 @@ def test_burned_credits_never_come_back(chain: Chain) -> None:
     delta.apply()
     with pytest.raises(BrokenInvariant, match="came back"):
         check_totals(state, before)
+
+
+def mint(state: StateWrite, sender: bytes, recipient: bytes, amount: int) -> None:
+    """A Transfer that forgets to take what it gives."""
+    state.edit(keys.account(recipient), pb.Account).balance += amount
+
+
+def forget_the_total(state: StateWrite, address: bytes, amount: int) -> None:
+    """A Bond that moves credits without noting it in the totals."""
+    account = state.edit(keys.account(address), pb.Account)
+    account.balance -= amount
+    account.bond += amount
+
+
+def forget_the_record(state: StateWrite, address: bytes, amount: int) -> None:
+    """A Bond that notes what it did not do."""
+    supply = state.edit(keys.SUPPLY, pb.Supply)
+    supply.balances -= amount
+    supply.bonds += amount
+
+
+def lose(state: StateWrite, address: bytes, amount: int) -> None:
+    """A Bond that takes credits and gives none."""
+    state.edit(keys.account(address), pb.Account).balance -= amount
+    state.edit(keys.SUPPLY, pb.Supply).balances -= amount
+
+
+@pytest.mark.parametrize(
+    ("name", "defect"),
+    [("transfer", mint), ("bond", forget_the_total), ("bond", forget_the_record), ("bond", lose)],
+    ids=["minted", "total forgotten", "record forgotten", "lost"],
+)
+def test_a_defect_in_a_rule_stops_the_block_that_meets_it(
+    chain: Chain, monkeypatch: pytest.MonkeyPatch, name: str, defect: Callable[..., None]
+) -> None:
+    monkeypatch.setattr(credits, name, defect)
+    chain.audited = False  # the block itself notices
+    chain.block([("alice", tx_pb2.SetProfile(name="harmless"))])
+    moves = {"transfer": tx_pb2.Transfer(to=chain.address("bob"), amount=1), "bond": tx_pb2.Bond(amount=UCREDIT)}
+    with pytest.raises(BrokenInvariant):
+        chain.block([("alice", moves[name])])

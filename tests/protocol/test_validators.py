@@ -41,10 +41,17 @@ def test_the_genesis_set_is_told_nothing_at_the_first_block(chain: Chain) -> Non
 
 
 def test_power_follows_the_bond_in_the_same_block_with_one_update_per_key(chain: Chain) -> None:
-    result = chain.block([("val1", tx_pb2.Unbond(amount=10 * UCREDIT)), ("val1", tx_pb2.Unbond(amount=UCREDIT // 1))])
+    result = chain.block([("val1", tx_pb2.Unbond(amount=10 * UCREDIT)), ("val1", tx_pb2.Unbond(amount=UCREDIT))])
     assert result.validator_updates == [(consensus_key("val1"), 489)]
     assert [event.type for event in result.events] == ["validator.changed"]
     assert chain.block().validator_updates == []
+
+
+def test_a_part_of_a_power_unit_gives_no_power(chain: Chain) -> None:
+    chain.must("val1", tx_pb2.Bond(amount=2 * UCREDIT - 1))
+    assert chain.last.validator_updates == [(consensus_key("val1"), 501)]
+    chain.must("val1", tx_pb2.Unbond(amount=UCREDIT))
+    assert chain.last.validator_updates == [(consensus_key("val1"), 500)]
 
 
 def test_a_bond_below_the_minimum_leaves_the_set_and_comes_back(chain: Chain) -> None:
