@@ -11,15 +11,16 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Any, Final
 
 import httpx2
 import tomlkit
 
-from learningchain.node_home import NodeError, NodeHome, find_cometbft
+from learningchain.client.rpc import split_address
+from learningchain.node_home import NodeError, NodeHome, NodeSilent, find_cometbft
 
 READY_SECONDS: Final = 60.0
 """How long the application may take to open its store and listen."""
@@ -43,6 +44,8 @@ class NodeStatus:
     catching_up: bool
     peers: int
     moniker: str
+    node_id: str
+    """Hex address by which peers name the node."""
 
 
 class RunningNode:
@@ -118,13 +121,24 @@ def run_node(home: NodeHome, cometbft: Path | None = None) -> int:
     return 0
 
 
-def get_status(rpc_url: str) -> NodeStatus:
-    """Ask a node how it is. Raises NodeError if it does not answer."""
+def get_status(node: str) -> NodeStatus:
+    """Ask a node (`http://HOST:PORT` or `unix:///PATH`) how it is. Raises NodeSilent or NodeError."""
     try:
-        status = httpx2.get(f"{rpc_url}/status", timeout=STATUS_SECONDS).json()["result"]
-        net_info = httpx2.get(f"{rpc_url}/net_info", timeout=STATUS_SECONDS).json()["result"]
-    except (httpx2.HTTPError, ValueError, KeyError) as error:
-        raise NodeError(f"no node answers at {rpc_url} ({error}): start one with 'lc node start'") from error
+        base, uds = split_address(node)
+    except ValueError as error:
+        raise NodeError(str(error)) from None
+    try:
+        with httpx2.Client(transport=httpx2.HTTPTransport(uds=uds), timeout=STATUS_SECONDS) as http:
+            status = http.get(f"{base}/status").json()["result"]
+            net_info = http.get(f"{base}/net_info").json()["result"]
+        return _read_status(status, net_info)
+    except httpx2.HTTPError as error:
+        raise NodeSilent(f"no node answers at {node}: start it with 'lc node start', or name another one") from error
+    except (ValueError, LookupError, TypeError) as error:
+        raise NodeError(f"what answers at {node} is no node: name the address of CometBFT's RPC") from error
+
+
+def _read_status(status: Mapping[str, Any], net_info: Mapping[str, Any]) -> NodeStatus:
     sync = status["sync_info"]
     return NodeStatus(
         chain_id=status["node_info"]["network"],
@@ -133,6 +147,7 @@ def get_status(rpc_url: str) -> NodeStatus:
         catching_up=bool(sync["catching_up"]),
         peers=int(net_info["n_peers"]),
         moniker=status["node_info"]["moniker"],
+        node_id=status["node_info"]["id"],
     )
 
 

@@ -22,6 +22,10 @@ class NodeError(Exception):
     """A node cannot be set up, started or asked; the text says what to do next."""
 
 
+class NodeSilent(NodeError):
+    """No node answers at an address."""
+
+
 @dataclass(frozen=True, slots=True)
 class NodeHome:
     """The folder of one node and where things are in it."""

@@ -7,6 +7,7 @@ from typing import Final
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from abci_app.protocol.jobs import compute_network_fee
 from abci_app.protocol.limits import MAX_LOSS, MIN_BAN_MARGIN_TOLERANCES, UCREDIT
+from learningchain.amounts import format_credits, format_duration
 
 SMALL_BOUNTY: Final = 10 * UCREDIT
 """Up to here jobs ask no deposit, so that newcomers without credits can take part."""
@@ -16,6 +17,10 @@ BAN_MARGIN_TOLERANCES: Final = 10 * MIN_BAN_MARGIN_TOLERANCES
 """Honest machines differ by a few 1e-9; a wide margin keeps them far from a ban."""
 REVEAL_WINDOWS: Final = 4
 """Default reveal window in smallest allowed windows: time to upload, also for a machine that sleeps."""
+TRAINING_MILLI_CPUS: Final = 1_000
+TRAINING_MEMORY_MIB: Final = 1_024
+TRAINING_DISK_MIB: Final = 1_024
+"""What training needs when the contractor does not say; the training workers of a devnet allow as much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +110,17 @@ def complete_terms(choices: Choices, params: pb.Params, now_ms: int) -> Terms:
         min_improvement=_or(choices.min_improvement, 2 * tolerance),
         loss_ceiling=_or(choices.loss_ceiling, MAX_LOSS),
     )
+
+
+def check_choices(choices: Choices, params: pb.Params) -> None:
+    """Raise ValueError, naming the bounds, for what the chain would refuse and people often miss."""
+    least, most = format_duration(params.min_job_ms), format_duration(params.max_job_ms)
+    if not params.min_job_ms < choices.open_ms <= params.max_job_ms:
+        raise ValueError(f"on this chain a job is open for more than {least} and at most {most}: choose another --for")
+    if choices.bounty < params.min_bounty:
+        raise ValueError(f"the least bounty on this chain is {format_credits(params.min_bounty)} credits")
+    if choices.runner_ups > params.max_runner_ups:
+        raise ValueError(f"at most {params.max_runner_ups} runner-ups are allowed on this chain")
 
 
 def compute_default_deposit(bounty: int, verify_fee: int) -> int:

@@ -2,65 +2,116 @@
 
 import asyncio
 import json
+import sys
+import time
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Final
 
+import structlog
+import tomlkit
 import typer
 
-from learningchain.wallet import Keystore, KeystoreError, SecretKey
+from learningchain.cli import exit_codes
+from learningchain.cli.command import Place, Session, command, make_group
+from learningchain.cli.failure import Failure, split_text
+from learningchain.cli.keys import PasswordFile, ask_new_password, describe_entry, show_words
+from learningchain.wallet import SecretKey
+from learningchain.wallet.files import make_private_folder, write_private
 from worker.journal import JournalError
 from worker.sandbox import OwnFailureError
 from worker.service import open_key, run_worker
 from worker.settings import FILE_NAME, TEMPLATE, SettingsError, load_settings
 
-app = typer.Typer(help="Train jobs and check winners on this machine.", no_args_is_help=True)
+PLACE: Final = Place(Path("~/.learningchain/worker"), "Folder of this worker: settings, keys, journal, models")
+KEY: Final = "worker"
+STALE_SECONDS: Final = 30.0
+"""A running worker writes its status with every block."""
 
-HomeOption = Annotated[Path, typer.Option("--home", help="folder of this worker: settings, keys, journal, models")]
-DEFAULT_HOME = Path("~/.learningchain/worker").expanduser()
+app = make_group("Train jobs and check winners on this machine.")
 
 
-@app.command()
+@command(app, "init", PLACE)
 def init(
-    home: HomeOption = DEFAULT_HOME,
-    plain_key: Annotated[bool, typer.Option("--plain-key", help="do not encrypt the key: for servers")] = False,
+    session: Session,
+    unencrypted: Annotated[
+        bool, typer.Option("--unencrypted", help="No password: for machines that start without a person")
+    ] = False,
+    password_file: PasswordFile = None,
 ) -> None:
-    """Write the settings file and make a key."""
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Make the settings file and the key of a worker; the file says what can be chosen."""
+    home = session.settings.home
     path = home / FILE_NAME
     if path.exists():
-        _fail(f"{path} exists already: edit it, or choose another --home")
-    path.write_text(TEMPLATE, encoding="utf-8")
-    path.chmod(0o600)
-    password = None if plain_key else typer.prompt("Password of the new key", hide_input=True, confirmation_prompt=True)
+        raise Failure(f"{path} exists already", "edit it, or choose another --home")
+    password = None if unencrypted else ask_new_password(session, KEY, password_file)
+    make_private_folder(home)
+    key = SecretKey.generate()
+    entry = session.keystore.add(KEY, key, password)
+    document = tomlkit.parse(TEMPLATE)
+    document["node"] = session.settings.node
+    write_private(path, tomlkit.dumps(document).encode("utf-8"), overwrite=False)
+    show_words(session, key)
+    session.say(f"next: look into {path}, then lc worker start --home {home}")
+    session.out.show({**describe_entry(entry), "settings": str(path)})
+
+
+@command(app, "start", PLACE)
+def start(session: Session, password_file: PasswordFile = None) -> None:
+    """Run the worker until Ctrl-C; trainings go on at the next start. Logs go to stderr."""
+    _configure_logging(session.out.is_json)
     try:
-        entry = Keystore(home / "keys").add("worker", SecretKey.generate(), password)
-    except KeystoreError as error:
-        _fail(str(error))
-    typer.echo(f"Wrote {path} and a key. Back it up: lc keys show worker --words --home {home}", err=True)
-    typer.echo(entry.address.hex())
+        settings = load_settings(session.settings.home)
+        if session.node_given is not None:
+            settings.node = session.node_given
+        key = open_key(
+            session.settings.home, settings, lambda: session.ask_password(f"password of {settings.key}", password_file)
+        )
+        asyncio.run(run_worker(session.settings.home, settings, key))
+    except (SettingsError, JournalError, OwnFailureError) as error:
+        raise Failure(*split_text(str(error))) from error
 
 
-@app.command()
-def start(home: HomeOption = DEFAULT_HOME) -> None:
-    """Run the worker until Ctrl-C; trainings go on at the next start."""
-    try:
-        settings = load_settings(home)
-        key = open_key(home, settings, lambda: str(typer.prompt("Password", hide_input=True)))
-        asyncio.run(run_worker(home, settings, key))
-    except (SettingsError, KeystoreError, JournalError, OwnFailureError) as error:
-        _fail(str(error))
-
-
-@app.command()
-def status(home: HomeOption = DEFAULT_HOME) -> None:
+@command(app, "status", PLACE)
+def status(session: Session) -> None:
     """Show what the worker does, which jobs it refused and why."""
-    path = home / "status.json"
+    path = session.settings.home / "status.json"
     try:
-        typer.echo(json.dumps(json.loads(path.read_text(encoding="utf-8")), indent=1))
+        text, age = path.read_text(encoding="utf-8"), time.time() - path.stat().st_mtime
     except FileNotFoundError:
-        _fail(f"{path} does not exist: start the worker with 'lc worker start --home {home}'")
+        raise Failure(
+            f"{path} does not exist: no worker has run here",
+            f"lc worker start --home {session.settings.home}",
+            exit_codes.NOT_FOUND,
+        ) from None
+    if age > STALE_SECONDS:
+        session.say(f"this is {age:.0f} s old: the worker does not run, or its node makes no blocks")
+    session.out.show(json.loads(text))
 
 
-def _fail(message: str) -> NoReturn:
-    typer.echo(f"Error: {message}", err=True)
-    raise typer.Exit(1)
+class _Stderr:
+    """Writes log lines. A reader that went away is no reason for a worker to stop."""
+
+    def msg(self, line: str) -> None:
+        try:
+            sys.stderr.write(line + "\n")
+            sys.stderr.flush()
+        except (OSError, ValueError):
+            sys.stderr = Path("/dev/null").open("w", encoding="utf-8")  # noqa: SIM115
+
+    debug = info = warning = error = critical = msg
+
+
+def _configure_logging(as_json: bool) -> None:
+    """Log to stderr, a line per event: for people, or as JSON."""
+    render = (
+        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            render,
+        ],
+        logger_factory=lambda *_: _Stderr(),
+    )

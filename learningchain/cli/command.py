@@ -2,18 +2,19 @@
 
 import inspect
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, NoReturn
 
 import typer
 
 from learningchain.cli import exit_codes
-from learningchain.cli.failure import EXPECTED, describe
+from learningchain.cli.failure import EXPECTED, INTERRUPTED_HINT, Report, describe
 from learningchain.cli.output import Output
 from learningchain.cli.sending import Sending
 from learningchain.cli.session import Session
 
-__all__ = ["Sending", "Session", "command"]
+__all__ = ["Place", "Sending", "Session", "command", "make_group"]
 
 _COMMON: Final = "Common options"
 _SENDING: Final = "Options of transactions"
@@ -71,7 +72,30 @@ _SENDING_OPTIONS: Final[dict[str, tuple[Any, Any]]] = {
 }
 
 
-def command(app: typer.Typer, name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def make_group(text: str) -> typer.Typer:
+    """Return an empty group of commands; `text` tells what they are about."""
+    return typer.Typer(help=text, no_args_is_help=True, rich_markup_mode=None, add_completion=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A folder that the commands of a group use in place of the user's home; LC_HOME does not name it."""
+
+    folder: Path
+    """Without --home; may begin with ~."""
+    help: str
+    """What --home is for these commands."""
+
+    def get_options(self) -> dict[str, tuple[Any, Any]]:
+        """Return the common options with this --home."""
+        text = f"{self.help} [default: {self.folder}]"
+        home = Annotated[Path | None, typer.Option(help=text, rich_help_panel=_COMMON)]
+        return _SESSION_OPTIONS | {"home": (home, None)}
+
+
+def command(
+    app: typer.Typer, name: str, place: Place | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Add a function as the command `name`.
 
     A parameter annotated with Session or Sending is made from the common options, which the command gets for it; a
@@ -79,22 +103,25 @@ def command(app: typer.Typer, name: str) -> Callable[[Callable[..., None]], Call
     """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
-        app.command(name)(_wrap(function))
+        app.command(name)(_wrap(function, place))
         return function
 
     return register
 
 
-def _wrap(function: Callable[..., None]) -> Callable[..., None]:
+def _wrap(function: Callable[..., None], place: Place | None) -> Callable[..., None]:
     own = inspect.signature(function, eval_str=True).parameters
     sends = any(parameter.annotation is Sending for parameter in own.values())
 
     def run(**given: Any) -> None:
         common = {key: given.pop(key) for key in _SESSION_OPTIONS}
+        if place is not None and common["home"] is None:
+            common["home"] = place.folder.expanduser()
         sending = {key: given.pop(key) for key in _SENDING_OPTIONS} if sends else {}
         _run(function, own, common, sending, given)
 
-    options = _SESSION_OPTIONS | (_SENDING_OPTIONS if sends else {})
+    options = _SESSION_OPTIONS if place is None else place.get_options()
+    options = options | (_SENDING_OPTIONS if sends else {})
     plain = [parameter for parameter in own.values() if parameter.annotation not in (Session, Sending)]
     parameters = [
         *(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in plain),
@@ -127,14 +154,17 @@ def _run(
                 given[name] = _make_sending(session, sending)
         function(**given)
     except EXPECTED as error:
-        report = describe(error)
-        (session.out if session is not None else Output(common["output"] or "text")).show_failure(report)
-        raise typer.Exit(report.exit_code) from None
+        _show(session, common, describe(error))
     except KeyboardInterrupt:
-        raise typer.Exit(exit_codes.INTERRUPTED) from None
+        _show(session, common, Report("stopped by Ctrl-C", INTERRUPTED_HINT, exit_codes.INTERRUPTED))
     finally:
         if session is not None:
             session.close()
+
+
+def _show(session: Session | None, common: dict[str, Any], report: Report) -> NoReturn:
+    (session.out if session is not None else Output(common["output"] or "text")).show_failure(report)
+    raise typer.Exit(report.exit_code) from None
 
 
 def _make_sending(session: Session, options: dict[str, Any]) -> Sending:

@@ -4,10 +4,10 @@ from typing import Annotated
 
 import typer
 
-from learningchain.cli.command import Session, command
+from learningchain.cli.command import Session, command, make_group
 from learningchain.settings import FILE, save_setting
 
-app = typer.Typer(help="Settings of the tools.", no_args_is_help=True, rich_markup_mode=None)
+app = make_group("Settings of the tools.")
 
 
 @command(app, "show")

@@ -8,7 +8,7 @@ FAILED: Final = 1
 USAGE: Final = 2
 """The command line itself is wrong."""
 NOT_FOUND: Final = 3
-"""The job, account, key or file asked for does not exist."""
+"""The job, account, transaction, model, key or file asked for does not exist."""
 REFUSED: Final = 4
 """The node refused the transaction: nothing happened."""
 FAILED_IN_BLOCK: Final = 5
@@ -21,3 +21,5 @@ DIFFERS: Final = 8
 """What was measured differs from what was announced by more than the job's tolerance."""
 INTERRUPTED: Final = 130
 """Stopped by Ctrl-C."""
+CLOSED: Final = 141
+"""Whoever read stdout went away, as `| head` does: what the shell shows for a program that a broken pipe ended."""

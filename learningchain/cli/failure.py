@@ -1,14 +1,18 @@
 """Failures a user can act on, and how every expected error becomes one."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from learningchain.cli import exit_codes
 from learningchain.client import errors
 from learningchain.client.journal import JournalError
-from learningchain.node_home import NodeError
+from learningchain.devnet.plan import DevnetError
+from learningchain.node_home import NodeError, NodeSilent
 from learningchain.settings import SettingsError
-from learningchain.wallet import KeystoreError
+from learningchain.wallet import KeystoreError, NoSuchKey
 from learningchain.wallet.files import FileError
+
+INTERRUPTED_HINT: Final = "run the same command again: what was sent already is not sent twice"
 
 
 class Failure(Exception):
@@ -39,6 +43,7 @@ EXPECTED = (
     JournalError,
     FileError,
     NodeError,
+    DevnetError,
     OSError,
 )
 """Errors that are shown as one sentence instead of a traceback."""
@@ -49,6 +54,9 @@ _EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
     (errors.TxExpired, exit_codes.TIMEOUT),
     (errors.WaitTimeout, exit_codes.TIMEOUT),
     (errors.NodeUnreachable, exit_codes.UNREACHABLE),
+    (NodeSilent, exit_codes.UNREACHABLE),
+    (NoSuchKey, exit_codes.NOT_FOUND),
+    (FileNotFoundError, exit_codes.NOT_FOUND),
 )
 
 
@@ -56,10 +64,23 @@ def describe(error: BaseException) -> Report:
     """Return what to show for an expected error."""
     if isinstance(error, Failure):
         return Report(str(error), error.hint, error.exit_code)
+    exit_code = next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), exit_codes.FAILED)
+    if isinstance(error, errors.TxError):
+        return Report(str(error), error.hint, exit_code, error.code, error.name)
     if isinstance(error, errors.ClientError):
-        exit_code = next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), exit_codes.FAILED)
-        if isinstance(error, errors.TxError):
-            return Report(str(error), error.hint, exit_code, error.code, error.name)
         return Report(str(error), error.hint, exit_code)
-    message, _, hint = str(error).partition(": ")
-    return Report(message, hint or "correct this and run the command again", exit_codes.FAILED)
+    if isinstance(error, OSError):
+        return Report(_describe_os_error(error), "correct this and run the command again", exit_code)
+    message, hint = split_text(str(error))
+    return Report(message, hint, exit_code)
+
+
+def split_text(text: str) -> tuple[str, str]:
+    """Return message and hint of an error whose text is `message: what to do`."""
+    message, _, hint = text.partition(": ")
+    return message, hint or "correct this and run the command again"
+
+
+def _describe_os_error(error: OSError) -> str:
+    reason = error.strerror or str(error)
+    return reason if error.filename is None else f"{error.filename}: {reason}"

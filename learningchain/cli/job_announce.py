@@ -78,7 +78,8 @@ def announce(
     if stay:
         _stay(session, sending, claim, locations or [])
     else:
-        session.say(f"next: lc job reveal {job_id} --stay (a worker that runs in this home does it by itself)")
+        line = session.suggest(f"job reveal {job_id} --stay")
+        session.say(f"next: {line} (a worker that runs in this home does it by itself)")
 
 
 @command(app, "reveal")

@@ -1,7 +1,5 @@
 """The group `lc job`; its commands are in the modules beside."""
 
-import typer
+from learningchain.cli.command import make_group
 
-app = typer.Typer(
-    help="Jobs: have a model trained, watch the race, fetch the model.", no_args_is_help=True, rich_markup_mode=None
-)
+app = make_group("Jobs: have a model trained, watch the race, fetch the model.")

@@ -18,7 +18,18 @@ from learningchain.cli.job_app import app
 from learningchain.cli.parse import read_credits, read_duration, read_loss
 from learningchain.client import TxResult
 from learningchain.registry import CONTRACT_LABEL, Image, ImageError, resolve_image
-from learningchain.terms import Choices, Cost, Terms, complete_terms, compute_checker_supply, compute_cost
+from learningchain.terms import (
+    TRAINING_DISK_MIB,
+    TRAINING_MEMORY_MIB,
+    TRAINING_MILLI_CPUS,
+    Choices,
+    Cost,
+    Terms,
+    check_choices,
+    complete_terms,
+    compute_checker_supply,
+    compute_cost,
+)
 
 CONTRACT: Final = "1"
 _JOB: Final = "Terms"
@@ -70,9 +81,9 @@ def submit(
     min_improvement: Annotated[
         str | None, typer.Option(help="Loss gap that takes the lead", rich_help_panel=_JOB)
     ] = None,
-    cpus: Annotated[float, typer.Option(min=0, help="Cores", rich_help_panel=_NEEDS)] = 1.0,
-    memory: Annotated[int, typer.Option(min=0, max=MAX_MIB, help="MiB", rich_help_panel=_NEEDS)] = 1024,
-    disk: Annotated[int, typer.Option(min=0, max=MAX_MIB, help="MiB", rich_help_panel=_NEEDS)] = 1024,
+    cpus: Annotated[float, typer.Option(min=0, help="Cores", rich_help_panel=_NEEDS)] = TRAINING_MILLI_CPUS / 1000,
+    memory: Annotated[int, typer.Option(min=0, max=MAX_MIB, help="MiB", rich_help_panel=_NEEDS)] = TRAINING_MEMORY_MIB,
+    disk: Annotated[int, typer.Option(min=0, max=MAX_MIB, help="MiB", rich_help_panel=_NEEDS)] = TRAINING_DISK_MIB,
     gpus: Annotated[int, typer.Option(min=0, help="GPUs", rich_help_panel=_NEEDS)] = 0,
     gpu_memory: Annotated[int, typer.Option(min=0, help="MiB", rich_help_panel=_NEEDS)] = 0,
     accelerator: Annotated[str, typer.Option(help='Like "cuda>=12.4"', rich_help_panel=_NEEDS)] = "",
@@ -105,10 +116,11 @@ def submit(
         accelerator=accelerator,
         seconds=read_duration(train_time, "--train-time") // 1000,
     )
-    client = session.client()
+    contractor, client = sending.entry.account, session.client()
     params = client.get_chain().params
     try:
         terms = complete_terms(choices, params, client.get_status().time_ms)
+        check_choices(choices, params)
     except ValueError as error:
         raise Failure("the terms cannot be used", str(error), exit_codes.USAGE) from None
     limit_mib = params.classes[terms.job_class].image_mib
@@ -116,9 +128,9 @@ def submit(
     evaluated = _check_image(session, eval_image, limit_mib) if eval_image else trained
     cost = compute_cost(terms, params)
     _show_terms(session, trained, evaluated, terms, cost)
-    _check_market(session, sending, terms, cost, params)
-    if not (yes_public or sending.generate_only):
-        session.confirm(f"Publish this and lock {format_credits(cost.total)} credits?", "--yes-public")
+    _check_market(session, contractor, terms, cost, params)
+    if not sending.generate_only:
+        session.confirm(f"Publish this and lock {format_credits(cost.total)} credits?", "--yes-public", yes_public)
     message = _build_message(terms, trained, evaluated, {"title": title, "about": about, "metric": metric}, needs)
     asked = [choices_text(choices), trained.reference, evaluated.reference, title, about, metric, str(needs)]
     intent = "SubmitJob " + hashlib.sha256(json.dumps(asked).encode()).hexdigest()
@@ -133,7 +145,7 @@ def submit(
 
     sent = sending.send(message, intent, describe)
     if sent is not None:
-        session.say(f"next: lc job watch {_find_job_id(sent)}")
+        session.say(f"next: {session.suggest(f'job watch {_find_job_id(sent)}')}")
 
 
 def choices_text(choices: Choices) -> str:
@@ -213,9 +225,9 @@ def _show_terms(session: Session, trained: Image, evaluated: Image, terms: Terms
     session.say(_PUBLIC)
 
 
-def _check_market(session: Session, sending: Sending, terms: Terms, cost: Cost, params: state_pb2.Params) -> None:
+def _check_market(session: Session, contractor: bytes, terms: Terms, cost: Cost, params: state_pb2.Params) -> None:
     """Show who could check the job, and refuse early what the chain would refuse."""
-    client, contractor = session.client(), sending.entry.account
+    client = session.client()
     supply = compute_checker_supply(client.get_checker_table(), contractor, terms.job_class)
     name = params.classes[terms.job_class].name
     session.say(

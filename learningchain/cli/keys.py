@@ -7,14 +7,14 @@ from typing import Annotated, Any
 import typer
 
 from abci_app.protocol.bech32 import encode_address
-from learningchain.cli.command import Session, command
+from learningchain.cli.command import Session, command, make_group
 from learningchain.cli.failure import Failure
 from learningchain.cli.output import make_table
 from learningchain.cli.parse import read_address
 from learningchain.settings import save_setting
 from learningchain.wallet import Entry, SecretKey
 
-app = typer.Typer(help="Keys: make, list, back up.", no_args_is_help=True, rich_markup_mode=None)
+app = make_group("Keys: make, list, back up.")
 
 Name = Annotated[str, typer.Argument(help="Name of the key: a-z, 0-9, - and _")]
 PasswordFile = Annotated[Path | None, typer.Option(help="File whose first line is the password")]
@@ -38,15 +38,14 @@ def add(
     """Make a new key (or recover one) and show its 24 backup words once, on stderr."""
     owner = None if account is None else read_address(session, account)
     key = SecretKey.from_words(_read_words()) if recover else SecretKey.generate()
-    password = None if unencrypted else _ask_new_password(session, name, password_file)
+    password = None if unencrypted else ask_new_password(session, name, password_file)
     entry = session.keystore.add(name, key, password, owner)
     if len(session.keystore.list_entries()) == 1:
         save_setting(session.settings.home, "key", name)
     if unencrypted:
         session.say("This key is not encrypted: whoever reads the file has the key.")
     elif not recover:
-        session.say("Write these 24 words on paper. Whoever has them has the key; without them a lost file is lost.")
-        session.say(key.get_words())
+        show_words(session, key)
     session.out.show(describe_entry(entry))
 
 
@@ -84,7 +83,7 @@ def password(
 ) -> None:
     """Change the password of a key (or give it one); a wrong old password changes nothing."""
     key = session.open_key(session.keystore.get(name), password_file)
-    session.keystore.replace_password(name, key, _ask_new_password(session, name, new_password_file))
+    session.keystore.replace_password(name, key, ask_new_password(session, name, new_password_file))
     session.out.show(describe_entry(session.keystore.get(name)))
 
 
@@ -99,7 +98,14 @@ def describe_entry(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _ask_new_password(session: Session, name: str, password_file: Path | None) -> str:
+def show_words(session: Session, key: SecretKey) -> None:
+    """Show the backup of a new key, once, on stderr."""
+    session.say("Write these 24 words on paper. Whoever has them has the key; without them a lost file is lost.")
+    session.say(key.get_words())
+
+
+def ask_new_password(session: Session, name: str, password_file: Path | None) -> str:
+    """Return a password for a new key, asked for twice unless it comes from a file. Raises Failure."""
     first = session.ask_password(f"new password for {name}", password_file)
     if password_file is None and session.settings.password_file is None:
         again = session.ask_password(f"new password for {name} again")

@@ -1,12 +1,21 @@
 """The entry point of `lc` (also `learningchain`)."""
 
 import importlib
+import os
 import resource
+import sys
+from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Annotated, Any, Final
+from pathlib import Path
+from typing import Annotated, Any, Final, NoReturn
 
 import typer
 from typer.core import TyperGroup
+from typer.exceptions import TyperException
+
+from learningchain.cli import exit_codes
+from learningchain.cli.failure import Report
+from learningchain.cli.output import Output
 
 GROUPS: Final = {
     "keys": "learningchain.cli.keys",
@@ -22,6 +31,10 @@ GROUPS: Final = {
 """Command groups and the modules whose `app` they are. Names, not imports: a client needs no worker installed."""
 
 
+STDERR: Final = 2
+"""Number of the last standard stream."""
+
+
 class LazyGroup(TyperGroup):
     """Loads a group of commands when it is asked for, so that `lc keys list` does not load the sandbox."""
 
@@ -34,6 +47,37 @@ class LazyGroup(TyperGroup):
         """Return a group, None if there is no such one."""
         del ctx
         return _load(cmd_name) if cmd_name in GROUPS else None
+
+    def main(self, args: Sequence[str] | None = None, *more: Any, **options: Any) -> Any:
+        """Run; where JSON is asked for, mistakes on the command line are told as JSON too."""
+        words = sys.argv[1:] if args is None else list(args)
+        if not _asks_for_json(words):
+            return super().main(words, *more, **options)
+        try:
+            # Without its stand-alone mode the library returns exit codes and raises its own errors.
+            code = super().main(words, *more, **{**options, "standalone_mode": False})
+        except TyperException as error:
+            _fail_as_json(error)
+        sys.exit(code if isinstance(code, int) else exit_codes.OK)
+
+
+def _asks_for_json(words: Sequence[str]) -> bool:
+    """Tell the form of the output before the words are understood; the last one counts, as it does afterwards."""
+    form = os.environ.get("LC_OUTPUT", "")
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        if word in ("--output", "-o"):
+            form = following
+        elif word.startswith("--output="):
+            form = word.partition("=")[2]
+    return form == "json"
+
+
+def _fail_as_json(error: TyperException) -> NoReturn:
+    context = getattr(error, "ctx", None)
+    message = error.format_message() if hasattr(error, "format_message") else str(error)
+    path = "lc" if context is None else context.command_path
+    Output("json").show_failure(Report(message, f"see {path} --help", exit_codes.USAGE))
+    sys.exit(exit_codes.USAGE)
 
 
 def _load(name: str) -> Any:
@@ -55,6 +99,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     help="LearningChain: have models trained, train models for others, run the chain.",
     epilog="Exit codes are in docs/cli.md. Data goes to stdout, everything else to stderr.",
 )
@@ -77,6 +122,18 @@ def root(
 
 def main() -> None:
     """Run the command line."""
+    _open_closed_streams()
     # A crash must not write secret keys into a core file.
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-    app()
+    app(prog_name="lc")
+
+
+def _open_closed_streams() -> None:
+    """Let closed standard streams lead nowhere: a file opened later must not take their numbers and get the output."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= STDERR:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            stream = Path(os.devnull).open(mode, encoding="utf-8")  # noqa: SIM115 (stays open)
+            setattr(sys, name, stream)

@@ -12,14 +12,14 @@ from abci_app.protocol.bech32 import encode_address
 from abci_app.protocol.limits import UCREDIT
 from abci_app.protocol.params import SETS, get_params
 from learningchain.cli import exit_codes
-from learningchain.cli.command import Session, command
+from learningchain.cli.command import Session, command, make_group
 from learningchain.cli.failure import Failure
 from learningchain.genesis_file import build_genesis_file
 from learningchain.node import get_status, run_node
 from learningchain.node_home import NodeHome, NodeIdentity, NodeSettings, create_home, write_genesis
 from learningchain.wallet import Entry
 
-app = typer.Typer(help="A node: application and CometBFT together.", no_args_is_help=True, rich_markup_mode=None)
+app = make_group("A node: application and CometBFT together.")
 
 BALANCE: Final = 1_000_000 * UCREDIT
 """What the founder of a new chain holds besides its bond."""
@@ -59,7 +59,7 @@ def init(
         write_genesis(home, genesis.read_bytes())
     elif founder is not None:
         write_genesis(home, build_founding_genesis(str(new_chain), params, founder, identity))
-    session.say("next: lc node start")
+    session.say(f"next: {session.suggest('node start')}")
     session.out.show(
         {
             "home": str(home.root),
@@ -85,6 +85,7 @@ def start(session: Session) -> None:
 @command(app, "status")
 def status(session: Session) -> None:
     """Show how the node of --node is."""
+    session.client()  # refuses what is no address
     found = get_status(session.settings.node)
     session.out.show(
         {
@@ -94,6 +95,7 @@ def status(session: Session) -> None:
             "catching_up": found.catching_up,
             "peers": found.peers,
             "moniker": found.moniker,
+            "node_id": found.node_id,
         }
     )
 

@@ -1,14 +1,16 @@
 """Data on stdout, everything else on stderr. Text of strangers is made harmless before it is shown."""
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, TextIO
+from typing import Any, Final, NoReturn, TextIO
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from learningchain.cli import exit_codes
 from learningchain.cli.failure import Report
 
 PIPE_WIDTH: Final = 400
@@ -54,10 +56,20 @@ class Output:
         self.notes.print(Text.assemble(("next: ", "bold"), clean(report.hint)))
 
 
+class _Console(Console):
+    """A console of which the reader may go away, as `| head` does."""
+
+    def on_broken_pipe(self) -> NoReturn:
+        """End as a program that a broken pipe ends; what is left in the buffer goes nowhere."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+        raise SystemExit(exit_codes.CLOSED)
+
+
 def _make_console(stream: TextIO) -> Console:
     # What is piped is for programs: its lines are not folded to a screen that is not there.
     width = None if stream.isatty() else PIPE_WIDTH
-    return Console(file=stream, width=width, highlight=False, emoji=False, markup=False, soft_wrap=True)
+    return _Console(file=stream, width=width, highlight=False, emoji=False, markup=False, soft_wrap=True)
 
 
 def clean(text: str) -> str:

@@ -9,13 +9,13 @@ from abci_app.protocol.errors import REASONS
 from abci_app.protocol.limits import DIGEST_BYTES
 from learningchain.amounts import format_credits
 from learningchain.cli import exit_codes
-from learningchain.cli.command import Session, command
+from learningchain.cli.command import Session, command, make_group
 from learningchain.cli.failure import Failure
 from learningchain.cli.output import make_table
 from learningchain.cli.parse import JobId, read_address, read_hex
 from learningchain.cli.sending import describe_result
 
-app = typer.Typer(help="Questions to the chain.", no_args_is_help=True, rich_markup_mode=None)
+app = make_group("Questions to the chain.")
 
 
 @command(app, "account")
@@ -102,7 +102,7 @@ def transaction(
 @command(app, "view")
 def view(session: Session, path: Annotated[str, typer.Argument(help="Path of a query view, like /job/1")]) -> None:
     """Show any query view as it is."""
-    session.out.show(_require(session, path, path, "see the list of views in docs/architecture.md"))
+    session.out.show(_require(session, path, path, "docs/protocol.md lists the views"))
 
 
 @command(app, "errors")

@@ -1,6 +1,7 @@
 """What every command has: settings, output, keys and a connection that is made when it is needed."""
 
 import getpass
+import shlex
 import sys
 from pathlib import Path
 
@@ -23,6 +24,7 @@ class Session:
         self, home: Path | None = None, node: str | None = None, output: str | None = None, yes: bool = False
     ) -> None:
         """Take the common options; None stands for not given."""
+        self.home_given, self.node_given = home, node
         self.settings: Settings = load_settings(home=home, node=node, output=output)
         self.out = Output(self.settings.output)
         self.yes = yes
@@ -48,9 +50,18 @@ class Session:
         """Write a line for people to stderr."""
         self.out.say(text)
 
-    def confirm(self, question: str, option: str = "--yes") -> None:
-        """Ask for consent on the terminal; --yes gives it. Raises Failure when it is not given."""
-        if self.yes:
+    def suggest(self, words: str) -> str:
+        """Return a command to run next, for the same home and node as this one."""
+        home = [] if self.home_given is None else ["--home", str(self.home_given)]
+        node = [] if self.node_given is None else ["--node", self.node_given]
+        return shlex.join(["lc", *words.split(), *home, *node])
+
+    def confirm(self, question: str, option: str = "--yes", agreed: bool | None = None) -> None:
+        """Ask for consent on the terminal unless it is given: by --yes, or by an `option` of its own that says so.
+
+        Raises Failure when it is not given.
+        """
+        if self.yes if agreed is None else agreed:
             return
         if not sys.stdin.isatty():
             raise Failure(f"{question} This needs an answer, and there is no terminal", f"add {option} if you agree")

@@ -14,13 +14,13 @@ from abci_app.protocol.hashing import get_key_proof_bytes
 from abci_app.protocol.limits import KEY_BYTES, MAX_TX_BYTES, SIGNATURE_BYTES
 from learningchain.amounts import format_credits
 from learningchain.cli import exit_codes
-from learningchain.cli.command import Sending, Session, command
+from learningchain.cli.command import Sending, Session, command, make_group
 from learningchain.cli.failure import Failure
 from learningchain.cli.parse import read_address, read_credits, read_hex
 from learningchain.client.sender import SPARE_BITS, prepare_register
 from learningchain.client.sender import register as send_register
 
-app = typer.Typer(help="Transactions: transfer, bond, keys, profile.", no_args_is_help=True, rich_markup_mode=None)
+app = make_group("Transactions: transfer, bond, keys, profile.")
 
 Amount = Annotated[str, typer.Argument(help="Credits, with up to 6 decimals")]
 

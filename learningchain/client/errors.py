@@ -6,7 +6,7 @@ from abci_app.protocol.errors import REASONS
 class ClientError(Exception):
     """Base of all errors of the client. `str()` is one sentence; `hint` says what to do next."""
 
-    hint: str = "run the command again with --verbose to see more"
+    hint: str = "run the command again"
 
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)

@@ -1,81 +1,109 @@
 """`lc devnet`: a network on this machine to play with."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, Final
 
 import typer
+from rich.console import Console
 
-from learningchain.devnet.plan import DevnetError, DevnetHome, DevnetPlan, load_plan
+from learningchain.cli import exit_codes
+from learningchain.cli.command import Place, Session, command, make_group
+from learningchain.cli.failure import Failure
+from learningchain.cli.output import make_table
+from learningchain.devnet.plan import DevnetHome, DevnetPlan, load_plan
 from learningchain.devnet.supervisor import detach, find_running, open_devnet, run, take_down
 from learningchain.node import get_status
 from learningchain.node_home import NodeError
 
-DEFAULT_HOME = Path("~/.learningchain/devnet").expanduser()
+PLACE: Final = Place(Path("~/.learningchain/devnet"), "Folder of the devnet")
 
-app = typer.Typer(help="A whole network on this machine.", no_args_is_help=True)
-HomeOption = Annotated[Path, typer.Option("--home", help="folder of the devnet")]
+app = make_group("A whole network on this machine.")
 
 
-@app.command()
+@command(app, "up", PLACE)
 def up(
-    validators: Annotated[int, typer.Option(help="validators, each with a checking worker")] = 4,
-    workers: Annotated[int, typer.Option(help="training workers")] = 2,
-    home: HomeOption = DEFAULT_HOME,
-    detached: Annotated[bool, typer.Option("--detach", help="return when it is ready and leave it running")] = False,
+    session: Session,
+    validators: Annotated[int, typer.Option(help="Validators, each with a checking worker")] = 4,
+    workers: Annotated[int, typer.Option(help="Training workers")] = 2,
+    detached: Annotated[bool, typer.Option("--detach", help="Return when it is ready and leave it running")] = False,
 ) -> None:
-    """Start a network; without --detach it ends with Ctrl-C."""
-    place = DevnetHome(home.absolute())
-    try:
-        if detached:
-            _show_ready(place, detach(place, validators, workers))
-            typer.echo(f"Stop it with: lc devnet down --home {home}", err=True)
-        else:
-            typer.echo("Starting; Ctrl-C ends it …", err=True)
-            run(open_devnet(place, validators, workers), lambda plan: _show_ready(place, plan))
-    except (DevnetError, NodeError) as error:
-        _fail(str(error))
+    """Start a network, made at the first time; without --detach it ends with Ctrl-C."""
+    home = _get_home(session)
+    if detached:
+        _show_ready(session, home, detach(home, validators, workers))
+        session.say(f"stop it with: lc devnet down --home {home.root}")
+    else:
+        session.say("starting; Ctrl-C ends it …")
+        run(open_devnet(home, validators, workers), lambda plan: _show_ready(session, home, plan))
 
 
-@app.command()
-def status(home: HomeOption = DEFAULT_HOME) -> None:
-    """Show the nodes of a devnet and their heights, as JSON."""
-    place = DevnetHome(home.absolute())
-    try:
-        plan = load_plan(place)
-    except DevnetError as error:
-        _fail(str(error))
+@command(app, "status", PLACE)
+def status(session: Session) -> None:
+    """Show the nodes of a devnet with their heights, and what its training workers do or refuse."""
+    home = _get_home(session)
+    plan = load_plan(home)
     if plan is None:
-        _fail(f"there is no devnet in {home}: make one with 'lc devnet up --home {home}'")
-    nodes = []
-    for index, entry in enumerate(plan.validators):
-        url = plan.get_node_url(index)
-        try:
-            found = get_status(url)
-            nodes.append({"name": entry.name, "node": url, "height": str(found.height), "peers": found.peers})
-        except NodeError:
-            nodes.append({"name": entry.name, "node": url, "height": "", "peers": 0})
-    running = find_running(place) is not None
-    typer.echo(
-        json.dumps({"chain_id": plan.chain_id, "running": running, "nodes": nodes, "workers": plan.workers}, indent=2)
-    )
+        raise Failure(
+            f"there is no devnet in {home.root}", f"make one: lc devnet up --home {home.root}", exit_codes.NOT_FOUND
+        )
+    data = {
+        "chain_id": plan.chain_id,
+        "running": find_running(home) is not None,
+        "nodes": [_describe_node(entry.name, plan.get_node_url(index)) for index, entry in enumerate(plan.validators)],
+        "workers": [_describe_worker(home, name) for name in plan.workers],
+    }
+    session.out.show(data, _render(data))
 
 
-@app.command()
-def down(home: HomeOption = DEFAULT_HOME) -> None:
+@command(app, "down", PLACE)
+def down(session: Session) -> None:
     """End a detached devnet; its folder stays."""
+    home = _get_home(session)
+    ended = take_down(home)
+    session.say("the devnet has ended" if ended else f"no devnet runs in {home.root}")
+    session.out.show({"home": str(home.root), "ended": ended})
+
+
+def _get_home(session: Session) -> DevnetHome:
+    return DevnetHome(session.settings.home.absolute())
+
+
+def _show_ready(session: Session, home: DevnetHome, plan: DevnetPlan) -> None:
+    session.say(f"ready; the key 'contractor' holds credits: lc job list --home {home.root}")
+    session.out.show({"chain_id": plan.chain_id, "node": plan.get_node_url(0), "home": str(home.root)})
+
+
+def _describe_node(name: str, url: str) -> dict[str, Any]:
     try:
-        ended = take_down(DevnetHome(home.absolute()))
-    except DevnetError as error:
-        _fail(str(error))
-    typer.echo("The devnet has ended." if ended else f"No devnet runs in {home}.", err=True)
+        found = get_status(url)
+    except NodeError:
+        return {"name": name, "node": url, "height": None, "peers": None}
+    return {"name": name, "node": url, "height": str(found.height), "peers": found.peers}
 
 
-def _show_ready(home: DevnetHome, plan: DevnetPlan) -> None:
-    typer.echo(json.dumps({"chain_id": plan.chain_id, "node": plan.get_node_url(0), "home": str(home.root)}))
-    typer.echo(f"Ready. The key 'contractor' holds credits: lc job list --home {home.root}", err=True)
+def _describe_worker(home: DevnetHome, name: str) -> dict[str, Any]:
+    folder = home.get_worker(name)
+    try:
+        found: dict[str, Any] = json.loads((folder / "status.json").read_text("utf-8"))
+    except FileNotFoundError:
+        found = {}  # it writes its first status when it has an account
+    known = {field: found.get(field) for field in ("account", "doing", "refused")}
+    return {"name": name, "home": str(folder), **known}
 
 
-def _fail(message: str) -> NoReturn:
-    typer.echo(f"Error: {message}", err=True)
-    raise typer.Exit(1)
+def _render(data: dict[str, Any]) -> Callable[[Console], None]:
+    def render(console: Console) -> None:
+        console.print(f"chain {data['chain_id']}, {'running' if data['running'] else 'not running'}")
+        rows = [[node["name"], node["node"], node["height"] or "-", str(node["peers"])] for node in data["nodes"]]
+        console.print(make_table(None, ["validator", "node", "height", "peers"], rows))
+        rows = [[worker["name"], worker["account"] or "-", _tell_work(worker)] for worker in data["workers"]]
+        console.print(make_table(None, ["worker", "account", "work"], rows))
+
+    return render
+
+
+def _tell_work(worker: dict[str, Any]) -> str:
+    refused = (f"refuses job {job}: {why['reason']}" for job, why in (worker["refused"] or {}).items())
+    return "; ".join([*(worker["doing"] or []), *refused]) or "-"

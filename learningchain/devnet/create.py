@@ -23,13 +23,11 @@ from learningchain.devnet.plan import (
 from learningchain.genesis_file import build_genesis_file
 from learningchain.node_home import NodeHome, NodeIdentity, NodeSettings, create_home, write_genesis, write_settings
 from learningchain.settings import save_setting
+from learningchain.terms import TRAINING_DISK_MIB, TRAINING_MEMORY_MIB, TRAINING_MILLI_CPUS
 from learningchain.wallet import Keystore, SecretKey
 
 SET_NAME = "devnet"
 WORKER_KEY = "worker"
-TRAINING_MILLI_CPUS = 500
-TRAINING_MEMORY_MIB = 512
-TRAINING_DISK_MIB = 256
 
 
 def create_devnet(home: DevnetHome, validators: int, workers: int, cometbft: Path) -> DevnetPlan:
@@ -97,7 +95,7 @@ def _make_worker(home: DevnetHome, plan: DevnetPlan, index: int, entry: Validato
 
 
 def _make_trainer(home: DevnetHome, plan: DevnetPlan, index: int, name: str) -> SecretKey:
-    """A training worker: half a core, no inbound port, nothing to lose."""
+    """A training worker: takes jobs of default needs, no inbound port, nothing to lose."""
     settings = {
         "node": plan.get_node_url(index),
         "key": WORKER_KEY,

@@ -12,12 +12,15 @@ from typing import Final
 from learningchain.devnet.create import create_devnet
 from learningchain.devnet.network import RunningDevnet
 from learningchain.devnet.plan import DevnetError, DevnetHome, DevnetPlan, load_plan
+from learningchain.node import stop_process
 from learningchain.node_home import find_cometbft
 
 POLL_SECONDS: Final = 0.2
 DETACH_SECONDS: Final = 90.0
 DOWN_SECONDS: Final = 60.0
 _MARK: Final = "learningchain.devnet.supervisor"
+_READY: Final = "ready"
+"""Stands behind the process id once all parts run."""
 
 
 def open_devnet(home: DevnetHome, validators: int, workers: int) -> RunningDevnet:
@@ -42,17 +45,19 @@ def run(devnet: RunningDevnet, on_ready: Callable[[DevnetPlan], None]) -> None:
     stopping: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda received, _frame: stopping.append(received))
+    pid_file = devnet.home.pid_file
+    pid_file.write_text(f"{os.getpid()}\n")
     try:
         devnet.start_nodes()
         devnet.start_workers()
-        devnet.home.pid_file.write_text(f"{os.getpid()}\n")
+        pid_file.write_text(f"{os.getpid()} {_READY}\n")
         on_ready(devnet.plan)
         while not stopping:
             devnet.check()
             time.sleep(POLL_SECONDS)
     finally:
         devnet.stop()
-        devnet.home.pid_file.unlink(missing_ok=True)
+        pid_file.unlink(missing_ok=True)
 
 
 def detach(home: DevnetHome, validators: int, workers: int) -> DevnetPlan:
@@ -65,24 +70,31 @@ def detach(home: DevnetHome, validators: int, workers: int) -> DevnetPlan:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )
-    deadline = time.monotonic() + DETACH_SECONDS
-    while find_running(home) is None:
-        if process.poll() is not None:
-            raise DevnetError(f"the devnet did not start: {home.log_file.read_text(errors='replace')[-2000:]}")
-        if time.monotonic() > deadline:
-            process.terminate()
-            raise DevnetError(f"the devnet is not ready after {DETACH_SECONDS:.0f} s: see {home.log_file}")
-        time.sleep(POLL_SECONDS)
+    try:
+        _wait_until_ready(home, process)
+    except BaseException:  # also Ctrl-C: what is not ready is not left behind
+        stop_process(process)
+        raise
     plan = load_plan(home)
     if plan is None:
         raise DevnetError(f"{home.plan_file} vanished: remove {home.root} and start anew")
     return plan
 
 
+def _wait_until_ready(home: DevnetHome, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + DETACH_SECONDS
+    while not (find_running(home) == process.pid and _READY in home.pid_file.read_text()):
+        if process.poll() is not None:
+            raise DevnetError(f"the devnet did not start: {home.log_file.read_text(errors='replace')[-2000:].strip()}")
+        if time.monotonic() > deadline:
+            raise DevnetError(f"the devnet is not ready after {DETACH_SECONDS:.0f} s: see {home.log_file}")
+        time.sleep(POLL_SECONDS)
+
+
 def find_running(home: DevnetHome) -> int | None:
     """Return the process id of the devnet's supervisor if it runs; a file left by a crash does not count."""
     try:
-        pid = int(home.pid_file.read_text())
+        pid = int(home.pid_file.read_text().partition(" ")[0])
         command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except (FileNotFoundError, ValueError, ProcessLookupError):
         return None

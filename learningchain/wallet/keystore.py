@@ -29,6 +29,10 @@ class KeystoreError(Exception):
     """A key cannot be read or written; the text says what to do next."""
 
 
+class NoSuchKey(KeystoreError):
+    """The key asked for is not here."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """What can be told about a key without its password. `account` differs from `address` for added keys."""
@@ -84,7 +88,7 @@ class Keystore:
         for entry in self.list_entries():
             if address in (entry.address, entry.account):
                 return entry
-        raise KeystoreError(f"no key of {name_or_address} is here: see lc keys list")
+        raise NoSuchKey(f"no key of {name_or_address} is here: see lc keys list")
 
     def open(self, name: str, ask_password: Callable[[], str]) -> SecretKey:
         """Return the secret key; asks for the password only if there is one. Raises KeystoreError."""
@@ -121,9 +125,7 @@ class Keystore:
         try:
             stored = decode(read_private(path))
         except FileNotFoundError:
-            raise KeystoreError(
-                f"there is no key named {name}: see lc keys list, or make it: lc keys add {name}"
-            ) from None
+            raise NoSuchKey(f"there is no key named {name}: see lc keys list, or make it: lc keys add {name}") from None
         except (OSError, FileError, BadKeyFile) as error:
             raise KeystoreError(f"the key file {path} cannot be used: {error}") from error
         if stored.name != name:

@@ -66,9 +66,10 @@ def test_all_terms_can_be_chosen(carl: Terminal) -> None:
 
 
 def test_without_consent_nothing_is_published(carl: Terminal) -> None:
-    done = carl.json(*SUBMIT)
-    assert done.code == exit_codes.FAILED
-    assert "--yes-public" in done.error["hint"]
+    for general in ((), ("--yes",)):
+        done = carl.json(*SUBMIT, *general)
+        assert done.code == exit_codes.FAILED
+        assert "--yes-public" in done.error["hint"]
     assert carl.transport.broadcasts == []
 
 
@@ -120,8 +121,15 @@ def test_what_the_chain_would_refuse_is_said_early(carl: Terminal) -> None:
     assert "balance" in poor.error["message"]
     unknown = carl.json(*SUBMIT, "--class", "7", "--yes-public")
     assert unknown.code == exit_codes.USAGE
-    short = carl.json("job", "submit", f"{IMAGE}:1", "--bounty", "5", "--for", "1s", "--yes-public")
-    assert short.error["name"] == "bad_expiry"
+    for words, bound in (
+        (("--bounty", "5", "--for", "1s"), "more than 5s and at most"),
+        (("--bounty", "5", "--for", "999d"), "more than 5s and at most"),
+        (("--bounty", "0.01", "--for", "30s"), "1 credits"),
+        (("--bounty", "5", "--for", "30s", "--runner-ups", "99"), "at most 4 runner-ups"),
+    ):
+        done = carl.json("job", "submit", f"{IMAGE}:1", *words, "--yes-public")
+        assert (done.code, bound in done.error["hint"]) == (exit_codes.USAGE, True), (words, done.err)
+    assert carl.transport.broadcasts == []
 
 
 def test_without_checkers_of_the_class_nothing_is_published(carl: Terminal) -> None:

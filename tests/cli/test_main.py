@@ -1,10 +1,15 @@
 """The command line as a whole: light to start, documented, installed under two names."""
 
+import json
+import os
 import re
+import shlex
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -14,7 +19,7 @@ from learningchain.cli.main import GROUPS, _load
 from tests.cli.terminal import Terminal
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "cli.md"
-OWN = {"keys", "job", "tx", "query", "node", "config"}
+OWN = {"keys", "job", "tx", "query", "node", "config", "worker", "devnet"}
 WANTED = {
     "keys": {"add", "list", "show"},
     "node": {"init", "start", "status"},
@@ -66,7 +71,7 @@ def test_core_files_are_off_while_it_runs() -> None:
     code = (
         "import resource, sys\n"
         "from learningchain.cli import main\n"
-        "main.app = lambda: print(resource.getrlimit(resource.RLIMIT_CORE)[0])\n"
+        "main.app = lambda **_: print(resource.getrlimit(resource.RLIMIT_CORE)[0])\n"
         "main.main()\n"
     )
     assert run_python(code).strip() == "0"
@@ -120,7 +125,9 @@ def test_an_interrupt_has_its_exit_code(terminal: Terminal, monkeypatch: pytest.
         raise KeyboardInterrupt
 
     monkeypatch.setattr("learningchain.wallet.Keystore.list_entries", interrupt)
-    assert terminal.run("keys", "list").code == exit_codes.INTERRUPTED
+    done = terminal.json("keys", "list")
+    assert (done.code, done.error["exit_code"]) == (exit_codes.INTERRUPTED, exit_codes.INTERRUPTED)
+    assert "run the same command again" in done.error["hint"]
 
 
 def test_a_missing_package_is_a_missing_group_and_nothing_worse(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,3 +153,70 @@ def test_a_command_gets_sessions_and_its_own_options(terminal: Terminal) -> None
 
     result = CliRunner().invoke(app, ["you", "--home", str(terminal.home)])
     assert (result.exit_code, seen) == (0, [(terminal.home, "you")])
+
+
+@pytest.mark.parametrize("form", [("--output", "json"), ("-o", "json"), ("--output=json",)])
+def test_mistakes_on_the_command_line_are_json_where_json_is_asked_for(form: tuple[str, ...]) -> None:
+    done = run_lc("job", "show", "abc", *form)
+    assert (done.returncode, done.stdout) == (exit_codes.USAGE, "")
+    error = json.loads(done.stderr)["error"]
+    assert (error["exit_code"], error["hint"]) == (exit_codes.USAGE, "see lc job show --help")
+
+
+def test_the_last_form_of_output_counts_for_mistakes_too() -> None:
+    done = run_lc("job", "show", "abc", "-o", "json", "-o", "text")
+    assert done.stderr.startswith("Usage: ")
+
+
+def test_a_reader_that_goes_away_ends_the_command_quietly(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = run_lc("query", "errors", "--home", str(tmp_path), stdout=writer)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (exit_codes.CLOSED, "")
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams_do_no_harm(tmp_path: Path, closed: str) -> None:
+    line = f"{shlex.join([sys.executable, '-m', 'learningchain.cli'])} keys add a --unencrypted --home {tmp_path}/h"
+    done = subprocess.run(["sh", "-c", f"{line} {closed}"], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert b"learningchain" not in (tmp_path / "h" / "keys" / "a.json").read_bytes()
+    assert json.loads((tmp_path / "h" / "keys" / "a.json").read_text())["name"] == "a"
+
+
+def test_a_full_disk_is_told_with_its_reason(tmp_path: Path) -> None:
+    with open("/dev/full", "w") as full:
+        done = run_lc("query", "errors", "--home", str(tmp_path), stdout=full.fileno())
+    assert done.returncode == exit_codes.FAILED
+    assert done.stderr.startswith("error: No space left on device\nnext: ")
+
+
+def test_a_missing_file_is_named(terminal: Terminal) -> None:
+    done = terminal.json("tx", "send", "/no/such/file")
+    assert done.code == exit_codes.NOT_FOUND
+    assert done.error["message"] == "/no/such/file: No such file or directory"
+
+
+@pytest.mark.parametrize("columns", ["40", "200"])
+def test_help_fits_the_terminal(columns: str) -> None:
+    for words in ((), ("job", "submit"), ("worker", "init"), ("devnet", "up")):
+        done = run_lc(*words, "--help", env={"COLUMNS": columns})
+        assert done.returncode == 0
+        assert max(len(line) for line in done.stdout.splitlines()) <= max(int(columns), 60), words
+
+
+def run_lc(*words: str, stdout: int = subprocess.PIPE, env: Mapping[str, str] | None = None) -> Any:
+    """Run the program as a shell does."""
+    return subprocess.run(
+        [sys.executable, "-m", "learningchain.cli", *words],
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, **(env or {})},
+    )

@@ -1,6 +1,10 @@
 """`lc node` without a node; the tests with a real one are in tests/e2e."""
 
 import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -80,8 +84,52 @@ def test_starting_where_no_node_is_says_to_make_one(
 
 def test_a_node_that_does_not_answer_says_to_start_one(terminal: Terminal) -> None:
     done = terminal.json("node", "status", "--node", "http://127.0.0.1:1")
-    assert done.code == exit_codes.FAILED
+    assert done.code == exit_codes.UNREACHABLE
     assert "lc node start" in done.error["hint"]
+
+
+@pytest.mark.parametrize("answer", [b"[1] no JSON", b"{}", b'{"result": {"sync_info": 5}}'])
+def test_what_answers_but_is_no_node_is_told_apart(terminal: Terminal, answer: bytes) -> None:
+    with serve(answer) as address:
+        done = terminal.json("node", "status", "--node", address)
+    assert done.code == exit_codes.FAILED
+    assert "is no node" in done.error["message"]
+
+
+def test_the_state_of_a_node_is_shown(terminal: Terminal) -> None:
+    result = {
+        "node_info": {"network": "c", "moniker": "m", "id": "ab"},
+        "sync_info": {"latest_block_height": "9007199254740993", "latest_app_hash": "AB", "catching_up": False},
+        "n_peers": "3",
+    }
+    with serve(json.dumps({"result": result}).encode()) as address:
+        shown = terminal.json("node", "status", "--node", address).data
+    assert (shown["height"], shown["node_id"], shown["peers"]) == ("9007199254740993", "ab", 3)
+
+
+@contextmanager
+def serve(answer: bytes) -> Iterator[str]:
+    """Serve one answer to everything at the address that is yielded."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 def test_the_exit_code_of_a_node_that_ended_by_itself_is_passed_on(

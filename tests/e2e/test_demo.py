@@ -58,31 +58,31 @@ def test_a_demo_in_which_something_does_not_happen_says_so_and_fails(
     assert not (tmp_path / "summary.json").exists()
 
 
-@pytest.mark.timeout(UP_SECONDS * 3)
-def test_a_detached_devnet_takes_a_job_and_goes_down_without_a_trace(
+@pytest.mark.timeout(UP_SECONDS * 4)
+def test_a_detached_devnet_pays_for_a_job_of_default_terms_and_goes_down_without_a_trace(
     tmp_path_factory: pytest.TempPathFactory, cometbft: str, docker_host: str, digits_image: str
 ) -> None:
     root = tmp_path_factory.mktemp("d", numbered=True) / "n"
-    where = ["--home", str(root)]
+    where = ["--home", str(root), "--output", "json"]
     up = run_lc("devnet", "up", "--validators", "2", "--workers", "1", "--detach", *where, seconds=UP_SECONDS)
     assert up.returncode == 0, up.stderr
     try:
-        node = json.loads(up.stdout)["node"]
-        submitted = run_lc(
-            "job", "submit", digits_image, "--bounty", "20", "--for", "30s", "--deposit", "0", "--yes-public",
-            "--from", "contractor", "--memory", "256", "--disk", "64", "--cpus", "0.5", "-o", "json",
-            "--node", node, *where,
-        )  # fmt: skip
+        assert json.loads(up.stdout)["home"] == str(root)
+        # What README and demo tell people to type next: node and key are found in the home.
+        submitted = run_lc("job", "submit", digits_image, "--bounty", "20", "--for", "60s", "--yes-public", *where)
         assert submitted.returncode == 0, submitted.stderr
-        shown = run_lc("job", "show", "1", "-o", "json", "--node", node, *where)
-        assert json.loads(shown.stdout)["job"]["state"] == "OPEN", shown.stderr
-        assert json.loads(run_lc("devnet", "status", *where).stdout)["running"] is True
         again = run_lc("devnet", "up", "--validators", "2", "--workers", "1", *where)
         assert again.returncode == 1
         assert "runs already" in again.stderr
+        watched = run_lc("job", "watch", "1", *where, seconds=2 * UP_SECONDS)
+        states = [json.loads(line)["state"] for line in watched.stdout.splitlines()]
+        status = json.loads(run_lc("devnet", "status", *where).stdout)
+        assert (states[0], states[-1]) == ("OPEN", "PAID"), (states, status)
+        assert (status["running"], status["workers"][0]["name"]) == (True, "ada")
     finally:
         down = run_lc("devnet", "down", *where, seconds=UP_SECONDS)
     assert down.returncode == 0
+    assert json.loads(down.stdout)["ended"] is True
     assert not DevnetHome(root).pid_file.exists()
     assert find_processes(str(root)) == []
 

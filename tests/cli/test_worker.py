@@ -1,0 +1,134 @@
+"""`lc worker`: what it writes, shows and says; the worker itself is tested in tests/worker."""
+
+import json
+import os
+import re
+import time
+from pathlib import Path
+
+import pytest
+import structlog
+
+from abci_app.protocol.bech32 import decode_address
+from learningchain.cli import exit_codes
+from learningchain.wallet import Keystore, SecretKey
+from tests.cli.terminal import QUICK, Terminal
+from worker import cli
+from worker.sandbox import OwnFailureError
+from worker.settings import WorkerSettings, load_settings
+
+PASSWORD = "correct horse"
+
+
+@pytest.fixture
+def password_file(tmp_path: Path) -> str:
+    path = tmp_path / "password"
+    path.write_text(PASSWORD + "\n")
+    return str(path)
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, WorkerSettings, SecretKey]]:
+    """Starts of the worker, which log one line and end at once."""
+    made: list[tuple[Path, WorkerSettings, SecretKey]] = []
+
+    async def run(home: Path, settings: WorkerSettings, key: SecretKey) -> None:
+        structlog.get_logger().info("engine", description="none")
+        made.append((home, settings, key))
+
+    monkeypatch.setattr(cli, "run_worker", run)
+    return made
+
+
+def test_a_new_worker_has_settings_an_encrypted_key_and_its_words(terminal: Terminal, password_file: str) -> None:
+    done = terminal.json("worker", "init", "--node", "http://10.0.0.1:1", "--password-file", password_file)
+    assert done.code == 0
+    key = Keystore(terminal.home / "keys", QUICK).open("worker", lambda: PASSWORD)
+    assert decode_address(done.data["account"]) == key.address
+    assert done.data["encrypted"] is True
+    assert key.get_words() in done.err
+    settings = load_settings(terminal.home)
+    assert settings.node == "http://10.0.0.1:1"
+    assert "# what one training may use" in (terminal.home / "worker.toml").read_text()
+    assert (terminal.home.stat().st_mode & 0o777, (terminal.home / "worker.toml").stat().st_mode & 0o777) == (
+        0o700,
+        0o600,
+    )
+
+
+def test_without_a_password_nothing_is_written(terminal: Terminal) -> None:
+    done = terminal.json("worker", "init")
+    assert done.code == exit_codes.FAILED
+    assert "--password-file" in done.error["hint"]
+    assert not terminal.home.exists()
+
+
+def test_a_worker_is_made_once(terminal: Terminal) -> None:
+    assert terminal.run("worker", "init", "--unencrypted").code == 0
+    text = (terminal.home / "worker.toml").read_text()
+    again = terminal.json("worker", "init", "--unencrypted")
+    assert again.code == exit_codes.FAILED
+    assert "exists already" in again.error["message"]
+    assert (terminal.home / "worker.toml").read_text() == text
+
+
+def test_starting_takes_node_and_password_from_the_command_line(
+    terminal: Terminal, password_file: str, runs: list[tuple[Path, WorkerSettings, SecretKey]]
+) -> None:
+    terminal.run("worker", "init", "--password-file", password_file)
+    done = terminal.run("worker", "start", "--node", "unix:///n.sock", "--password-file", password_file)
+    assert done.code == 0, done.err
+    home, settings, _ = runs[0]
+    assert (home, settings.node) == (terminal.home, "unix:///n.sock")
+    assert terminal.run("worker", "start", "--password-file", password_file).code == 0
+    assert runs[1][1].node == "http://127.0.0.1:26657"
+
+
+def test_the_environment_of_other_tools_does_not_move_a_worker(
+    terminal: Terminal, runs: list[tuple[Path, WorkerSettings, SecretKey]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal.run("worker", "init", "--unencrypted")
+    monkeypatch.setenv("LC_NODE", "http://elsewhere:1")
+    monkeypatch.setenv("LC_HOME", "/no/such/folder")
+    assert terminal.run("worker", "start").code == 0
+    assert (runs[0][0], runs[0][1].node) == (terminal.home, "http://127.0.0.1:26657")
+
+
+def test_logs_are_on_stderr_in_the_form_that_is_asked_for(
+    terminal: Terminal, runs: list[tuple[Path, WorkerSettings, SecretKey]]
+) -> None:
+    terminal.run("worker", "init", "--unencrypted")
+    text, as_json = terminal.run("worker", "start"), terminal.json("worker", "start")
+    assert (text.out, as_json.out) == ("", "")
+    assert re.search(r"engine\s+description=none", text.err)
+    assert json.loads(as_json.err)["event"] == "engine"
+
+
+def test_a_machine_that_cannot_work_says_what_is_missing(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_: object) -> None:
+        raise OwnFailureError("no engine answers: start Docker")
+
+    monkeypatch.setattr(cli, "run_worker", fail)
+    terminal.run("worker", "init", "--unencrypted")
+    done = terminal.json("worker", "start")
+    assert done.code == exit_codes.FAILED
+    assert (done.error["message"], done.error["hint"]) == ("no engine answers", "start Docker")
+
+
+def test_settings_that_cannot_be_used_are_named(terminal: Terminal) -> None:
+    terminal.run("worker", "init", "--unencrypted")
+    (terminal.home / "worker.toml").write_text("[jobs]\nmax_parallel = 0\n")
+    done = terminal.json("worker", "start")
+    assert done.code == exit_codes.FAILED
+    assert "jobs.max_parallel" in done.error["message"] + done.error["hint"]
+
+
+def test_the_status_is_shown_and_its_age_is_told(terminal: Terminal) -> None:
+    terminal.home.mkdir()
+    path = terminal.home / "status.json"
+    path.write_text(json.dumps({"state": "running", "height": "9007199254740993"}))
+    done = terminal.json("worker", "status")
+    assert (done.code, done.data["height"], done.err) == (0, "9007199254740993", "")
+    assert "state: running" in terminal.run("worker", "status").out
+    os.utime(path, (time.time() - 600, time.time() - 600))
+    assert "does not run" in terminal.json("worker", "status").err
