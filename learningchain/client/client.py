@@ -216,7 +216,7 @@ class Client:
                 return height
             remaining = end - loop.time()
             if remaining <= 0:
-                raise WaitTimeout(f"no block after {after_height} within {timeout_s:.0f} s")
+                raise WaitTimeout(f"no block after {after_height} within {timeout_s:g} s")
             await self._transport.wait_for_news(remaining)
 
     async def get_block_events(self, height: int) -> BlockEvents:

@@ -246,6 +246,12 @@ def check_scenario(entries: Sequence[Mapping[str, Any]], vectors: Mapping[str, A
             require(item["name"] == name_of(item["code"]), "name of a code")
 
 
+def check_refusals(entry: Mapping[str, Any], _: Mapping[str, Any]) -> None:
+    """Replay another chain."""
+    check_chain(entry["chain"], entry)
+    check_scenario(entry["blocks"], entry)
+
+
 def name_of(code: int) -> str:
     """Return the stable name of a code."""
     return "ok" if code == 0 else errors.REASONS[code].name
@@ -284,6 +290,7 @@ CHECKS: Final[dict[str, Callable[[Any, Mapping[str, Any]], None]]] = {
     "committee": check_committee,
     "transactions": check_transactions,
     "scenario": check_scenario,
+    "refusals": check_refusals,
     "proposals": check_proposals,
     "mempool": check_mempool,
 }

@@ -29,6 +29,7 @@ from learningchain.wallet import SecretKey
 from tests.support.chain import CHAIN_ID, GENESIS_MS, Chain
 from tests.support.market import SALT
 from tests.support.wallets import Wallet
+from tests.vectors.refusals import play_refusals
 from tests.vectors.scenario import TOO_LARGE, RecordedBlock, RecordedMarket, list_seats, play
 
 PATH: Final = Path(__file__).parents[2] / "docs" / "vectors.json"
@@ -38,26 +39,21 @@ _ABOUT: Final = [
     "keys: a seed, its Ed25519 public key, the account's address, and the 24 backup words.",
     "join: length-prefixed concatenation. A part is bytes, or an integer as 8 bytes big-endian two's complement.",
     "chain: the tag of a chain from its id and its genesis in canonical protobuf encoding.",
-    "transactions: one success of every message, layer by layer; nonces and expiry are in the body.",
+    "transactions: every message layer by layer, nonce and expiry in the body; all but the two of validators succeed.",
     "scenario: blocks to replay from that genesis. code 0 is success, others are named; app_hash is after the block.",
+    "refusals: another chain to replay; with scenario, proposals and mempool every error number happens.",
     "proposals and mempool: the two errors that no block can show.",
 ]
 
 
 def generate() -> dict[str, Any]:
     """Return all vectors."""
-    market = play()
+    market, refusals = play(), play_refusals()
     return {
         "about": _ABOUT,
-        "keys": [_describe_key(name) for name in ("carl", "dave", "worker0", "work key")],
+        "keys": [_describe_key(name) for name in ("carl", "dave", "worker0", "worker1", "work key")],
         "join": _list_joins(),
-        "chain": {
-            "chain_id": CHAIN_ID,
-            "genesis_time_ms": str(GENESIS_MS),
-            "genesis": json.loads(render_genesis(market.genesis)),
-            "genesis_encoding": sort_genesis(market.genesis).SerializeToString(deterministic=True).hex(),
-            "chain_tag": market.tag.hex(),
-        },
+        "chain": _describe_chain(market),
         "registration": _list_work(market),
         "key_proofs": _list_key_proofs(market),
         "commitments": _list_commitments(market),
@@ -65,6 +61,10 @@ def generate() -> dict[str, Any]:
         "committee": _describe_committee(market),
         "transactions": _list_transactions(market),
         "scenario": [_describe_block(entry) for entry in market.recorded],
+        "refusals": {
+            "chain": _describe_chain(refusals),
+            "blocks": [_describe_block(entry) for entry in refusals.recorded],
+        },
         "proposals": _list_proposals(),
         "mempool": _describe_mempool(),
     }
@@ -73,6 +73,16 @@ def generate() -> dict[str, Any]:
 def render(vectors: dict[str, Any]) -> str:
     """Return the file's text."""
     return json.dumps(vectors, indent=1, ensure_ascii=False) + "\n"
+
+
+def _describe_chain(market: RecordedMarket) -> dict[str, Any]:
+    return {
+        "chain_id": CHAIN_ID,
+        "genesis_time_ms": str(GENESIS_MS),
+        "genesis": json.loads(render_genesis(market.genesis)),
+        "genesis_encoding": sort_genesis(market.genesis).SerializeToString(deterministic=True).hex(),
+        "chain_tag": market.tag.hex(),
+    }
 
 
 def _describe_key(name: str) -> dict[str, str]:
@@ -200,11 +210,11 @@ def _describe_committee(market: RecordedMarket) -> dict[str, Any]:
 
 
 def _list_transactions(market: RecordedMarket) -> list[dict[str, Any]]:
-    """The first success of every message in the scenario."""
+    """The first success of every message in the scenario; of those that this version does not carry out, the first."""
     found: dict[str, dict[str, Any]] = {}
     for entry in market.recorded:
         for tx, code in zip(entry.block.txs, entry.codes, strict=True):
-            if code == 0:
+            if code in (0, errors.NotSupported.code):
                 parsed = parse(tx)
                 found.setdefault(parsed.kind, _describe_transaction(market, tx))
     return list(found.values())

@@ -10,7 +10,7 @@ from abci_app.protocol.block import Block, BlockResult
 from abci_app.protocol.hashing import compute_work, count_leading_zero_bits, join
 from abci_app.protocol.limits import MAX_TX_BYTES, UCREDIT
 from abci_app.protocol.tree import update_state
-from tests.support.chain import consensus_key
+from tests.support.chain import Holding, consensus_key
 from tests.support.market import Market, measured
 from tests.support.wallets import Wallet
 
@@ -31,13 +31,15 @@ class RecordedBlock:
 class RecordedMarket(Market):
     """A market that remembers its blocks and keeps the real state tree beside its records."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, checkers: Mapping[str, Holding] | None = None, overrides: Mapping[str, int] | None = None
+    ) -> None:
         self.recorded: list[RecordedBlock] = []
         self.notes: Sequence[str] = ()
         self._pages: dict[bytes, bytes] = {}
         self._seen: dict[bytes, bytes] = {}
         self.job_two, self.round_two, self.table_two = pb.Job(), pb.Round(), pb.CheckerTable()
-        super().__init__()
+        super().__init__(checkers, overrides)
 
     def process(self, block: Block) -> BlockResult:
         result = super().process(block)
