@@ -86,8 +86,9 @@ class Trainer:
             for line in await asyncio.to_thread(training.lines):
                 self._report.add_line(job.id, line)
             running = status.state is TrainingState.RUNNING
-            if not running or self._stop.is_set() or time.monotonic() >= next_checkpoint:
-                await self._save_checkpoint(job, training)
+            is_last = not running or self._stop.is_set()
+            if is_last or time.monotonic() >= next_checkpoint:
+                await self._save_checkpoint(job, training, is_last=is_last)
                 next_checkpoint = time.monotonic() + self._policy.checkpoint_ms / 1000
             if not running:
                 self._end(job, status)
@@ -108,9 +109,16 @@ class Trainer:
         log.info("training_ended", job=job.id, detail=status.detail, exit_code=status.exit_code, seconds=status.seconds)
         self._deliver(ev.TrainingEnded(job.id, status.detail or f"ended with code {status.exit_code}", final=True))
 
-    async def _save_checkpoint(self, job: pb.Job, training: Training) -> None:
+    async def _save_checkpoint(self, job: pb.Job, training: Training, *, is_last: bool) -> None:
         path = self._tools.scratch / f"checkpoint-{job.id}"
-        checkpoint = await asyncio.to_thread(training.checkpoint, path)
+        try:
+            checkpoint = await asyncio.to_thread(training.checkpoint, path)
+        except OwnFailureError as error:
+            if is_last:
+                raise
+            # A busy machine may fail to freeze a container: no reason to end a training that goes on well.
+            log.warning("checkpoint_missed", job=job.id, reason=str(error))
+            return
         if checkpoint is None:
             return
         digest = await asyncio.to_thread(self._tools.store.add_file, path, 2**24 * MIB)

@@ -43,6 +43,8 @@ class FakeTraining:
     stopped: bool = False
     forgotten: bool = False
     closed: bool = False
+    failures: int = 0
+    """So many checkpoints fail, as if the engine could not freeze the container."""
 
     def status(self) -> TrainingStatus:
         if self.stopped:
@@ -58,6 +60,9 @@ class FakeTraining:
     def checkpoint(self, into: Path) -> Checkpoint | None:
         if self.copied == self.published:
             return None
+        if self.failures > 0:
+            self.failures -= 1
+            raise OwnFailureError("the fake engine cannot freeze a container")
         self.copied = self.published
         model = self.checkpoints[self.copied - 1]
         into.write_bytes(model)
@@ -82,6 +87,7 @@ class FakeSandbox:
     prepared: list[str] = field(default_factory=list)
     removed_images: list[str] = field(default_factory=list)
     kept_attempts: list[str] | None = None
+    failing_checkpoints: int = 0
     closed: bool = False
 
     def check_engine(self) -> str:
@@ -111,7 +117,7 @@ class FakeSandbox:
 
     def start_training(self, spec: TrainingSpec) -> FakeTraining:
         self.prepare(spec.image, spec.limits.image_mib)
-        training = FakeTraining(spec, list(self.checkpoints))
+        training = FakeTraining(spec, list(self.checkpoints), failures=self.failing_checkpoints)
         self.trainings.append(training)
         return training
 

@@ -158,6 +158,18 @@ def test_the_best_of_two_workers_without_inbound_port_is_checked_and_paid(tmp_pa
     play(tmp_path, script)
 
 
+def test_a_checkpoint_that_cannot_be_copied_is_missed_and_the_training_goes_on(tmp_path: Path) -> None:
+    async def script(fleet: Fleet) -> None:
+        fleet.sandboxes["worker0"] = FakeSandbox(checkpoints=(b"0.5", b"0.3"), failing_checkpoints=1)
+        fleet.start("worker0")
+        job_id = submit(fleet)
+        await fleet.wait_for(lambda: len(fleet.chain.job(job_id).candidates) == 1)
+        assert fleet.chain.job(job_id).candidates[0].loss == 300_000_000
+        assert [training.failures for training in fleet.sandboxes["worker0"].trainings] == [0]
+
+    play(tmp_path, script)
+
+
 def test_a_worker_killed_after_announcing_reveals_after_its_restart_and_announces_nothing_twice(tmp_path: Path) -> None:
     async def script(fleet: Fleet) -> None:
         for number in range(5):
@@ -302,7 +314,7 @@ def test_the_status_names_the_filter_that_refused_each_job(tmp_path: Path) -> No
         large = fleet.chain.submit(needs=tx_pb2.TrainingNeeds(memory_mib=10_000))
         status = tmp_path / "worker0" / "status.json"
         await fleet.wait_for(lambda: status.exists() and f'"{large}"' in status.read_text())
-        shown = CliRunner().invoke(worker_commands, ["status", "--home", str(tmp_path / "worker0")])
+        shown = CliRunner().invoke(worker_commands, ["status", "--home", str(tmp_path / "worker0"), "--output", "json"])
         refused = json.loads(shown.stdout)["refused"]
         reason = "bounty 101.000000 is more than 100.000000 and what it paid out before"
         assert refused[str(dear)] == {"filter": "contractor_trust", "reason": reason}
