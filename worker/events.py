@@ -83,7 +83,7 @@ class RevealVote:
 
 @dataclass(frozen=True, slots=True)
 class Forget:
-    """Release models and images of a job that is over."""
+    """Release models of a job that is over."""
 
     job_id: int
 

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -313,6 +314,33 @@ def test_a_pull_stops_before_the_disk_is_full(
     with pytest.raises(NoSpaceError):
         images.prepare(image, 10)
     assert images.engine.image(image) is None
+
+
+def test_images_used_longest_ago_make_room(
+    fake: FakeRegistry, images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only what was pulled here goes; the newest stays. With none left to go the disk is full."""
+    old, new, third = (fake.add_manifest(fake.make_manifest(*make_layer(x=size))) for size in (10, 20, 30))
+    for image in (new, old, new):  # the second use counts
+        images.prepare(image, 10)
+        time.sleep(0.02)
+    room = [False, True, True]
+    monkeypatch.setattr(images_module, "check_space", lambda *_: _require(room.pop(0) if room else True))
+    try:
+        images.prepare(third, 10)
+        assert [images.engine.image(image) is not None for image in (old, new, third)] == [False, True, True]
+        monkeypatch.setattr(images_module, "check_space", lambda *_: _require(False))
+        with pytest.raises(NoSpaceError):
+            images.prepare(old, 10)
+        assert [images.engine.image(image) for image in (new, third)] == [None, None]
+    finally:
+        for image in (old, new, third):
+            images.remove(image)
+
+
+def _require(is_room: bool) -> None:
+    if not is_room:
+        raise NoSpaceError("the reserve is reached")
 
 
 def test_no_pull_starts_without_room(fake: FakeRegistry, docker_host: str, tmp_path: Path) -> None:

@@ -1,5 +1,9 @@
-"""Images: judged by manifest and configuration, then pulled by digest, without filling the disk."""
+"""Images: judged by manifest and configuration, then pulled by digest, without filling the disk.
 
+They stay for the next job. Where a pull finds no room, those that were pulled here and not used for longest go first.
+"""
+
+import contextlib
 import hashlib
 import os
 import threading
@@ -13,7 +17,14 @@ from worker.sandbox.pulls import pull
 from worker.sandbox.reference import Reference, is_loopback, parse_reference
 from worker.sandbox.registry import Registry
 from worker.sandbox.storage import check_space
-from worker.sandbox.types import MIB, BrokenImageError, OwnFailureError, RegistryError, SandboxSettings
+from worker.sandbox.types import (
+    MIB,
+    BrokenImageError,
+    NoSpaceError,
+    OwnFailureError,
+    RegistryError,
+    SandboxSettings,
+)
 
 
 class Images:
@@ -25,7 +36,9 @@ class Images:
         self._settings = settings
         self._root = root
         self._check_open = check_open
+        self._evicting = threading.Lock()
         self._folder = settings.home / "manifests"
+        self._pulled = settings.home / "images"  # a file for each: name digest, time last use
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)  # a slow registry holds up its own
 
     def prepare(self, image: str, image_mib: int) -> str:
@@ -37,13 +50,28 @@ class Images:
         with self._locks[reference.digest]:
             manifest = self._judge(reference)
             check_size(reference, manifest, image_mib)
-            return self._find(reference) or self._pull(reference, manifest)
+            found = self._find(reference) or self._pull(reference, manifest)
+            with contextlib.suppress(FileNotFoundError):  # what somebody else pulled is not ours to remove
+                os.utime(self._get_record(reference))
+            return found
 
     def remove(self, image: str) -> None:
         """Remove an image under all its names."""
         reference = parse_reference(image)
         for source in self._get_sources(reference):
             self.engine.remove_image(str(source))
+        self._get_record(reference).unlink(missing_ok=True)
+
+    def _get_record(self, reference: Reference) -> Path:
+        return self._pulled / reference.digest.removeprefix("sha256:")
+
+    def _evict(self) -> bool:
+        """Remove the image that was pulled here and not used for longest; False if there is none."""
+        with self._evicting:
+            records = sorted(self._pulled.glob("*"), key=lambda path: path.stat().st_mtime)
+            if records:
+                self.remove(records[0].read_text(encoding="ascii"))
+            return bool(records)
 
     def _get_sources(self, reference: Reference) -> list[Reference]:
         """Return where the image may come from, mirrors first."""
@@ -84,6 +112,18 @@ class Images:
         return content
 
     def _pull(self, reference: Reference, manifest: Manifest) -> str:
+        while True:
+            try:
+                found = self._pull_from_any(reference, manifest)
+            except NoSpaceError:
+                if not self._evict():
+                    raise
+            else:
+                self._pulled.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._get_record(reference).write_text(str(reference), encoding="ascii")
+                return found
+
+    def _pull_from_any(self, reference: Reference, manifest: Manifest) -> str:
         check_space(self._root, manifest.size, self._reserve)
         *mirrors, named = self._get_sources(reference)
         for source in mirrors:
