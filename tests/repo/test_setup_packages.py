@@ -29,6 +29,11 @@ def test_a_bare_debian_lacks_these_packages() -> None:
 
 
 @pytest.mark.usefixtures("nothing_is_installed")
+def test_python_and_cometbft_wait_for_what_their_downloads_need() -> None:
+    assert packages.list_missing_for_python() == ["ca-certificates", "python3-venv"]
+
+
+@pytest.mark.usefixtures("nothing_is_installed")
 def test_a_running_engine_and_a_built_image_need_no_packages_for_them() -> None:
     missing = packages.list_missing(engine_runs=True, base_is_there=True)
     assert {"docker.io", "mmdebstrap", "debian-archive-keyring"}.isdisjoint(missing)
@@ -62,6 +67,11 @@ def test_no_means_that_nothing_is_installed(monkeypatch: pytest.MonkeyPatch) -> 
     assert "apt-get install --no-install-recommends docker.io" in caught.value.remedy
 
 
+def test_the_end_of_the_input_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SetupError, match="nothing was installed"):
+        ask_on_a_terminal(monkeypatch, "")
+
+
 def test_yes_in_the_environment_goes_on_without_asking(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Terminal()
     monkeypatch.setenv("YES", "1")
@@ -83,12 +93,19 @@ def test_another_system_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch)
         packages.check_possible(["docker.io"])
 
 
-def test_without_root_the_user_is_told_to_use_sudo(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("nothing_is_installed")
+def test_without_root_the_user_is_told_what_is_missing_and_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
-    monkeypatch.setattr(packages, "find_program", lambda name: None)
-    with pytest.raises(SetupError, match="root is needed to start an engine") as caught:
-        packages.check_root("start an engine")
-    assert "sudo" in caught.value.remedy
+    with pytest.raises(SetupError, match=r"root is needed[\s\S]*docker\.io +the container engine") as caught:
+        packages.check_possible(["docker.io"])
+    assert "with sudo before it" in caught.value.remedy
+    assert "apt-get install --no-install-recommends docker.io" in caught.value.remedy
+
+
+@pytest.mark.usefixtures("nothing_is_installed")
+def test_without_sudo_root_is_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    assert not packages.is_root_in_reach()
 
 
 def test_nothing_missing_needs_no_root(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,17 +6,15 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tools.setup import cli, engine, registry, services
+from tools.setup import engine, registry, services
 from tools.setup.board import Board
 from tools.setup.engine_api import Engine
-from tools.setup.processes import get_start_time, read_record, wait_for_end
-from tools.setup.services import Services
+from tools.setup.processes import get_start_time, read_record
 from tools.setup.settings import ROOT, SetupError
 from tools.setup.steps import Work
 
@@ -118,6 +116,48 @@ def test_a_missing_engine_says_what_to_install(work: Work, state: Path, monkeypa
     assert caught.value.remedy == "apt-get install docker.io"
 
 
+@pytest.mark.usefixtures("nobody_is_root")
+def test_who_may_not_start_an_engine_is_told_both_ways_out(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "DEFAULT_SOCKET", state / "none")
+    with pytest.raises(SetupError, match="there is none") as caught:
+        engine.check_startable()
+    assert "with sudo" in caught.value.remedy
+    assert "usermod -aG docker" in caught.value.remedy
+
+
+@pytest.mark.usefixtures("nobody_is_root")
+def test_an_engine_that_refuses_this_user_is_named(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (state / "docker.sock").touch()
+    monkeypatch.setattr(engine, "DEFAULT_SOCKET", state / "docker.sock")
+    with pytest.raises(SetupError, match=r"docker\.sock: \[Errno"):
+        engine.check_startable()
+
+
+@pytest.fixture
+def nobody_is_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "is_root_in_reach", lambda: False)
+
+
+@pytest.mark.usefixtures("fake_dockerd")
+def test_what_an_engine_makes_outside_is_removed_and_what_was_there_stays(
+    work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "TRUST_KEY", tmp_path / "etc" / "key.json")
+    monkeypatch.setattr(engine, "FOLDERS_OUTSIDE", (str(tmp_path / "etc"), str(tmp_path / "before")))
+    monkeypatch.setattr(engine, "CGROUPS", tmp_path / "cgroup")
+    for name in ("before", "cgroup/cpu", "cgroup/pids/docker"):
+        (tmp_path / name).mkdir(parents=True)
+    engine.start_private(work)
+    (tmp_path / "cgroup/cpu/docker").mkdir()
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/key.json").touch()
+    engine.stop_private()
+    assert not (tmp_path / "etc").exists()
+    assert not (tmp_path / "cgroup/cpu/docker").exists()
+    assert (tmp_path / "before").exists()
+    assert (tmp_path / "cgroup/pids/docker").exists()
+
+
 def test_an_engine_that_docker_host_names_must_answer(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{state}/none.sock")
     with pytest.raises(SetupError, match="does not answer") as caught:
@@ -151,6 +191,14 @@ def test_a_comma_in_the_path_is_refused_in_words(work: Work, tmp_path: Path, mon
         engine.start_private(work)
 
 
+def test_the_variables_of_the_services_can_be_read_by_a_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(services, "ENV_FILE", tmp_path / "env")
+    services.write_env_file(services.Services(cometbft="/it's here/$HOME/cometbft"))
+    script = f'. {tmp_path}/env; printf "%s" "$LC_COMETBFT"'
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "/it's here/$HOME/cometbft"
+
+
 @pytest.mark.usefixtures("state")
 def test_the_registry_starts_again_at_the_same_address(work: Work) -> None:
     address = registry.ensure(work)
@@ -170,25 +218,6 @@ def test_the_registry_knows_nothing_before_a_push(work: Work) -> None:
     assert registry.stop()
 
 
-def test_a_command_gets_the_variables_and_its_exit_code_counts() -> None:
-    found = Services(registry="127.0.0.1:1", cometbft="/x/cometbft")
-    script = 'test "$LC_REGISTRY $LC_COMETBFT" = "127.0.0.1:1 /x/cometbft" && exit 7'
-    assert cli.run_command(["sh", "-c", script], found, None, 0) == 7
-
-
-def test_a_command_that_takes_too_long_is_ended_with_its_children(tmp_path: Path) -> None:
-    note = tmp_path / "pid"
-    script = f"sleep 60 & echo $! > {note}; wait"
-    assert cli.run_command(["sh", "-c", script], Services(), 1.0, 1.0) == cli.TIMED_OUT
-    assert wait_for_end(int(note.read_text()), 5)
-
-
-def test_children_that_a_command_leaves_behind_are_ended(tmp_path: Path) -> None:
-    note = tmp_path / "pid"
-    assert cli.run_command(["sh", "-c", f"sleep 60 & echo $! > {note}"], Services(), None, 0) == 0
-    assert wait_for_end(int(note.read_text()), 5)
-
-
 def test_only_the_last_user_stops_the_services(tmp_path: Path) -> None:
     path = tmp_path / "users.lock"
     with path.open("a") as mine:
@@ -197,31 +226,6 @@ def test_only_the_last_user_stops_the_services(tmp_path: Path) -> None:
             fcntl.flock(other, fcntl.LOCK_SH)
             assert not services.is_last(mine)
         assert services.is_last(mine)
-
-
-def start_set_up(state: Path, *arguments: str) -> subprocess.Popen[str]:
-    """Start the set-up with an own state folder and without containers."""
-    environ = os.environ | {"LC_STATE": str(state)}
-    command = [sys.executable, "-m", "tools.setup", "run", "--no-containers", *arguments]
-    return subprocess.Popen(command, cwd=ROOT, env=environ, stderr=subprocess.PIPE, text=True, start_new_session=True)
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_the_command_and_says_so(tmp_path: Path, number: signal.Signals) -> None:
-    note = tmp_path / "pid"
-    with start_set_up(
-        tmp_path / "state", "--", "sh", "-c", f"echo $$ > {note}.part; mv {note}.part {note}; sleep 60"
-    ) as process:
-        deadline = time.monotonic() + 60
-        while not note.exists():
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        process.send_signal(number)
-        _, shown = process.communicate(timeout=60)
-    assert process.returncode == cli.INTERRUPTED
-    assert f"ended by {number.name}" in shown
-    assert wait_for_end(int(note.read_text()), 5)
 
 
 def test_a_failed_set_up_says_what_to_do_next(tmp_path: Path) -> None:

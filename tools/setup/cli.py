@@ -1,23 +1,19 @@
 """Command line of the set-up: up, down, status, run, clean."""
 
 import argparse
-import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from types import FrameType
 
 from tools.setup import engine, registry
-from tools.setup.processes import read_record, send_signal, wait_for_end
-from tools.setup.services import ENV_FILE, KEEP, Services, Wish, running_services, take_down
+from tools.setup.processes import read_record
+from tools.setup.runs import run_command
+from tools.setup.services import ENV_FILE, KEEP, Wish, running_services, take_down
 from tools.setup.settings import CACHE, ROOT, STATE, VENV, SetupError
 
-CHILD_STOP_SECONDS = 60
-"""How long a command may clean up after Ctrl-C before it is killed."""
 INTERRUPTED = 130
-TIMED_OUT = 124
 
 
 class Interrupted(BaseException):
@@ -87,31 +83,8 @@ def perform(options: argparse.Namespace) -> int:
     with running_services(wish) as services:
         seconds = time.monotonic() - started
         print(f"set-up done in {seconds:.1f} s", file=sys.stderr, flush=True)
-        return run_command(options.argv, services, options.limit - seconds if options.limit else None, options.limit)
-
-
-def run_command(argv: Sequence[str], services: Services, seconds: float | None, limit: float) -> int:
-    """Run a command in its own session with the services' variables; end it with everything it left behind."""
-    process = subprocess.Popen(argv, cwd=ROOT, env={**os.environ, **services.environ}, start_new_session=True)
-    try:
-        return process.wait(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        print(
-            f"\nstopped: all of it took longer than {limit:.0f} s ({' '.join(argv)} was still running)", file=sys.stderr
-        )
-        return TIMED_OUT
-    finally:
-        end_session(process)
-
-
-def end_session(process: subprocess.Popen[bytes]) -> None:
-    """Ask the command to end as Ctrl-C would, wait for its clean-up, then kill what is left of its group."""
-    if process.poll() is None:
-        send_signal(process.pid, signal.SIGINT, group=True)
-        if not wait_for_end(process.pid, CHILD_STOP_SECONDS):
-            print(f"{process.args!r} did not end within {CHILD_STOP_SECONDS} s and is killed", file=sys.stderr)
-    send_signal(process.pid, signal.SIGKILL, group=True)
-    process.poll()
+        seconds_left = options.limit - seconds if options.limit else None
+        return run_command(options.argv, services.environ, seconds_left, options.limit)
 
 
 def show_status() -> int:

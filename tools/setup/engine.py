@@ -5,13 +5,12 @@ import json
 import os
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from tools.setup.engine_api import Engine
-from tools.setup.packages import find_program
+from tools.setup.packages import WITH_SUDO, find_program, is_root_in_reach
 from tools.setup.processes import (
     as_root,
     get_parent,
@@ -37,8 +36,9 @@ LONGEST_SOCKET = "containerd/containerd-debug.sock"
 """The longest path that the engine makes below its run folder."""
 TRUST_KEY = Path("/etc/docker/key.json")
 """Engines before 24 write a key here whatever their settings."""
+CGROUPS = Path("/sys/fs/cgroup")
 FOLDERS_OUTSIDE = ("/run/docker/plugins", "/run/docker", "/run/containerd/s", "/run/containerd", "/etc/docker")
-"""Every engine makes these. Those that were not there before are removed again, if they are empty, deepest first."""
+"""Every engine makes these, and control groups. What was not there before is removed if it is empty, deepest first."""
 OUTSIDE_NOTE = STATE / "engine-made.json"
 
 
@@ -48,7 +48,7 @@ def get_run_folder() -> Path:
     if len(os.fsencode(folder / LONGEST_SOCKET)) <= SOCKET_PATH_BYTES:
         return folder
     name = hashlib.sha256(os.fsencode(STATE)).hexdigest()[:8]
-    return Path(tempfile.gettempdir()) / f"lc-{name}"
+    return Path("/tmp") / f"lc-{name}"  # not TMPDIR, which can be another when it is to be stopped
 
 
 def get_private_host() -> str:
@@ -70,6 +70,17 @@ def find_running() -> tuple[str, str] | None:
     if DEFAULT_SOCKET.exists() and not Engine(f"unix://{DEFAULT_SOCKET}").why_not():
         return f"unix://{DEFAULT_SOCKET}", "the system's engine"
     return None
+
+
+def check_startable() -> None:
+    """Raise SetupError when no engine answers and this user cannot start one either."""
+    if is_root_in_reach():
+        return
+    reason = Engine(f"unix://{DEFAULT_SOCKET}").why_not() if DEFAULT_SOCKET.exists() else "there is none"
+    raise SetupError(
+        f"no Docker Engine answers ({DEFAULT_SOCKET}: {reason}), and root is needed to start a private one",
+        f"{WITH_SUDO}; or let a running engine answer you: as root, usermod -aG docker YOUR-NAME, then log in anew",
+    )
 
 
 def ensure(work: Work, *, just_installed: bool) -> tuple[str, str]:
@@ -99,7 +110,7 @@ def start_private(work: Work) -> None:
     run.mkdir(parents=True, exist_ok=True, mode=0o700)
     if run.stat().st_uid != os.geteuid():
         raise SetupError(f"{run} belongs to somebody else", f"rm -r {run}")
-    OUTSIDE_NOTE.write_text(json.dumps([path for path in (str(TRUST_KEY), *FOLDERS_OUTSIDE) if not exists(path)]))
+    OUTSIDE_NOTE.write_text(json.dumps([path for path in list_outside() if not exists(path)]))
     LOG.unlink(missing_ok=True)
     start_daemon(as_root(get_command(program, run)), RECORD, LOG)
     wait_until_ready(work, run)
@@ -142,6 +153,13 @@ def stop_private() -> bool:
     remove_tree(run)
     remove_outside()
     return stopped
+
+
+def list_outside() -> list[str]:
+    """Return what an engine makes outside its folders: a key, folders, and control groups, in v1 in each hierarchy."""
+    is_v2 = (CGROUPS / "cgroup.controllers").exists()
+    groups = [path / "docker" for path in ([CGROUPS] if is_v2 else CGROUPS.glob("*/"))]
+    return [str(TRUST_KEY), *FOLDERS_OUTSIDE, *map(str, groups)]
 
 
 def remove_outside() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tools.setup import registry
 from tools.setup.engine_api import Engine
+from tools.setup.packages import find_program, is_root_in_reach
 from tools.setup.processes import as_root
 from tools.setup.pythons import ASK_NETWORK, get_pip
 from tools.setup.settings import CACHE, ROOT, STATE, TEMPORARY, VENV_PYTHON, SetupError
@@ -99,9 +100,7 @@ def get_reference(address: str, name: str, key: str) -> str:
 
 def build_base(work: Work, engine: Engine, repository: str, key: str) -> None:
     """Build the base image on python:3-slim where Docker Hub is in reach, else from Debian packages."""
-    if is_hub_in_reach():
-        work.say(f"pulling {':'.join(SLIM)}")
-        engine.pull(*SLIM)
+    if is_hub_in_reach() and pull_slim(work, engine):
         build_on_slim(work, engine, f"{repository}:{key}")
         return
     tar = TEMPORARY / "base.tar"
@@ -125,6 +124,19 @@ def is_hub_in_reach() -> bool:
         connection.close()
 
 
+def pull_slim(work: Work, engine: Engine) -> bool:
+    """Pull python:3-slim; False when that fails (a rate limit, say) and Debian packages are another way."""
+    work.say(f"pulling {':'.join(SLIM)}")
+    try:
+        engine.pull(*SLIM)
+    except SetupError as error:
+        if find_program("mmdebstrap") is None:
+            raise
+        work.say(str(error))
+        return False
+    return True
+
+
 def build_on_slim(work: Work, engine: Engine, tag: str) -> None:
     """Build docker/base/Dockerfile: python:3-slim and numpy's wheel, downloaded here as the build has no network."""
     wheel = download(work, BASE_FOLDER / "requirements.txt", "numpy")
@@ -137,7 +149,10 @@ def make_root_file_system(work: Work, tar: Path) -> None:
     options = [line for line in (BASE_FOLDER / "debian.txt").read_text().splitlines() if line and line[0] != "#"]
     work.say("building it from Debian packages")
     argv = ["env", f"TMPDIR={TEMPORARY}", "SOURCE_DATE_EPOCH=0", "mmdebstrap", *options, "bookworm", str(tar)]
-    work.run(as_root(argv), remedy="check that deb.debian.org (or its mirror in /etc/apt) is in reach")
+    work.run(
+        as_root(argv) if is_root_in_reach() else argv,
+        remedy="check that deb.debian.org (or its mirror in /etc/apt) is in reach",
+    )
 
 
 def download(work: Work, requirements: Path, name: str) -> Path:

@@ -13,6 +13,9 @@ from tools.setup.settings import VENV_PYTHON, SetupError
 from tools.setup.steps import Work
 
 SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
+WITH_SUDO = "run the same command as root or with sudo before it"
+APT_LOCK_SECONDS = 300
+"""Patience with another package manager at work, such as the upgrades that a new machine makes by itself."""
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 WHAT_FOR = {
     "ca-certificates": "to download over TLS",
@@ -43,15 +46,19 @@ def has_venv() -> bool:
 def list_missing(*, engine_runs: bool, base_is_there: bool) -> list[str]:
     """Return the Debian packages that this machine still needs, sorted."""
     missing = {
-        "python3-venv": not has_venv(),
         "docker.io": not engine_runs and find_program("dockerd") is None,
         "mmdebstrap": not base_is_there and find_program("mmdebstrap") is None,
         "debian-archive-keyring": not base_is_there
         and not Path("/usr/share/keyrings/debian-archive-keyring.gpg").exists(),
         "e2fsprogs": find_program("mkfs.ext4") is None,
         "mount": find_program("mount") is None,
-        "ca-certificates": is_debian() and not CERTIFICATES.exists(),
     }
+    return sorted([*list_missing_for_python(), *(name for name, is_missing in missing.items() if is_missing)])
+
+
+def list_missing_for_python() -> list[str]:
+    """Return the Debian packages without which neither Python packages nor CometBFT can be had, sorted."""
+    missing = {"ca-certificates": is_debian() and not CERTIFICATES.exists(), "python3-venv": not has_venv()}
     return sorted(name for name, is_missing in missing.items() if is_missing)
 
 
@@ -69,7 +76,10 @@ def check_possible(names: Sequence[str]) -> None:
             f"these are missing, and only Debian and Ubuntu are set up automatically:\n{explain(names)}",
             "install them with your system's own tools (these are Debian's names), start Docker, and try again",
         )
-    check_root(f"install {' '.join(names)}")
+    if not is_root_in_reach():
+        raise SetupError(
+            f"root is needed to install these:\n{explain(names)}", f"{WITH_SUDO}; or {get_install_line(names)}"
+        )
 
 
 def get_install_line(names: Sequence[str]) -> str:
@@ -83,27 +93,30 @@ def ask(names: Sequence[str]) -> None:
     if os.environ.get("YES") == "1" or not (sys.stdin.isatty() and sys.stderr.isatty()):
         return
     print("Continue? [Y/n] ", end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip().lower() not in {"", "y", "yes"}:
+    if sys.stdin.readline().lower() not in {"\n", "y\n", "yes\n"}:  # the end of the input (Ctrl-D) is no answer
         raise SetupError("nothing was installed", get_install_line(names))
 
 
-def check_root(why: str) -> None:
-    """Raise SetupError unless commands can be run as root without a password being asked in the middle of a step."""
+def is_root_in_reach() -> bool:
+    """Tell whether commands can be run as root without a password being asked in the middle of a step."""
     if os.geteuid() == 0:
-        return
+        return True
     sudo = find_program("sudo")
-    if sudo and subprocess.run([sudo, "-n", "true"], capture_output=True, start_new_session=True).returncode == 0:
-        return
-    raise SetupError(f"root is needed to {why}", "run the same command with sudo before it")
+    if sudo is None:
+        return False
+    return subprocess.run([sudo, "-n", "true"], capture_output=True, start_new_session=True).returncode == 0
 
 
 def install(work: Work, names: Sequence[str], *, refresh: bool) -> str:
     """Install Debian packages and return what to show; with `refresh` read the package lists anyway."""
     if not names and not refresh:
         return "nothing missing"
-    apt = as_root(["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y"])
-    work.run([*apt, "update"], remedy="check the network and /etc/apt, then run the command again", killable=False)
+    wait = f"DPkg::Lock::Timeout={APT_LOCK_SECONDS}"
+    apt = as_root(["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y", "-o", wait])
+    work.run([*apt, "update"], remedy="check the network and /etc/apt, or wait for another apt-get, then try again")
     if not names:
         return "nothing missing; package lists read"
-    work.run([*apt, "install", "--no-install-recommends", *names], remedy=get_install_line(names), killable=False)
+    get = [*apt, "install", "--no-install-recommends", *names]
+    work.run([*get, "--download-only"], remedy=get_install_line(names))
+    work.run(get, remedy=get_install_line(names), killable=False)
     return f"installed {' '.join(names)}"

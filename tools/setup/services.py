@@ -6,10 +6,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from shlex import quote
 from typing import IO
 
 from tools.setup import cometbft, engine, images, packages, pythons, registry
 from tools.setup.board import Board
+from tools.setup.runs import end_stale_runs
 from tools.setup.settings import COMETBFT, COMETBFT_OTHER, STATE, TEMPORARY, VENV
 from tools.setup.steps import Run, Step, Work, end_stale_commands
 
@@ -69,19 +71,20 @@ class Plan:
         """Find out which Debian packages are missing, and ask about them; raise SetupError if they cannot be had."""
         if self.wish.containers:
             engine_runs = engine.find_running() is not None
-            base_is_there = images.is_base_stored()
+            needs_debian = not images.is_base_stored() and (packages.is_debian() or not images.is_hub_in_reach())
+            self.missing = packages.list_missing(engine_runs=engine_runs, base_is_there=not needs_debian)
+            packages.check_possible(self.missing)
             if not engine_runs:
-                packages.check_root("start a private Docker Engine, as no running one was found")
-            self.missing = packages.list_missing(engine_runs=engine_runs, base_is_there=base_is_there)
-        elif not packages.has_venv():
-            self.missing = ["python3-venv"]
-        packages.check_possible(self.missing)
+                engine.check_startable()
+        else:
+            self.missing = packages.list_missing_for_python()
+            packages.check_possible(self.missing)
         if self.missing:
             packages.ask(self.missing)
 
     def list_steps(self) -> list[Step]:
         """Return the steps with what each needs; everything else runs side by side."""
-        python_needs = () if packages.has_venv() else (SYSTEM,)
+        python_needs = (SYSTEM,) if packages.list_missing_for_python() else ()
         steps = [
             Step(SYSTEM, self._install_packages),
             Step(PYTHON, pythons.make_environment, python_needs),
@@ -100,7 +103,8 @@ class Plan:
         return steps
 
     def _install_packages(self, work: Work) -> str:
-        refresh = self.wish.containers and registry.find_binary() is None and packages.is_debian()
+        fetches_registry = self.wish.containers and registry.find_binary() is None
+        refresh = fetches_registry and packages.is_debian() and packages.is_root_in_reach()
         return packages.install(work, self.missing, refresh=refresh)
 
     def _find_cometbft(self, work: Work) -> str:
@@ -156,7 +160,7 @@ def running_services(wish: Wish | None = None, *, keep: bool = False) -> Iterato
     with lock("users.lock", fcntl.LOCK_SH) as users:
         try:
             with lock("setup.lock", fcntl.LOCK_EX):
-                end_stale_commands()
+                end_stale(users)
                 with temporary_folder():
                     plan.prepare()
                     Run(Board()).execute(plan.list_steps())
@@ -167,6 +171,14 @@ def running_services(wish: Wish | None = None, *, keep: bool = False) -> Iterato
         finally:
             with deferred_signals(), lock("setup.lock", fcntl.LOCK_EX):
                 leave(users)
+
+
+def end_stale(users: IO[str]) -> None:
+    """End what killed set-ups left at work: commands of their steps, and what `run` ran if no other `run` is alive."""
+    end_stale_commands()
+    if is_last(users):
+        end_stale_runs()
+    fcntl.flock(users, fcntl.LOCK_SH)
 
 
 @contextmanager
@@ -227,11 +239,12 @@ def take_down() -> bool:
     with lock("setup.lock", fcntl.LOCK_EX), (STATE / "users.lock").open("a") as users:
         if not is_last(users):
             return False
+        end_stale_runs()
         stop_all()
         return True
 
 
 def write_env_file(services: Services) -> None:
     """Write the file that a shell reads with `. .state/env`."""
-    lines = [f"export {name}='{value}'" for name, value in services.environ.items() if name != "PATH"]
-    ENV_FILE.write_text("\n".join([*lines, f'export PATH="{VENV / "bin"}:$PATH"', ""]))
+    lines = [f"export {name}={quote(value)}" for name, value in services.environ.items() if name != "PATH"]
+    ENV_FILE.write_text("\n".join([*lines, f'export PATH={quote(str(VENV / "bin"))}:"$PATH"', ""]))

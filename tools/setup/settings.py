@@ -29,6 +29,8 @@ SOCKET_PATH_BYTES = 107
 
 STEP_SECONDS = 900
 """Longest time for one step of the set-up, or one command in it."""
+RUN_STOP_SECONDS = 60
+"""How long a command may clean up after Ctrl-C before it is killed."""
 STOP_SECONDS = 15
 """Patience with a process that was asked to end, before it is killed."""
 

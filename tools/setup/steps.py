@@ -57,10 +57,13 @@ class Work:
         """
         self.log.parent.mkdir(parents=True, exist_ok=True)
         environ = {**os.environ, "TMPDIR": str(TEMPORARY), **(env or {})}
-        process = subprocess.Popen(
-            argv, cwd=cwd, env=environ, stdin=subprocess.DEVNULL, start_new_session=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-        )  # fmt: skip
+        try:
+            process = subprocess.Popen(
+                argv, cwd=cwd, env=environ, stdin=subprocess.DEVNULL, start_new_session=True,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+            )  # fmt: skip
+        except OSError as error:
+            raise SetupError(f"{argv[0]} cannot be started: {error}", remedy) from error
         record = COMMANDS / f"{self.log.stem}{'' if killable else NOT_KILLABLE}.json"
         record.parent.mkdir(exist_ok=True)
         write_record(record, process.pid)
