@@ -8,9 +8,15 @@ from dataclasses import dataclass, field
 from typing import TextIO
 
 PLAIN_SECONDS = 5.0
-"""Without a terminal, a running step says at least this often how far it is."""
+"""Without a terminal, a running step says so often how far it is, and less often the longer it takes."""
+LONGEST_SILENCE = 30.0
 FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 NAME_WIDTH = 19
+
+
+def get_silence(running: float) -> float:
+    """Return after how many seconds a step that has been running for some speaks again without a terminal."""
+    return min(max(PLAIN_SECONDS, running / 4), LONGEST_SILENCE)
 
 
 @dataclass(slots=True)
@@ -83,7 +89,7 @@ class Board:
     def _say_running(self) -> None:
         now = time.monotonic()
         for name, row in self.rows.items():
-            if row.state == "running" and now - row.said >= PLAIN_SECONDS:
+            if row.state == "running" and now - row.said >= get_silence(now - row.started):
                 row.said = now
                 self._print(f"… {name:{NAME_WIDTH}} {now - row.started:5.1f} s  {row.text}")
 

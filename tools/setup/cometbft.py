@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from tools.setup.pythons import ASK_NETWORK, get_pip
@@ -31,13 +32,19 @@ def find(version: str) -> Path | None:
 
 def says(path: Path) -> str:
     """Return what `cometbft version` prints, without a commit hash after it; empty when it does not run."""
-    if not path.exists():
-        return ""
+    return ask_version(path).strip().removeprefix("v").partition("+")[0]
+
+
+def ask_version(path: Path, env: Mapping[str, str] | None = None) -> str:
+    """Return what a program prints when called with `version`; empty when it is not there or does not run."""
     try:
-        done = subprocess.run([path, "version"], capture_output=True, text=True, timeout=QUICK_SECONDS, check=False)
+        done = subprocess.run(
+            [path, "version"], capture_output=True, text=True, timeout=QUICK_SECONDS, check=False,
+            env={**os.environ, **(env or {})},
+        )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return done.stdout.strip().removeprefix("v").partition("+")[0]
+    return done.stdout
 
 
 def ensure(work: Work, version: str) -> Path:
@@ -54,17 +61,7 @@ def ensure(work: Work, version: str) -> Path:
 def build(work: Work, version: str, go: Path) -> None:
     """Run `go install` with every folder of Go inside the project's cache."""
     work.say(f"building CometBFT {version} (about a minute of processor time)")
-    env = {
-        "GOBIN": str(get_built_path(version).parent),
-        "GOPATH": str(CACHE / "go"),
-        "GOMODCACHE": str(CACHE / "go" / "mod"),
-        "GOCACHE": str(CACHE / "go" / "build"),
-        "GOENV": "off",
-        "XDG_CONFIG_HOME": str(CACHE / "go" / "config"),  # telemetry settings, else in the home folder
-        "GOFLAGS": "-modcacherw -trimpath -buildvcs=false",
-        "GOTOOLCHAIN": "local",
-        "CGO_ENABLED": "0",
-    }
+    env = get_go_environ() | {"GOBIN": str(get_built_path(version).parent)}
     CACHE.mkdir(exist_ok=True)
     work.run(
         [str(go), "install", "-v", f"{MODULE}@{version}"],
@@ -72,6 +69,21 @@ def build(work: Work, version: str, go: Path) -> None:
         cwd=CACHE,
         remedy="see the log; is the Go module proxy in reach?",
     )
+
+
+def get_go_environ() -> dict[str, str]:
+    """Return the variables with which Go obeys the user's own settings (a proxy, say) and writes only to our cache."""
+    config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    return {
+        "GOENV": os.environ.get("GOENV") or str(config / "go" / "env"),
+        "XDG_CONFIG_HOME": str(CACHE / "go" / "config"),  # Go counts its calls there, `go version` too
+        "GOPATH": str(CACHE / "go"),
+        "GOMODCACHE": str(CACHE / "go" / "mod"),
+        "GOCACHE": str(CACHE / "go" / "build"),
+        "GOFLAGS": "-modcacherw -trimpath -buildvcs=false",
+        "GOTOOLCHAIN": "local",
+        "CGO_ENABLED": "0",
+    }
 
 
 def remove_build_caches() -> None:
@@ -100,9 +112,5 @@ def find_go(work: Work, version: str) -> Path:
 
 def get_go_version(go: Path) -> tuple[int, ...]:
     """Return the version of a Go toolchain as three numbers; (0,) when it does not say one."""
-    done = subprocess.run(
-        [go, "version"], capture_output=True, text=True, timeout=QUICK_SECONDS, check=False,
-        env={**os.environ, "GOTOOLCHAIN": "local"},
-    )  # fmt: skip
-    found = GO_VERSION.search(done.stdout)
+    found = GO_VERSION.search(ask_version(go, get_go_environ()))
     return tuple(int(part or 0) for part in found.groups()) if found else (0,)

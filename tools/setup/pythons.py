@@ -3,22 +3,21 @@
 import hashlib
 import os
 import sys
-from pathlib import Path
 
 from tools.setup.settings import ROOT, VENV, VENV_PYTHON
 from tools.setup.steps import Work
 
 REQUIREMENTS = ROOT / "requirements-dev.txt"
-MARK = VENV / "learningchain-lock"
-UNFINISHED = VENV / "learningchain-unfinished"
-"""Present while pip works: packages of a broken-off installation can be torn."""
+MARK = VENV / "learningchain-content"
+UNFINISHED = VENV.with_name(".venv-unfinished")
+"""Present while venv and pip work: packages of a broken-off installation can be torn."""
 ASK_NETWORK = "check that pip can download (pip download six), then run the command again"
 
 
 def compute_mark() -> str:
-    """Return what the environment should hold: digest of the lock and of the packaging file, and the Python version."""
+    """Return what the environment should be: digest of lock and packaging file, version of Python, place."""
     digest = hashlib.sha256(REQUIREMENTS.read_bytes() + (ROOT / "pyproject.toml").read_bytes()).hexdigest()
-    return f"{digest} {sys.version_info.major}.{sys.version_info.minor}\n"
+    return f"{digest} Python {sys.version_info.major}.{sys.version_info.minor} in {VENV.resolve()}"
 
 
 def is_ready() -> bool:
@@ -26,19 +25,28 @@ def is_ready() -> bool:
     return VENV_PYTHON.exists() and MARK.exists() and MARK.read_text() == compute_mark()
 
 
-def make_environment(work: Work) -> str:
-    """Make .venv with pip in it, unless it is there."""
+def why_anew() -> str:
+    """Return why an environment that is there cannot be used any more; empty if it can."""
     if UNFINISHED.exists():
-        work.say("an installation was broken off: making the environment anew")
-        work.run([sys.executable, "-m", "venv", "--clear", str(VENV)], remedy=f"rm -r {VENV}")
-        return "made anew, as an installation was broken off"
-    if VENV_PYTHON.exists() and has_pip():
+        return "an installation was broken off"
+    made_for = MARK.read_text().partition(" ")[2] if MARK.exists() else ""
+    if made_for and made_for != compute_mark().partition(" ")[2]:
+        return f"it was made for {made_for}"
+    return ""
+
+
+def make_environment(work: Work) -> str:
+    """Make .venv with pip in it, unless it is there; anew if it is torn, or of another Python or place."""
+    reason = why_anew()
+    if VENV_PYTHON.exists() and not reason:
+        if not has_pip():
+            work.run([str(VENV_PYTHON), "-m", "ensurepip"], remedy=f"rm -r {VENV}")
         return "already there"
     work.say(f"making {VENV}")
-    argv = ["-m", "ensurepip"] if VENV_PYTHON.exists() else ["-m", "venv", str(VENV)]
-    python = VENV_PYTHON if VENV_PYTHON.exists() else Path(sys.executable)
-    work.run([str(python), *argv], remedy="apt-get install python3-venv")
-    return f"Python {sys.version_info.major}.{sys.version_info.minor}.{sys.version_info.micro}"
+    UNFINISHED.touch()
+    work.run([sys.executable, "-m", "venv", "--clear", str(VENV)], remedy="apt-get install python3-venv")
+    made = f"Python {sys.version_info.major}.{sys.version_info.minor}.{sys.version_info.micro}"
+    return f"{made}, made anew: {reason}" if reason else made
 
 
 def has_pip() -> bool:
@@ -61,7 +69,7 @@ def install_packages(work: Work) -> str:
 
 def get_pip() -> list[str]:
     """Return the start of a pip command that asks nothing and leaves nothing in the home folder."""
-    return [str(VENV_PYTHON), "-m", "pip", "--disable-pip-version-check", "--no-input", "--no-cache-dir", "--quiet"]
+    return [str(VENV_PYTHON), "-m", "pip", "--disable-pip-version-check", "--no-input", "--no-cache-dir"]
 
 
 def count_locked() -> int:
