@@ -16,7 +16,7 @@ from abci_app.server.address import Address, parse_address
 from abci_app.server.application import ChainApplication
 from abci_app.server.dispatch import Dispatcher, NodeFailure
 from abci_app.server.grpc_server import GrpcServer
-from abci_app.server.preflight import StartRefused, read_mempool_size
+from abci_app.server.preflight import StartRefused, check_chain, read_mempool_size
 from abci_app.server.socket_server import SocketServer
 from abci_app.store.interface import Store, StoreError
 from abci_app.store.lmdb_store import LmdbStore
@@ -44,7 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         LOG.error("refused to start", reason=str(error))
         return EXIT_REFUSED
     try:
+        check_chain(options.cometbft_home, store.meta)
         return _serve(store, mempool_size, options.transport, options.address)
+    except StartRefused as error:
+        LOG.error("refused to start", reason=str(error))
+        return EXIT_REFUSED
     finally:
         store.close()
 

@@ -4,7 +4,8 @@ Neither is of use without the other: over gRPC CometBFT would go on with a resta
 that replays what it missed, so the end of one always ends the other.
 """
 
-import ctypes
+import contextlib
+import fcntl
 import os
 import signal
 import socket
@@ -14,23 +15,22 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 import httpx2
 import tomlkit
 
 from learningchain.client.rpc import split_address
-from learningchain.node_home import NodeError, NodeHome, NodeSilent, find_cometbft
+from learningchain.node_home import NodeError, NodeHome, NodeSilent, check_socket_address, find_cometbft
+from learningchain.processes import Log, describe_end, start_process, stop_process
 
 READY_SECONDS: Final = 60.0
 """How long the application may take to open its store and listen."""
-STOP_SECONDS: Final = 15.0
-"""How long a process may take to stop before it is killed."""
+LAST_WORDS_SECONDS: Final = 2.0
+"""How long the application may take to end after CometBFT did: if it is the cause, it ends by itself."""
+FREE_SECONDS: Final = 5.0
 POLL_SECONDS: Final = 0.1
 STATUS_SECONDS: Final = 5.0
-_PR_SET_PDEATHSIG: Final = 1
-_LIBC: Final = ctypes.CDLL(None, use_errno=True)
-_LOG_TAIL_BYTES: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +51,38 @@ class NodeStatus:
 class RunningNode:
     """The two processes of a node. Use it from the thread that started it: they end when that thread ends."""
 
-    def __init__(self, home: NodeHome, app: subprocess.Popen[bytes], cometbft: subprocess.Popen[bytes]) -> None:
-        """Take over two processes that run."""
+    def __init__(self, home: NodeHome, lock: int) -> None:
+        """Nothing runs yet; `lock` is an open file that keeps others from starting this node."""
         self.home = home
-        self.app = app
-        self.cometbft = cometbft
+        self.app: subprocess.Popen[bytes]
+        self.cometbft: subprocess.Popen[bytes]
+        self._lock = lock
+        self._logs = {name: Log.begin(home.logs / f"{name}.log") for name in ("abci_app", "cometbft")}
+
+    def start(self, program: Path, address: str, transport: str) -> None:
+        """Start both processes. Raises NodeError if one of them does not come up."""
+        options = ["--transport", transport, "--address", address, "--cometbft-home", str(self.home.cometbft)]
+        command = [sys.executable, "-m", "abci_app", "--home", str(self.home.app), *options]
+        self.app = start_process(command, self._logs["abci_app"].path)
+        try:
+            self._wait_until_listening(address)
+            command = [str(program), "start", "--home", str(self.home.cometbft)]
+            self.cometbft = start_process(command, self._logs["cometbft"].path)
+        except BaseException:
+            stop_process(self.app)
+            raise
 
     def find_ended(self) -> str | None:
         """Return which process ended and its last words, or None while both run."""
-        for name, process in (("abci_app", self.app), ("cometbft", self.cometbft)):
-            if process.poll() is not None:
-                return f"{name} ended with code {process.returncode}{_read_tail(self.home.logs / f'{name}.log')}"
-        return None
+        if self.app.poll() is None and self.cometbft.poll() is None:
+            return None
+        # CometBFT ends as soon as the application fails, often before it; but then the application alone knows why.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.app.wait(LAST_WORDS_SECONDS)
+        code = self.app.poll()
+        if code is not None:
+            return self._describe("abci_app", code)
+        return self._describe("cometbft", self.cometbft.wait())
 
     def wait(self, is_stopping: Callable[[], bool]) -> str | None:
         """Return None when `is_stopping` says so, else which process ended; the other one is then stopped as well."""
@@ -75,9 +95,32 @@ class RunningNode:
         return None
 
     def stop(self) -> None:
-        """Stop CometBFT, then the application; whatever does not stop in time is killed."""
+        """Stop CometBFT, then the application; whatever does not stop in time is killed. May be called again."""
         stop_process(self.cometbft)
         stop_process(self.app)
+        self.unlock()
+
+    def unlock(self) -> None:
+        """Let others start this node."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def _wait_until_listening(self, address: str) -> None:
+        deadline = time.monotonic() + READY_SECONDS
+        while not _is_listening(address):
+            if self.app.poll() is not None:
+                raise NodeError("the application did not start", self._describe("abci_app", self.app.returncode))
+            if time.monotonic() > deadline:
+                log = self._logs["abci_app"].path
+                raise NodeError(
+                    f"the application does not listen at {address} after {READY_SECONDS:.0f} s", f"see {log}"
+                )
+            time.sleep(POLL_SECONDS / 4)
+
+    def _describe(self, name: str, returncode: int) -> str:
+        log = self._logs[name]
+        return f"{name} {describe_end(returncode)}; from {log.path}:\n{log.read_last_words()}"
 
 
 def start_node(home: NodeHome, cometbft: Path | None = None) -> RunningNode:
@@ -87,17 +130,15 @@ def start_node(home: NodeHome, cometbft: Path | None = None) -> RunningNode:
         raise NodeError(f"{home.root} holds no node: make one with 'lc node init'")
     document = tomlkit.parse(home.config_toml.read_text())
     address, transport = str(document["proxy_app"]), str(document["abci"])
-    app_options = ["--transport", transport, "--address", address, "--cometbft-home", str(home.cometbft)]
-    app = start_process(
-        [sys.executable, "-m", "abci_app", "--home", str(home.app), *app_options], home.logs / "abci_app.log"
-    )
+    check_socket_address(address)
+    node = RunningNode(home, _lock(home))
     try:
-        _wait_until_listening(app, address, home)
-        node = start_process([str(program), "start", "--home", str(home.cometbft)], home.logs / "cometbft.log")
+        _wait_until_free(address)
+        node.start(program, address, transport)
     except BaseException:
-        stop_process(app)
+        node.unlock()
         raise
-    return RunningNode(home, app, node)
+    return node
 
 
 def run_node(home: NodeHome, cometbft: Path | None = None) -> int:
@@ -151,54 +192,27 @@ def _read_status(status: Mapping[str, Any], net_info: Mapping[str, Any]) -> Node
     )
 
 
-def stop_process(process: subprocess.Popen[bytes]) -> None:
-    """End a process that this one started: SIGTERM, and SIGKILL when that takes too long."""
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-    process.wait()
-
-
-def start_process(command: list[str], log: Path) -> subprocess.Popen[bytes]:
-    """Start a process that ends with this one; its output goes to the end of `log`. Raises NodeError."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as output:
-        return _spawn(command, output)
-
-
-def _spawn(command: list[str], output: IO[bytes]) -> subprocess.Popen[bytes]:
-    parent = os.getpid()
-
-    def die_with_parent() -> None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:  # the parent died in between
-            os._exit(1)
-
+def _lock(home: NodeHome) -> int:
+    """Return an open file that says that this process runs the node, until closed. Raises NodeError."""
+    descriptor = os.open(home.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        # A session of its own: Ctrl-C reaches this process alone, which then stops the two in order.
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            preexec_fn=die_with_parent,
-        )
-    except OSError as error:
-        raise NodeError(f"cannot start {command[0]}: {error}") from error
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        owner = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
+        os.close(descriptor)
+        raise NodeError(f"the node in {home.root} runs already, as process {owner}", "stop that one first") from error
+    os.truncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    return descriptor
 
 
-def _wait_until_listening(app: subprocess.Popen[bytes], address: str, home: NodeHome) -> None:
-    deadline = time.monotonic() + READY_SECONDS
-    while not _is_listening(address):
-        if app.poll() is not None:
-            raise NodeError(f"the application did not start{_read_tail(home.logs / 'abci_app.log')}")
+def _wait_until_free(address: str) -> None:
+    """Give the processes of a supervisor that was killed a moment to end. Raises NodeError if somebody stays."""
+    deadline = time.monotonic() + FREE_SECONDS
+    while _is_listening(address):
         if time.monotonic() > deadline:
-            raise NodeError(f"the application does not listen at {address} after {READY_SECONDS:.0f} s: see its log")
-        time.sleep(POLL_SECONDS / 4)
+            raise NodeError(f"another process serves {address}", "stop it: this command starts the application itself")
+        time.sleep(POLL_SECONDS)
 
 
 def _is_listening(address: str) -> bool:
@@ -210,13 +224,3 @@ def _is_listening(address: str) -> bool:
         except OSError:
             return False
     return True
-
-
-def _read_tail(log: Path) -> str:
-    """Return the end of a log for an error message."""
-    try:
-        data = log.read_bytes()[-_LOG_TAIL_BYTES:]
-    except OSError:
-        return ""
-    text = data.decode("utf-8", "replace").strip()
-    return f"; the end of {log}:\n{text}" if text else ""

@@ -14,12 +14,20 @@ import tomlkit
 from learningchain.cometbft_config import apply_settings, get_settings
 
 COMETBFT_VERSION: Final = "0.38.25"
+MAX_SOCKET_BYTES: Final = 107
+"""Longest path of a Unix socket on Linux, in bytes."""
 _COMMAND_SECONDS: Final = 30.0
 """How long `cometbft version` or `cometbft init` may take."""
 
 
 class NodeError(Exception):
     """A node cannot be set up, started or asked; the text says what to do next."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        """Take a message that ends in ": what to do", or both apart if there is a colon in one of them."""
+        super().__init__(f"{message}: {hint}" if hint else message)
+        self.message = message
+        self.hint = hint
 
 
 class NodeSilent(NodeError):
@@ -106,11 +114,22 @@ def find_cometbft() -> Path:
     return Path(on_path)
 
 
+def check_socket_address(address: str) -> None:
+    """Raise NodeError for a Unix socket whose path is longer than the system allows."""
+    path = address.removeprefix("unix://")
+    if address != path and len(path.encode()) > MAX_SOCKET_BYTES:
+        raise NodeError(
+            f"the socket {path} has a path of {len(path.encode())} bytes, {MAX_SOCKET_BYTES} are allowed",
+            "choose a shorter folder with --home",
+        )
+
+
 def create_home(home: NodeHome, settings: NodeSettings, cometbft: Path | None = None) -> NodeIdentity:
     """Make keys and settings of a node; keys that are there already stay. Raises NodeError.
 
     The genesis file is still to be written with `write_genesis`.
     """
+    check_socket_address(home.abci_address)
     program = cometbft or find_cometbft()
     for folder in (home.root, home.app, home.logs):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

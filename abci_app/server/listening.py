@@ -17,7 +17,13 @@ def open_listener(address: Address, backlog: int) -> socket.socket:
     remove_stale_socket(address)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     with private_umask():
-        listener.bind(str(address.path))
+        try:
+            listener.bind(str(address.path))
+        except OSError as error:
+            listener.close()
+            raise OSError(
+                f"cannot listen at {address}: {error.strerror}; see to its folder, or choose another"
+            ) from error
     listener.listen(backlog)
     return listener
 

@@ -69,6 +69,8 @@ def describe(error: BaseException) -> Report:
         return Report(str(error), error.hint, exit_code, error.code, error.name)
     if isinstance(error, errors.ClientError):
         return Report(str(error), error.hint, exit_code)
+    if isinstance(error, NodeError) and error.hint:
+        return Report(error.message, error.hint, exit_code)
     if isinstance(error, OSError):
         return Report(_describe_os_error(error), "correct this and run the command again", exit_code)
     message, hint = split_text(str(error))

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Final
 
 from learningchain.devnet.plan import DevnetError, DevnetHome, DevnetPlan
-from learningchain.node import RunningNode, get_status, start_node, start_process, stop_process
+from learningchain.node import RunningNode, get_status, start_node
 from learningchain.node_home import NodeError, NodeHome
+from learningchain.processes import start_process, stop_process
 
 START_SECONDS: Final = 60.0
 POLL_SECONDS: Final = 0.2

@@ -12,8 +12,8 @@ from typing import Final
 from learningchain.devnet.create import create_devnet
 from learningchain.devnet.network import RunningDevnet
 from learningchain.devnet.plan import DevnetError, DevnetHome, DevnetPlan, load_plan
-from learningchain.node import stop_process
 from learningchain.node_home import find_cometbft
+from learningchain.processes import stop_process
 
 POLL_SECONDS: Final = 0.2
 DETACH_SECONDS: Final = 90.0

@@ -23,7 +23,7 @@ from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from abci_app.pb.learningchain.v1 import tx_pb2
 from abci_app.protocol.limits import UCREDIT
 from learningchain.client import SyncClient, connect
-from learningchain.node import start_process, stop_process
+from learningchain.processes import start_process, stop_process
 from learningchain.wallet import Keystore, SecretKey
 from tests.support.cometbft import TestNode, get_free_ports, make_network, wait_for
 from tests.support.wallets import Wallet

@@ -97,6 +97,13 @@ def test_unknown_sets_and_settings_are_refused(tmp_path: Path, cometbft: str) ->
     assert home.config_toml.read_text() == before
 
 
+def test_a_folder_too_deep_for_a_unix_socket_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    home = NodeHome(tmp_path / ("d" * 100))
+    with pytest.raises(NodeError, match="107 are allowed: choose a shorter folder"):
+        create_home(home, NodeSettings("devnet"), Path("/nonexistent"))
+    assert not home.root.exists()
+
+
 def test_the_genesis_of_a_node_that_has_made_blocks_is_not_replaced(tmp_path: Path) -> None:
     home = NodeHome(tmp_path)
     home.genesis.parent.mkdir(parents=True)

@@ -27,8 +27,9 @@ from abci_app.protocol.jsonform import message_from_json
 from abci_app.protocol.limits import UCREDIT
 from abci_app.protocol.params import get_params
 from learningchain.genesis_file import build_genesis_file
-from learningchain.node import RunningNode, start_node, stop_process
+from learningchain.node import RunningNode, start_node
 from learningchain.node_home import NodeHome, NodeIdentity, NodeSettings, create_home, write_genesis, write_settings
+from learningchain.processes import stop_process
 from tests.support.wallets import Wallet
 
 T = TypeVar("T")

@@ -15,8 +15,8 @@ from typing import Final
 
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from learningchain.genesis_file import build_genesis_file
-from learningchain.node import start_process, stop_process
 from learningchain.node_home import NodeHome, NodeSettings, create_home, find_cometbft, write_genesis, write_settings
+from learningchain.processes import start_process, stop_process
 from tools.bench.load import LoadError, Rpc
 from tools.bench.transactions import SET_NAME
 

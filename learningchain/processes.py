@@ -1,0 +1,94 @@
+"""Processes that this one starts: they end with it, and their logs say why when they end before it."""
+
+import ctypes
+import os
+import signal
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Final
+
+from learningchain.node_home import NodeError
+
+STOP_SECONDS: Final = 15.0
+"""How long a process may take to stop before it is killed."""
+_PR_SET_PDEATHSIG: Final = 1
+_LIBC: Final = ctypes.CDLL(None, use_errno=True)
+_LAST_BYTES: Final = 2_000
+_LAST_LINES: Final = 5
+_FINAL_WORDS: Final = ("panic:", "ERROR:")
+"""How the line begins with which CometBFT says why it ends; what follows a panic are stack traces."""
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """What a process has written since it was started: the end of a file that earlier runs wrote to as well."""
+
+    path: Path
+    start: int
+    """Size of the file before the process, in bytes."""
+
+    @classmethod
+    def begin(cls, path: Path) -> "Log":
+        """Remember where the log of a process that is about to start begins."""
+        return cls(path, path.stat().st_size if path.exists() else 0)
+
+    def read_last_words(self) -> str:
+        """Return what an error message should show: from the line that says why, else the end."""
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self.start)
+                lines = file.read().decode("utf-8", "replace").strip().splitlines()
+        except OSError:
+            return ""
+        for number, line in enumerate(lines):
+            if line.startswith(_FINAL_WORDS):
+                return "\n".join(lines[number : number + _LAST_LINES])
+        return "\n".join(lines)[-_LAST_BYTES:]
+
+
+def describe_end(returncode: int) -> str:
+    """Return how a process ended, as the rest of a sentence about it."""
+    if returncode >= 0:
+        return f"ended with code {returncode}"
+    return f"was ended by {signal.Signals(-returncode).name}"
+
+
+def stop_process(process: subprocess.Popen[bytes]) -> None:
+    """End a process that this one started: SIGTERM, and SIGKILL when that takes too long."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+    process.wait()
+
+
+def start_process(command: list[str], log: Path) -> subprocess.Popen[bytes]:
+    """Start a process that ends with this one; its output goes to the end of `log`. Raises NodeError."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        return _spawn(command, output)
+
+
+def _spawn(command: list[str], output: IO[bytes]) -> subprocess.Popen[bytes]:
+    parent = os.getpid()
+
+    def die_with_parent() -> None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # the parent died in between
+            os._exit(1)
+
+    try:
+        # A session of its own: Ctrl-C reaches this process alone, which then stops the two in order.
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=die_with_parent,
+        )
+    except OSError as error:
+        raise NodeError(f"cannot start {command[0]}: {error}") from error

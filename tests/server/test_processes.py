@@ -1,0 +1,57 @@
+"""Processes of a node: how they ended, and their last words."""
+
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from learningchain.node_home import NodeError
+from learningchain.processes import Log, describe_end, start_process, stop_process
+
+
+def test_an_end_names_the_code_or_the_signal() -> None:
+    assert describe_end(3) == "ended with code 3"
+    assert describe_end(-signal.SIGBUS) == "was ended by SIGBUS"
+
+
+def test_the_last_words_are_those_of_this_run(tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    path.write_text("panic: of the run before\n")
+    log = Log.begin(path)
+    with path.open("a") as file:
+        file.write("one\ntwo\n")
+    assert log.read_last_words() == "one\ntwo"
+
+
+def test_a_panic_is_shown_instead_of_the_stack_traces_after_it(tmp_path: Path) -> None:
+    log = Log.begin(tmp_path / "a.log")
+    log.path.write_text("starting\npanic: no blocks\n\n" + "goroutine 1 [running]\n" * 500)
+    words = log.read_last_words()
+    assert words.startswith("panic: no blocks")
+    assert len(words) < 200
+
+
+def test_a_long_log_is_cut_and_a_missing_one_says_nothing(tmp_path: Path) -> None:
+    log = Log.begin(tmp_path / "a.log")
+    assert log.read_last_words() == ""
+    log.path.write_text("x" * 10_000 + "\nthe end\n")
+    assert log.read_last_words().endswith("the end")
+    assert len(log.read_last_words()) == 2_000
+
+
+def test_a_process_writes_to_its_log_and_is_killed_when_it_does_not_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("learningchain.processes.STOP_SECONDS", 0.2)
+    code = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); signal.pause()"
+    process = start_process([sys.executable, "-c", code], tmp_path / "logs" / "a.log")
+    while "deaf" not in (tmp_path / "logs" / "a.log").read_text():
+        assert process.poll() is None
+    stop_process(process)
+    assert process.returncode == -signal.SIGKILL
+
+
+def test_a_program_that_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(NodeError, match="cannot start /nonexistent/program"):
+        start_process(["/nonexistent/program"], tmp_path / "a.log")
