@@ -17,7 +17,7 @@ from abci_app.protocol.bech32 import encode_address
 from abci_app.protocol.ed25519_vectors import VECTORS
 from abci_app.protocol.tree import compute_app_hash, hash_leaf, update_state
 from abci_app.server.query import BAD_ARGUMENT, HEIGHT_NOT_HELD, NOT_FOUND, UNKNOWN_PATH
-from abci_app.server.views import Views
+from abci_app.server.views import APP_VERSION, Views
 from abci_app.store.memory import MemoryStore
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -209,6 +209,10 @@ def test_the_test_values_are_true() -> None:
         compute_app_hash([empty] * len(keys.STORES)).hex(),
         update_state(NoPages(), {b"cr": b"\x08\x01"}).app_hash.hex(),
     ]
+
+
+def test_the_app_version_is_true() -> None:
+    assert f"Headers carry app version {APP_VERSION}," in read("protocol.md")
 
 
 def test_the_number_of_frozen_signature_cases_is_true() -> None:
