@@ -47,8 +47,9 @@ def test_a_vote_that_its_own_checks_refuse_is_not_free(market: Market) -> None:
     job_id = market.open_vote()
     name = next(iter(market.seats(job_id)))
     wrong_round = market.commitment(name, job_id, measured(0), round_number=7)
-    codes = [result.code for result in market.block([(name, wrong_round)] * 6).tx_results]
-    assert codes == [errors.WrongRound.code] * 5 + [errors.QuotaExceeded.code]
+    too_short = tx_pb2.CommitVote(job_id=job_id, commitment=bytes(31))
+    codes = [result.code for result in market.block([(name, too_short)] * 2 + [(name, wrong_round)] * 4).tx_results]
+    assert codes == [errors.BadCommitment.code] * 2 + [errors.WrongRound.code] * 3 + [errors.QuotaExceeded.code]
 
 
 def test_a_second_vote_is_not_free(market: Market) -> None:
