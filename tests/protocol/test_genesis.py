@@ -239,14 +239,17 @@ def test_the_validators_must_be_those_given_to_init_chain(genesis: pb.Genesis) -
     [
         (ConsensusLimits(-1, 0, 0, 0), "block.max_bytes"),
         (ConsensusLimits(2**20 + 1, 0, 0, 0), "block.max_bytes"),
+        (ConsensusLimits(0, 0, 0, 0), "block.max_bytes"),
         (ConsensusLimits(2**20, 2**16 + 1, 0, 0), "evidence.max_bytes"),
+        (ConsensusLimits(2**20, -1, 0, 0), "evidence.max_bytes"),
         (ConsensusLimits(2**20, 2**16, 101, 30_000), "unbonding_blocks"),
         (ConsensusLimits(2**20, 2**16, 100, 60_000), "unbonding_ms"),
     ],
 )
 def test_unbonding_outlives_evidence_and_blocks_stay_small(limits: ConsensusLimits, words: str) -> None:
     params = get_params("devnet")
-    check_consensus_limits(params, ConsensusLimits(2**20, 2**16, 100, 30_000))
+    for fit in (ConsensusLimits(2**20, 2**16, 100, 59_999), ConsensusLimits(1, 0, 0, 0)):
+        check_consensus_limits(params, fit)
     with pytest.raises(BadGenesis, match=words):
         check_consensus_limits(params, limits)
 
