@@ -24,8 +24,8 @@ HONEST_LOSS, WORSE_LOSS, LIE_LOSS = ANNOUNCED + TOLERANCE, ANNOUNCED + MARGIN, A
 RECEIPT, OTHER = b"r" * 32, b"o" * 32
 
 
-def measure(seats: int = 15, drawable: int = 100, whole: int = 100) -> Measure:
-    return Measure(ANNOUNCED, TOLERANCE, MARGIN, seats, 3_334, drawable, whole)
+def measure(seats: int = 15, drawable: int = 100, whole: int = 100, quorum_bps: int = 3_334) -> Measure:
+    return Measure(ANNOUNCED, TOLERANCE, MARGIN, seats, quorum_bps, drawable, whole)
 
 
 def measured(loss: int, seats: int = 1, receipt: bytes = RECEIPT) -> Ballot:
@@ -69,6 +69,9 @@ ROWS: list[tuple[str, list[Ballot], Measure, str]] = [
     ("1: ten of 31 seats are no quorum", [lie(10)], measure(31), "UNVERIFIED"),
     ("1: six of fifteen are one", [honest(6)], measure(), "ACCEPTED"),
     ("1: eleven of 31 are one", [honest(11)], measure(31), "ACCEPTED"),
+    ("1: exactly the quorum is one", [honest(6)], measure(quorum_bps=4_000), "ACCEPTED"),
+    ("1: one basis point more is none", [honest(6)], measure(quorum_bps=4_001), "UNVERIFIED"),
+    ("1: all empty seats", [], measure(drawable=0), "UNVERIFIED"),
     ("2: more than half cannot run the image", [unrunnable(8), lie(7)], measure(), "FAULTY_JOB"),
     ("2: six of eleven revealed", [unrunnable(6), honest(5)], measure(), "FAULTY_JOB"),
     ("2: exactly half is not enough", [unrunnable(5), honest(5)], measure(), "ACCEPTED"),
@@ -79,6 +82,10 @@ ROWS: list[tuple[str, list[Ballot], Measure, str]] = [
     ("3: seven of seven revealed are too few of fifteen", [lie(7)], measure(), "REJECTED"),
     ("3: half of the class's bond could be drawn", [lie(15)], measure(drawable=50), "REJECTED"),
     ("3: a little more than half could", [lie(15)], measure(drawable=51), "CONVICTED"),
+    ("3: ten of fourteen, standing for half of the class", [lie(10), honest(4)], measure(drawable=75), "REJECTED"),
+    ("3: ten of fourteen, standing for a little more", [lie(10), honest(4)], measure(drawable=76), "CONVICTED"),
+    ("3: seven of ten revealed, half of fourteen seats", [lie(7), honest(3)], measure(14), "REJECTED"),
+    ("3: seven of ten revealed, more than half of thirteen", [lie(7), honest(3)], measure(13), "CONVICTED"),
     ("3: scatter never bans", SCATTER, measure(), "REJECTED"),
     ("3: crashes agree", [crashed(11), honest(4)], measure(), "CONVICTED"),
     ("3: worse seats do not convict", [worse(15)], measure(), "REJECTED"),

@@ -5,8 +5,11 @@ from typing import Any
 import pytest
 
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
+from abci_app.protocol import credits
 from abci_app.protocol.conduct import add_capped
+from abci_app.protocol.jobs import edit_job
 from abci_app.protocol.limits import MAX_INT64, RESERVED_LOSS, UCREDIT
+from abci_app.protocol.state import StateDelta
 from tests.support.chain import Holding
 from tests.support.market import (
     CHECKERS,
@@ -207,6 +210,28 @@ def test_rejected_pays_the_cluster_from_the_deposit_and_burns_the_rest(market: M
     assert (standing.rejections, standing.strikes) == (1, 1)
     assert standing.suspended_until_ms == market.time_ms + market.params.suspension_ms
     assert market.standing("checker0").votes_agreed == 1
+
+
+@pytest.mark.parametrize("left", [0, 1, 15 * SEAT_PAY - 1, 15 * SEAT_PAY, 15 * SEAT_PAY + 1])
+def test_seats_are_paid_from_the_deposit_as_far_as_it_reaches(market: Market, left: int) -> None:
+    """No message makes a deposit smaller than what the seats get; the rule holds whatever later versions allow."""
+    job_id = prepare(market, 1, deposit=DEPOSIT)
+    take_from_deposit(market, job_id, DEPOSIT - left)
+    hold_rounds(market, job_id, WORSE)
+    pay = 15 * SEAT_PAY
+    assert sum(vote.paid for vote in market.round(job_id).votes) == pay
+    assert market.supply().burned == max(0, left - pay)
+    assert balances(market, "worker0", "carl") == [-left, -NETWORK_FEE - max(0, pay - left)]
+
+
+def take_from_deposit(market: Market, job_id: int, amount: int) -> None:
+    """Give a part of the first candidate's deposit back, outside all rules."""
+    state = market.state()
+    delta = StateDelta(state)
+    candidate = edit_job(delta, job_id).candidates[0]
+    credits.pay_from_deposit(delta, candidate, candidate.account, amount)
+    delta.apply()
+    market.committed.commit(state)
 
 
 def test_rejected_without_a_deposit_is_paid_from_the_fee(market: Market) -> None:
