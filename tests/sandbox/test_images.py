@@ -316,9 +316,7 @@ def test_a_pull_stops_before_the_disk_is_full(
     assert images.engine.image(image) is None
 
 
-def test_images_used_longest_ago_make_room(
-    fake: FakeRegistry, images: Images, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_images_used_longest_ago_make_room(fake: FakeRegistry, images: Images, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only what was pulled here goes; the newest stays. With none left to go the disk is full."""
     old, new, third = (fake.add_manifest(fake.make_manifest(*make_layer(x=size))) for size in (10, 20, 30))
     for image in (new, old, new):  # the second use counts
