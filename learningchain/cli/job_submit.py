@@ -140,7 +140,9 @@ def submit(
             "job_id": _find_job_id(result),
             "image": trained.reference,
             "expiry_ms": str(terms.expiry_ms),
+            "open_until": _format_time(terms.expiry_ms),
             "locked": str(cost.total),
+            "locked_credits": format_credits(cost.total),
         }
 
     sent = sending.send(message, intent, describe)

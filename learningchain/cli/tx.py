@@ -17,8 +17,8 @@ from learningchain.cli import exit_codes
 from learningchain.cli.command import Sending, Session, command, make_group
 from learningchain.cli.failure import Failure
 from learningchain.cli.parse import read_address, read_credits, read_hex
+from learningchain.cli.sending import describe_result
 from learningchain.client.sender import SPARE_BITS, prepare_register
-from learningchain.client.sender import register as send_register
 
 app = make_group("Transactions: transfer, bond, keys, profile.")
 
@@ -30,16 +30,23 @@ def register(session: Session, sending: Sending) -> None:
     """Make the account of a key. It costs work (seconds to minutes of computing), not credits."""
     key = session.open_key(sending.entry, sending.password_file)
     client = session.client()
+    account = {"account": encode_address(key.address)}
     if client.get_account(key.address) is not None:
         session.say("this account exists already")
-    else:
-        expected = 1 << (client.get_required_bits() + SPARE_BITS)
-        session.say(f"searching for work: about {expected:,} hashes; Ctrl-C stops it without harm")
-        if sending.generate_only:
-            sending.show_signed(client.run(prepare_register(client.inner, key)))
-            return
-        client.run(send_register(client.inner, key, sending.timeout_s))
-    session.out.show({"account": encode_address(key.address)})
+        session.out.show(account)
+        return
+    expected = 1 << (client.get_required_bits() + SPARE_BITS)
+    session.say(f"searching for work: about {expected:,} hashes; Ctrl-C stops it without harm")
+    pending = client.run(prepare_register(client.inner, key))
+    if sending.generate_only:
+        sending.show_signed(pending)
+        return
+    client.broadcast(pending.tx)
+    session.say(f"transaction {pending.tx_hash.hex()} sent")
+    data: dict[str, object] = {"tx_hash": pending.tx_hash.hex()}
+    if sending.wait:
+        data = describe_result(client.sender(key).wait(pending, sending.timeout_s))
+    session.out.show(account | data)
 
 
 @command(app, "transfer")

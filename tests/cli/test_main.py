@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import typer
 
+from abci_app.protocol.bech32 import encode_address
 from learningchain.cli import exit_codes
 from learningchain.cli.main import GROUPS, _load
 from tests.cli.terminal import Terminal
@@ -220,3 +221,22 @@ def run_lc(*words: str, stdout: int = subprocess.PIPE, env: Mapping[str, str] | 
         check=False,
         env={**os.environ, **(env or {})},
     )
+
+
+def test_an_interrupted_payment_is_made_once(carl: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C after the broadcast: the same command again finds the transaction and sends no other."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    words = ("tx", "transfer", encode_address(carl.market.address("worker0")), "1")
+    before = carl.market.balance("worker0")
+    with monkeypatch.context() as patch:
+        patch.setattr("learningchain.client.SyncSender.wait", interrupt)
+        stopped = carl.json(*words)
+    assert (stopped.code, stopped.out) == (exit_codes.INTERRUPTED, "")
+    again = carl.json(*words)
+    assert (again.code, "by an earlier run" in again.err) == (0, True)
+    assert again.data["tx_hash"] in stopped.err
+    assert carl.market.balance("worker0") == before + 1_000_000
+    assert len(set(carl.transport.broadcasts)) == 1

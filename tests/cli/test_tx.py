@@ -189,6 +189,7 @@ def test_registering_makes_an_account_once(terminal: Terminal) -> None:
     first = terminal.json("tx", "register")
     assert first.code == 0
     assert "hashes" in first.err
+    assert f"transaction {first.data['tx_hash']} sent" in first.err
     address = Keystore(terminal.home / "keys", QUICK).get("new").address
     assert first.data["account"] == encode_address(address)
     assert "exists already" in terminal.json("tx", "register").err
