@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from tools.setup import processes
 
 STUBBORN = (
@@ -70,3 +72,11 @@ def test_a_daemon_does_not_get_the_terminals_interrupt(tmp_path: Path) -> None:
     assert int(session) == pid
     processes.send_signal(pid, signal.SIGKILL)
     assert processes.wait_for_end(pid, 10)
+
+
+def test_without_sudo_a_command_is_tried_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    assert processes.as_root(["umount", "x"]) == ["umount", "x"]
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    assert processes.as_root(["umount", "x"]) == ["sudo", "umount", "x"]

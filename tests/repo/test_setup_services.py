@@ -158,6 +158,13 @@ def test_what_an_engine_makes_outside_is_removed_and_what_was_there_stays(
     assert (tmp_path / "cgroup/pids/docker").exists()
 
 
+def test_own_files_are_removed_without_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "as_root", lambda argv: pytest.fail("root was asked for"))
+    (tmp_path / "folder" / "inner").mkdir(parents=True)
+    engine.remove_tree(tmp_path / "folder")
+    assert not (tmp_path / "folder").exists()
+
+
 def test_an_engine_that_docker_host_names_must_answer(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{state}/none.sock")
     with pytest.raises(SetupError, match="does not answer") as caught:

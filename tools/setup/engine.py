@@ -230,9 +230,12 @@ def list_descendants(pids: list[int]) -> list[int]:
 
 def remove_tree(path: Path) -> None:
     """Delete a file or folder that may belong to root; mounts that a killed engine left in it are taken off first."""
-    if path.exists():
-        take_off_mounts(path)
-        subprocess.run(as_root(["rm", "-rf", "--one-file-system", str(path)]), check=False)
+    if not path.exists():
+        return
+    take_off_mounts(path)
+    remove = ["rm", "-rf", "--one-file-system", str(path)]
+    if subprocess.run(remove, check=False, stderr=subprocess.DEVNULL).returncode != 0:
+        subprocess.run(as_root(remove), check=False)
 
 
 def take_off_mounts(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,8 +16,8 @@ POLL_SECONDS = 0.05
 
 
 def as_root(argv: Sequence[str]) -> list[str]:
-    """Return `argv`, with sudo before it when this process is not root."""
-    return list(argv) if os.geteuid() == 0 else ["sudo", *argv]
+    """Return `argv`, with sudo before it when this process is not root and there is sudo."""
+    return list(argv) if os.geteuid() == 0 or not shutil.which("sudo") else ["sudo", *argv]
 
 
 def read_stat(pid: int) -> list[str] | None:
