@@ -1,6 +1,7 @@
 """Which images are pulled, which are UNRUNNABLE, and what is only this machine's trouble."""
 
 import json
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -310,10 +311,16 @@ def test_a_pull_stops_before_the_disk_is_full(
             raise NoSpaceError("the reserve is reached")
 
     monkeypatch.setattr(images_module, "check_space", check)
-    image = fake.add_manifest(fake.make_manifest(*make_layer(bomb=1 << 27)))
-    with pytest.raises(NoSpaceError):
-        images.prepare(image, 10)
-    assert images.engine.image(image) is None
+    # A layer that the engine has never seen, which comes late: it is not here at the second look on any disk.
+    image = fake.add_manifest(manifest := fake.make_manifest(*make_layer(**{secrets.token_hex(8): 1 << 27})))
+    layer = manifest["layers"][0]["digest"]
+    fake.rules[layer] = wait(1, (200, {}, fake.content[layer]))
+    try:
+        with pytest.raises(NoSpaceError):
+            images.prepare(image, 10)
+        assert images.engine.image(image) is None
+    finally:
+        images.remove(image)
 
 
 def test_images_used_longest_ago_make_room(fake: FakeRegistry, images: Images, monkeypatch: pytest.MonkeyPatch) -> None:
