@@ -1,5 +1,6 @@
 """Running a devnet: all its processes are children of this one and end with it."""
 
+import socket
 import subprocess
 import sys
 import time
@@ -50,6 +51,10 @@ class RunningDevnet:
             command = [sys.executable, "-m", "worker", "start", "--home", str(folder)]
             self._workers[name] = start_process(command, folder / "worker.log")
 
+    def is_served(self) -> bool:
+        """Tell whether the workers of all validators answer: each has found its container engine and its node."""
+        return all(_listens(entry.relay_port) for entry in self.plan.validators)
+
     def check(self) -> None:
         """Raise DevnetError if a process ended, with its last words."""
         for name, node in self._nodes.items():
@@ -80,3 +85,10 @@ class RunningDevnet:
             return all(get_status(self.plan.get_node_url(i)).height >= 2 for i in range(len(self.plan.validators)))
         except NodeError:
             return False
+
+
+def _listens(port: int) -> bool:
+    """Tell whether somebody listens at a port of this machine."""
+    with socket.socket() as probe:
+        probe.settimeout(POLL_SECONDS)
+        return probe.connect_ex(("127.0.0.1", port)) == 0

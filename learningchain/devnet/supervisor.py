@@ -50,8 +50,12 @@ def run(devnet: RunningDevnet, on_ready: Callable[[DevnetPlan], None]) -> None:
     try:
         devnet.start_nodes()
         devnet.start_workers()
-        pid_file.write_text(f"{os.getpid()} {_READY}\n")
-        on_ready(devnet.plan)
+        while not (stopping or devnet.is_served()):
+            devnet.check()
+            time.sleep(POLL_SECONDS)
+        if not stopping:
+            pid_file.write_text(f"{os.getpid()} {_READY}\n")
+            on_ready(devnet.plan)
         while not stopping:
             devnet.check()
             time.sleep(POLL_SECONDS)

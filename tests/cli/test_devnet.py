@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -86,6 +87,9 @@ class Parts(RunningDevnet):
     def start_workers(self) -> None:
         """There are none."""
 
+    def is_served(self) -> bool:
+        return True
+
     def check(self) -> None:
         self.seen.append(self.home.pid_file.read_text())
         os.kill(os.getpid(), signal.SIGTERM)
@@ -101,6 +105,33 @@ def test_a_starting_devnet_can_be_found_and_is_ready_only_later(tmp_path: Path) 
             signal.signal(number, handler)
     assert devnet.seen == [f"{os.getpid()}\n", f"{os.getpid()} ready\n"]
     assert not devnet.home.pid_file.exists()
+
+
+class Dying(Parts):
+    """A devnet whose workers find no container engine and end before they serve anything."""
+
+    def is_served(self) -> bool:
+        return False
+
+    def check(self) -> None:
+        raise DevnetError("the worker of val1 ended with code 1")
+
+
+def test_a_devnet_whose_workers_end_at_once_is_never_ready(tmp_path: Path) -> None:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with pytest.raises(DevnetError, match="the worker of val1 ended"):
+            supervisor.run(Dying(DevnetHome(tmp_path)), lambda _: pytest.fail("it said that it is ready"))
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def test_a_devnet_is_served_when_every_validators_worker_listens(tmp_path: Path) -> None:
+    devnet = RunningDevnet(DevnetHome(tmp_path), make_plan("x", 1, 0), Path("cometbft"))
+    assert not devnet.is_served()
+    with socket.create_server(("127.0.0.1", devnet.plan.validators[0].relay_port)):
+        assert devnet.is_served()
 
 
 def test_an_interrupt_while_a_detached_devnet_starts_leaves_nothing_behind(
