@@ -2,15 +2,21 @@
 
 import os
 import shutil
+import subprocess
 import sys
 
 NEWER = [f"python3.{minor}" for minor in range(20, 10, -1)]
 
 
+def runs(python: str) -> bool:
+    """Tell whether a Python starts; a shim of pyenv may stand for a version that is not chosen."""
+    return subprocess.call([python, "-c", ""], stderr=subprocess.DEVNULL) == 0
+
+
 def main() -> int:
     """Go on with this Python, or with a newer one on PATH."""
     if sys.version_info < (3, 11):  # noqa: UP036
-        found = [path for path in map(shutil.which, NEWER) if path]
+        found = [path for path in map(shutil.which, NEWER) if path and runs(path)]
         if not found:
             print(f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}", file=sys.stderr)
             print("next: install python3.11 or newer (or: uv python install 3.11) and put it on PATH", file=sys.stderr)
