@@ -101,6 +101,17 @@ def test_only_a_regular_file_is_an_artifact(evaluate: Evaluate, kind: str) -> No
     assert evaluation.receipt == b""
 
 
+def test_a_link_does_not_lead_to_a_file_of_the_host(
+    evaluate: Evaluate, any_sandbox: DockerSandbox, tmp_path: Path
+) -> None:
+    """Followed by this process it would: what it then takes for predictions scores."""
+    canary = tmp_path / "canary"
+    canary.write_text("0.5", encoding="ascii")
+    evaluation = evaluate(f"link {canary}", chosen=any_sandbox)
+    assert (evaluation.finding, evaluation.loss_nano) == (Finding.MEASURED, RESERVED_LOSS), evaluation.detail
+    assert evaluation.receipt == b""
+
+
 @pytest.mark.parametrize("kind", ["link", "fifo"])
 def test_only_a_regular_file_is_an_artifact_of_a_volume(
     evaluate: Evaluate, engine_sandbox: DockerSandbox, kind: str
