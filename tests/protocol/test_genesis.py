@@ -14,6 +14,7 @@ from abci_app.protocol.genesis import (
     check_genesis,
     check_validator_list,
     compute_genesis_tag,
+    compute_supply,
 )
 from abci_app.protocol.genesis_json import BadGenesis, parse_genesis, render_genesis
 from abci_app.protocol.limits import UCREDIT
@@ -222,6 +223,17 @@ def test_a_genesis_that_cannot_run_is_refused(
 def test_power_beyond_cometbfts_bound_is_refused(genesis: pb.Genesis) -> None:
     genesis.params.power_unit = 4
     genesis.accounts[0].balance = 2**62
+    with pytest.raises(BadGenesis, match="2\\^60"):
+        check_genesis(genesis)
+
+
+def test_the_largest_supply_for_a_power_unit_is_taken(genesis: pb.Genesis) -> None:
+    genesis.params.power_unit = 2
+    for validator in genesis.validators:
+        validator.power = validator.power * UCREDIT // 2
+    genesis.accounts[0].balance += 2**61 - 1 - compute_supply(genesis)
+    check_genesis(genesis)
+    genesis.accounts[0].balance += 1
     with pytest.raises(BadGenesis, match="2\\^60"):
         check_genesis(genesis)
 

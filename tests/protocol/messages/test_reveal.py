@@ -123,6 +123,10 @@ def test_invalid_bad_locations(market: Market, locations: list[str]) -> None:
     assert try_reveal(market, locations=locations) == "bad_locations"
 
 
+def test_a_reveal_has_up_to_four_locations_of_256_bytes(market: Market) -> None:
+    assert try_reveal(market, locations=["x" * 256] * 4) == "ok"
+
+
 def test_a_reveal_needs_no_location(market: Market) -> None:
     """A worker behind NAT has none: relays hold its model."""
     assert try_reveal(market, locations=[]) == "ok"
