@@ -343,6 +343,11 @@ def test_a_win_removes_one_strike(market: Market) -> None:
     assert (market.standing("worker0").strikes, market.standing("worker0").wins) == (0, 1)
     market.decide_all(market.open_vote(), HONEST)
     assert market.standing("worker0").strikes == 0
+    for _ in range(2):
+        default_once(market, "worker0")
+        market.skip_to(market.standing("worker0").suspended_until_ms)
+    market.decide_all(market.open_vote(), HONEST)
+    assert market.standing("worker0").strikes == 1
 
 
 def test_suspension_does_not_stop_a_candidacy_that_stands(market: Market) -> None:
