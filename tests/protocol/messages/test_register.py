@@ -177,6 +177,16 @@ def test_the_boundary_is_one_of_block_time_not_of_time_since_the_last_registrati
     assert load == pb.RegistrationLoad(recent=5 // 2 + 1, period=boundary // REGISTRATION_PERIOD_MS)
 
 
+@pytest.mark.parametrize("periods", [63, 64, 65, 100_000])
+def test_after_many_periods_nothing_is_left(chain: Chain, periods: int) -> None:
+    chain.register("dave")
+    chain.block(dt_ms=periods * REGISTRATION_PERIOD_MS)
+    chain.register("erin")
+    load = chain.get(keys.REGISTRATION_LOAD, pb.RegistrationLoad)
+    assert load is not None
+    assert load.recent == 1
+
+
 def test_empty_blocks_do_not_write_the_decay(chain: Chain) -> None:
     chain.register("dave")
     before = chain.hash()
