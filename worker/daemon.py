@@ -8,7 +8,7 @@ import structlog
 from abci_app.protocol.limits import MIB
 from learningchain.client import errors
 from worker import events as ev
-from worker.actions import EXPECTED_FAILURES, Actions, Tools
+from worker.actions import Actions
 from worker.follower import Follower, NodeBehind
 from worker.handover import Handover
 from worker.journal import Journal
@@ -16,6 +16,7 @@ from worker.models.uploads import UploadClaim, UploadRefused, check_claim
 from worker.policy import Policy
 from worker.report import Report
 from worker.state import WorkerState
+from worker.tools import EXPECTED_FAILURES, Tools
 from worker.training import Trainer
 from worker.view import ChainView
 

@@ -17,7 +17,6 @@ from abci_app.protocol.bech32 import decode_address
 from learningchain.claims import Claims
 from learningchain.client import ChainClient, FileJournal, Sender, connect, errors, register
 from learningchain.wallet import Keystore, SecretKey
-from worker.actions import Tools
 from worker.daemon import Daemon
 from worker.journal import Journal
 from worker.models.server import create_app
@@ -25,6 +24,7 @@ from worker.models.store import ModelStore
 from worker.models.transfer import ModelTransfer
 from worker.sandbox import DockerSandbox, Sandbox
 from worker.settings import SettingsError, WorkerSettings
+from worker.tools import Tools
 
 log = structlog.get_logger()
 

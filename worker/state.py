@@ -20,7 +20,7 @@ RETRY_BLOCKS = 5
 MAX_USE_PERCENT = 50
 """Share of any limit of the class above which an own evaluation stays silent: slower checkers would overrun."""
 MAX_CHECKS = 64
-"""Checks under way: most of them wait for a model, and only one evaluates at a time (see `actions.py`)."""
+"""Checks under way: most of them wait for a model, and only one evaluates at a time (see `measuring.py`)."""
 
 
 @dataclass(slots=True)

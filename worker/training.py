@@ -10,7 +10,6 @@ import structlog
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from abci_app.protocol.limits import MIB
 from worker import events as ev
-from worker.actions import Tools
 from worker.policy import Policy
 from worker.report import Report
 from worker.sandbox import (
@@ -22,6 +21,7 @@ from worker.sandbox import (
     TrainingState,
     TrainingStatus,
 )
+from worker.tools import Tools
 
 log = structlog.get_logger()
 

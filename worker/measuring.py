@@ -1,0 +1,141 @@
+"""Running models in the sandbox: own ones before they are announced, and those that a committee has to judge."""
+
+import asyncio
+import math
+import secrets
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import structlog
+
+from abci_app.pb.learningchain.v1 import state_pb2 as pb
+from abci_app.pb.learningchain.v1 import tx_pb2
+from abci_app.protocol.limits import RESERVED_LOSS, SALT_BYTES
+from learningchain.models import get_model_url
+from worker import events as ev
+from worker.sandbox import BrokenImageError, Evaluation, Finding, limits_of_class
+from worker.state import WorkerState
+from worker.tools import RELAYS, ActionFailed, Tools
+from worker.turns import Turns
+
+log = structlog.get_logger()
+
+FETCH_PAUSE_SECONDS = 2.0
+"""Between two rounds over the sources of a model; doubled after each, up to the longest."""
+LONGEST_PAUSE_SECONDS = 16.0
+NEAR_RELAYS = 2 * RELAYS
+"""Relays asked before the candidate's own locations; the rest of a long list comes after them."""
+
+
+class Measuring:
+    """Evaluates one model at a time: for votes first, the highest bounty first."""
+
+    def __init__(self, tools: Tools, state: WorkerState, deliver: Callable[[ev.Happening], None]) -> None:
+        """Read the view of `state`, tell `deliver` what was measured."""
+        self._tools = tools
+        self._state = state
+        self._deliver = deliver
+        self._turns = Turns()
+
+    async def evaluate(self, todo: ev.Evaluate) -> None:
+        """Measure an own model several times, each in a fresh sandbox. Checks go before each of them."""
+        job = self._get_job(todo.job_id)
+        path = self._tools.get_model(todo.digest)
+        losses: list[int] = []
+        use = 0.0
+        for _ in range(self._state.policy.evaluations):
+            async with self._turns.take((1, -job.bounty)):
+                result = await self._measure(job, path)
+            use = max(use, result.usage.largest)
+            if not result.has_score:
+                log.warning("own_model_without_score", job=job.id, finding=result.finding.name, detail=result.detail)
+                # One that scores now and then not by itself is as noisy as one that scores differently.
+                losses = [*losses, RESERVED_LOSS] if result.finding is Finding.MEASURED else []
+                break
+            losses.append(result.loss_nano)
+        self._deliver(ev.Evaluated(todo.job_id, todo.digest, tuple(losses), math.ceil(100 * use)))
+
+    async def check(self, todo: ev.Check) -> None:
+        """Fetch the revealed model, run it, and remember the finding with a fresh salt."""
+        job = self._get_job(todo.job_id)
+        found = None if self._state.view is None else self._state.view.rounds.get(job.id)
+        if self._state.view is None or found is None or found.number != todo.round:
+            raise ActionFailed("the round is over")
+        try:
+            async with asyncio.timeout(max(0, job.deadline_ms - self._state.view.now_ms) / 1000):
+                finding, loss, receipt = await self._find(job, found)
+        except TimeoutError:
+            raise ActionFailed("the window for votes closed before there was a finding") from None
+        log.info("measured", job=job.id, round=todo.round, finding=finding, loss=loss)
+        salt = secrets.token_bytes(SALT_BYTES)
+        self._deliver(ev.Measured(todo.job_id, todo.round, finding, loss, receipt, salt))
+
+    async def _find(self, job: pb.Job, current: pb.Round) -> tuple[int, int, bytes]:
+        """Return finding, loss and receipt. The image comes first: one that does not run says nothing of a model."""
+        fetching = asyncio.create_task(self._fetch(job, current))
+        try:
+            await self._prepare(job)
+            path = await fetching
+        except BrokenImageError as error:
+            log.warning("unrunnable", job=job.id, reason=str(error))
+            return tx_pb2.FINDING_UNRUNNABLE, 0, b""
+        finally:
+            fetching.cancel()
+            await asyncio.gather(fetching, return_exceptions=True)
+        if path is None:
+            return tx_pb2.FINDING_UNAVAILABLE, 0, b""
+        if self._tools.store.may_promise(current.size):
+            self._tools.store.keep(current.model_digest, self._get_retention_seconds())
+        async with self._turns.take((0, -job.bounty)):
+            result = await self._measure(job, path)
+        measured = result.finding is Finding.MEASURED
+        receipt = b"" if result.finding is Finding.UNRUNNABLE else result.receipt
+        return int(result.finding), result.loss_nano if measured else 0, receipt
+
+    async def _prepare(self, job: pb.Job) -> None:
+        """Pull the eval image and try its sample. Raises BrokenImageError, OwnFailureError."""
+        image, limits = job.terms.eval_image or job.terms.image, limits_of_class(self._get_class(job))
+        await asyncio.to_thread(self._tools.sandbox.prepare, image, limits.image_mib)
+        async with self._turns.take((0, -job.bounty)):
+            await asyncio.to_thread(self._tools.sandbox.check_sample, image, limits)
+
+    async def _fetch(self, job: pb.Job, current: pb.Round) -> Path | None:
+        """Try relays, then locations, again and again until only the time of an evaluation is left."""
+        digest = current.model_digest
+        end = job.deadline_ms - 1000 * self._get_class(job).seconds
+        pause, patience = FETCH_PAUSE_SECONDS, 1
+        while self._state.view is not None:
+            sources = await self._list_sources(digest, current.locations)
+            seconds = (end - self._state.view.now_ms) / 1000
+            path = await self._tools.transfer.fetch(
+                digest, current.size, sources, max(seconds, FETCH_PAUSE_SECONDS), patience
+            )
+            if path is not None or seconds <= pause:
+                return path
+            await asyncio.sleep(pause)
+            pause, patience = min(2 * pause, LONGEST_PAUSE_SECONDS), 2 * patience
+        return None
+
+    async def _list_sources(self, digest: bytes, locations: Sequence[str]) -> list[str]:
+        """Return where a model may be: relays in the order in which its candidate tried them, and its locations."""
+        relays = [get_model_url(relay.endpoint, digest) for relay in await self._tools.list_relays(digest)]
+        return [*relays[:NEAR_RELAYS], *locations, *relays[NEAR_RELAYS:]]
+
+    def _get_job(self, job_id: int) -> pb.Job:
+        job = None if self._state.view is None else self._state.view.jobs.get(job_id)
+        if job is None:
+            raise ActionFailed("the job is over")
+        return job
+
+    def _get_class(self, job: pb.Job) -> pb.EvaluationClass:
+        if self._state.view is None:
+            raise ActionFailed("nothing is known of the chain yet")
+        return self._state.view.params.classes[job.terms.job_class]
+
+    async def _measure(self, job: pb.Job, path: Path) -> Evaluation:
+        image = job.terms.eval_image or job.terms.image
+        limits = limits_of_class(self._get_class(job))
+        return await asyncio.to_thread(self._tools.sandbox.evaluate, image, path, limits)
+
+    def _get_retention_seconds(self) -> float:
+        return 0.0 if self._state.view is None else self._state.view.params.model_retention_ms / 1000

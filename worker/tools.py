@@ -1,0 +1,51 @@
+"""What the worker's actions work with, and how they fail."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from learningchain.claims import Claims
+from learningchain.client import ChainClient, Relay, Sender
+from learningchain.wallet import SecretKey
+from worker.models.store import ModelStore, StoreFull
+from worker.models.transfer import ModelTransfer, TransferError
+from worker.sandbox import OwnFailureError, Sandbox
+
+RELAYS = 3
+"""Relays that a model is brought to."""
+
+
+class ActionFailed(Exception):
+    """An instruction could not be carried out now; the text says why."""
+
+
+@dataclass(slots=True)
+class Tools:
+    """What actions work with."""
+
+    client: ChainClient
+    sender: Sender
+    key: SecretKey
+    account: bytes
+    chain_tag: bytes
+    sandbox: Sandbox
+    store: ModelStore
+    transfer: ModelTransfer
+    endpoint: str
+    scratch: Path
+    claims: Claims
+
+    async def list_relays(self, digest: bytes) -> list[Relay]:
+        """Return all relays but this node. The digest says where to begin: every model begins elsewhere in the list."""
+        relays = [relay for relay in await self.client.list_relays() if relay.account != self.account]
+        start = int.from_bytes(digest[:4], "big") % max(1, len(relays))
+        return relays[start:] + relays[:start]
+
+    def get_model(self, digest: bytes) -> Path:
+        """Return a model's file in the store. Raises ActionFailed."""
+        path = self.store.get_path(digest)
+        if path is None:
+            raise ActionFailed("the model is not in the store any more")
+        return path
+
+
+EXPECTED_FAILURES = (ActionFailed, OwnFailureError, StoreFull, TransferError)
