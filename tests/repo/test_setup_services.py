@@ -83,6 +83,30 @@ def test_a_private_engine_that_runs_is_used_again(work: Work) -> None:
     assert "already running" in text
 
 
+@pytest.fixture
+def system_engine(tmp_path: Path) -> Iterator[Path]:
+    """An engine that comes up a moment later at the system's place; return its socket."""
+    path = tmp_path / "system.sock"
+    options = ["-H", f"unix://{path}", "--exec-root", f"{tmp_path}/s", "--pidfile", f"{tmp_path}/s.pid"]
+    command = [sys.executable, str(FAKE), *options, "--data-root", f"{tmp_path}/d"]
+    with subprocess.Popen(command) as process:
+        yield path
+        process.terminate()
+
+
+@pytest.mark.usefixtures("fake_dockerd")
+def test_an_engine_that_its_package_started_is_waited_for_used_and_said_so(
+    work: Work, tmp_path: Path, system_engine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "DEFAULT_SOCKET", system_engine)
+    monkeypatch.setattr(engine, "SYSTEMD", tmp_path)
+    host, text = engine.ensure(work, just_installed=True)
+    assert host == f"unix://{system_engine}"
+    assert text == "the system's engine; its package started it, it is used and left running"
+    assert not engine.stop_private()
+    assert Engine(host).why_not() == ""
+
+
 @pytest.mark.usefixtures("fake_dockerd")
 def test_what_a_killed_engine_leaves_is_ended_before_the_next_one_starts(work: Work) -> None:
     engine.ensure(work, just_installed=False)

@@ -120,6 +120,7 @@ def get_command(program: str, run: Path) -> list[str]:
     """Return the command line of the private engine: no bridge and no firewall rules on the host."""
     name = f"lc-{hashlib.sha256(os.fsencode(STATE)).hexdigest()[:8]}"  # apart from others in a system-wide containerd
     return [
+        "env", f"TMPDIR={run}",  # where containerd writes its stacks when it was too slow for dockerd
         program, "--data-root", str(DATA), "--exec-root", str(run / "exec"), "--pidfile", str(run / "docker.pid"),
         "-H", f"unix://{run}/docker.sock", "-G", str(os.getegid()),
         "--bridge=none", "--iptables=false", "--ip-masq=false",
