@@ -14,7 +14,7 @@ import typer
 from learningchain.cli import exit_codes
 from learningchain.cli.command import Place, Session, command, make_group
 from learningchain.cli.failure import Failure, split_text
-from learningchain.cli.keys import PasswordFile, ask_new_password, describe_entry, show_words
+from learningchain.cli.keys import PasswordFile, ask_new_password, describe_entry, tell_secret
 from learningchain.wallet import SecretKey
 from learningchain.wallet.files import make_private_folder, write_private
 from worker.journal import JournalError
@@ -50,7 +50,7 @@ def init(
     document = tomlkit.parse(TEMPLATE)
     document["node"] = session.settings.node
     write_private(path, tomlkit.dumps(document).encode("utf-8"), overwrite=False)
-    show_words(session, key)
+    tell_secret(session, key, not unencrypted)
     session.say(f"next: look into {path}, then lc worker start --home {home}")
     session.out.show({**describe_entry(entry), "settings": str(path)})
 

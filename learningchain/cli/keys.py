@@ -42,10 +42,8 @@ def add(
     entry = session.keystore.add(name, key, password, owner)
     if len(session.keystore.list_entries()) == 1:
         save_setting(session.settings.home, "key", name)
-    if unencrypted:
-        session.say("This key is not encrypted: whoever reads the file has the key.")
-    elif not recover:
-        show_words(session, key)
+    if unencrypted or not recover:
+        tell_secret(session, key, not unencrypted)
     session.out.show(describe_entry(entry))
 
 
@@ -98,10 +96,13 @@ def describe_entry(entry: Entry) -> dict[str, Any]:
     }
 
 
-def show_words(session: Session, key: SecretKey) -> None:
-    """Show the backup of a new key, once, on stderr."""
-    session.say("Write these 24 words on paper. Whoever has them has the key; without them a lost file is lost.")
-    session.say(key.get_words())
+def tell_secret(session: Session, key: SecretKey, encrypted: bool) -> None:
+    """Show the backup of a new key, once, on stderr; of one that is not encrypted its file is the backup."""
+    if encrypted:
+        session.say("Write these 24 words on paper. Whoever has them has the key; without them a lost file is lost.")
+        session.say(key.get_words())
+    else:
+        session.say("This key is not encrypted: whoever reads the file has the key.")
 
 
 def ask_new_password(session: Session, name: str, password_file: Path | None) -> str:

@@ -96,7 +96,10 @@ def _describe_worker(home: DevnetHome, name: str) -> dict[str, Any]:
 def _render(data: dict[str, Any]) -> Callable[[Console], None]:
     def render(console: Console) -> None:
         console.print(f"chain {data['chain_id']}, {'running' if data['running'] else 'not running'}")
-        rows = [[node["name"], node["node"], node["height"] or "-", str(node["peers"])] for node in data["nodes"]]
+        rows = [
+            [node["name"], node["node"], node["height"] or "-", "-" if node["peers"] is None else str(node["peers"])]
+            for node in data["nodes"]
+        ]
         console.print(make_table(None, ["validator", "node", "height", "peers"], rows))
         rows = [[worker["name"], worker["account"] or "-", _tell_work(worker)] for worker in data["workers"]]
         console.print(make_table(None, ["worker", "account", "work"], rows))
