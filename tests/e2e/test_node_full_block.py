@@ -1,0 +1,64 @@
+"""A block filled to its last byte: CometBFT refuses a proposal that is one byte larger, and so would stop the chain."""
+
+import base64
+
+import pytest
+
+from abci_app.pb.learningchain.v1 import tx_pb2
+from abci_app.protocol.genesis import MAX_BLOCK_BYTES
+from abci_app.protocol.proposal import compute_proto_size
+from tests.support.cometbft import RpcError, TestNetwork, TestNode, make_network, wait_for
+from tests.support.market import TERMS
+from tests.support.wallets import Wallet
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+
+WALLETS = tuple(Wallet(f"contractor {number}") for number in range(12))
+JOBS_EACH = 60
+ABOUT_BYTES = 512
+DATA_BYTES = MAX_BLOCK_BYTES - 11 - 626 - (94 + 111)
+"""What is left for transactions without evidence and with the commit of one validator (types.MaxDataBytes)."""
+
+
+def make_jobs(network: TestNetwork, now_ms: int, shorten: int = 0) -> list[bytes]:
+    """Return signed jobs of equal size, but for the first ones, which are shorter by so many bytes in all."""
+    jobs = []
+    for number in range(len(WALLETS) * JOBS_EACH):
+        cut = min(shorten, ABOUT_BYTES // 2)
+        shorten -= cut
+        long_image = "r" * 400 + TERMS["image"]
+        terms = {**TERMS, "bounty": 1_000_000, "verify_fee": 1_500_000, "expiry_ms": now_ms + 3_600_000}
+        changed = {"image": long_image, "eval_image": long_image, "about": "a" * (ABOUT_BYTES - cut)}
+        message = tx_pb2.SubmitJob(**{**terms, **changed})
+        jobs.append(network.sign(WALLETS[number // JOBS_EACH], message, number % JOBS_EACH + 1))
+    return jobs
+
+
+def get_codes(node: TestNode, height: int) -> list[int]:
+    """Return the codes of a block's transactions, nothing while it is being applied."""
+    try:
+        return [int(result["code"]) for result in node.rpc("block_results", height=str(height))["txs_results"]]
+    except RpcError:
+        return []
+
+
+@pytest.mark.parametrize("transport", ["socket", "grpc"])
+def test_a_block_is_filled_to_exactly_its_largest_size(cometbft: str, transport: str) -> None:
+    with make_network(cometbft, 1, WALLETS, transport, overrides={"consensus.timeout_commit": "20s"}) as network:
+        (node,) = network.nodes
+        node.start()
+        node.wait_for_height(1)
+        now_ms = int(node.view("/chain")["time_ms"])
+        size = compute_proto_size(make_jobs(network, now_ms)[0])
+        fitting = -(-DATA_BYTES // size)
+        jobs = make_jobs(network, now_ms, fitting * size - DATA_BYTES)
+        assert sum(map(compute_proto_size, jobs[:fitting])) == DATA_BYTES
+        assert fitting < len(jobs)
+        assert {node.broadcast(tx) for tx in jobs} == {0}
+        assert node.height() == 1  # all of them wait
+
+        node.wait_for_height(2)
+        block = [base64.b64decode(tx) for tx in node.rpc("block", height="2")["block"]["data"]["txs"]]
+        assert block == jobs[:fitting]
+        assert wait_for(lambda: get_codes(node, 2), 30, "results") == [0] * fitting
+        assert node.rpc("num_unconfirmed_txs")["n_txs"] == str(len(jobs) - fitting)
