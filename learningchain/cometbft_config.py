@@ -1,7 +1,7 @@
 """CometBFT's settings for each parameter set, with the reason for everything that differs from its default.
 
 `chain-config/` shows the same to people; a test compares. Settings of one node (ports, peers, addresses) are in
-`node.py`.
+`node_home.py`. What must stay as it is for the chain's sake is listed even where it equals the default.
 """
 
 from collections.abc import Mapping
@@ -33,7 +33,11 @@ def _local(value: Value, public: Value = None) -> tuple[Value, Value, Value, Val
 
 
 SETTINGS: Final = (
-    Setting("log_level", _local("error", "info"), "a line per block hides the lines that matter"),
+    Setting(
+        "log_level",
+        _local("error", "info"),
+        "locally a line per block hides those that matter; a public node keeps the default",
+    ),
     Setting("p2p.addr_book_strict", _local(False), "loopback addresses are not routable"),
     Setting("p2p.allow_duplicate_ip", _local(True), "all nodes share one address"),
     Setting("p2p.pex", _local(False), "every peer is listed by name"),
@@ -47,7 +51,11 @@ SETTINGS: Final = (
     Setting("mempool.recheck", _all(True), "the application rebuilds its check state from it: never turn it off"),
     Setting("consensus.create_empty_blocks", _all(True), "deadlines fire in blocks only: never turn it off"),
     Setting("consensus.create_empty_blocks_interval", _all("0s"), "as create_empty_blocks"),
-    Setting("consensus.timeout_commit", _local("200ms", "1s"), "a demo wants short blocks, the world calm ones"),
+    Setting(
+        "consensus.timeout_commit",
+        _local("200ms", "1s"),
+        "a demo wants short blocks; in the world votes take longer, as by default",
+    ),
     Setting("consensus.peer_gossip_sleep_duration", _local("10ms"), "on one machine polling is cheap"),
     Setting(
         "tx_index.indexer",

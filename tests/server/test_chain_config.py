@@ -1,8 +1,11 @@
 """chain-config/ and the settings of nodes."""
 
+import subprocess
 import tomllib
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tomlkit
@@ -12,6 +15,7 @@ from abci_app.protocol.genesis import ConsensusLimits, check_consensus_limits
 from abci_app.protocol.params import SETS, get_params
 from learningchain.cometbft_config import SETTINGS, apply_settings, build_consensus_params, get_settings
 from learningchain.genesis_file import build_genesis_file
+from learningchain.node_home import NodeHome, NodeSettings, create_home
 from tests.support.chain import CHAIN_ID, Chain
 from tools.gen_chain_config import FOLDER, render_all
 
@@ -25,14 +29,7 @@ def test_the_folder_is_what_the_code_gives() -> None:
 @pytest.mark.parametrize("set_name", SETS)
 def test_the_files_hold_the_settings_of_the_set(set_name: str) -> None:
     shown = tomllib.loads((FOLDER / set_name / "config.toml").read_text())
-    flat = {
-        f"{section}.{name}": value
-        for section, table in shown.items()
-        if isinstance(table, dict)
-        for name, value in table.items()
-    }
-    flat |= {name: value for name, value in shown.items() if not isinstance(value, dict)}
-    assert flat == get_settings(set_name)
+    assert flatten(shown) == get_settings(set_name)
 
 
 @pytest.mark.parametrize("set_name", SETS)
@@ -49,6 +46,44 @@ def test_every_set_lets_evidence_expire_before_credits_are_released(set_name: st
             int(evidence["max_age_duration"]) // 1_000_000,
         ),
     )
+
+
+OF_ONE_NODE = {"moniker", "proxy_app", "p2p.laddr", "p2p.persistent_peers"}
+"""Settings that `lc node init` writes for each node; `abci` and `rpc.laddr` equal the default unless asked for."""
+KEPT = {
+    "log_level",
+    "mempool.recheck",
+    "consensus.create_empty_blocks",
+    "consensus.create_empty_blocks_interval",
+    "consensus.timeout_commit",
+    "tx_index.indexer",
+}
+"""Settings that are listed although some set leaves them at CometBFT's default."""
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("set_name", SETS)
+def test_nothing_differs_from_cometbfts_own_settings_without_being_listed(
+    set_name: str, tmp_path: Path, cometbft: str
+) -> None:
+    subprocess.run([cometbft, "init", "--home", tmp_path / "default"], check=True, capture_output=True)
+    default = flatten(tomllib.loads((tmp_path / "default" / "config" / "config.toml").read_text()))
+    home = NodeHome(tmp_path / "ours")
+    create_home(home, NodeSettings(set_name, persistent_peers=("id@127.0.0.1:1",)), Path(cometbft))
+    ours = flatten(tomllib.loads(home.config_toml.read_text()))
+    assert set(ours) == set(default)
+    differing = {path for path, value in ours.items() if value != default[path]}
+    listed = set(get_settings(set_name))
+    assert differing - listed <= OF_ONE_NODE
+    assert listed - differing <= KEPT
+
+
+def flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the settings of a TOML document by dotted path."""
+    flat: dict[str, Any] = {}
+    for name, value in table.items():
+        flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat
 
 
 def test_settings_say_why_and_keep_the_chain_alive() -> None:
