@@ -4,6 +4,7 @@ import pytest
 
 from abci_app.pb.learningchain.v1 import tx_pb2
 from abci_app.protocol import errors
+from abci_app.protocol.quota import compute_bucket
 from tests.support.market import Market, measured
 
 PROFILE = tx_pb2.SetProfile(name="x")
@@ -66,3 +67,10 @@ def test_a_vote_of_somebody_without_a_seat_is_not_free(market: Market) -> None:
     empty(market, "worker5")
     vote = market.commitment("worker5", job_id, measured(0))
     assert market.send("worker5", vote).code == errors.QuotaExceeded.code
+
+
+def test_a_bucket_never_loses_by_time_that_goes_back(market: Market) -> None:
+    """CometBFT's block times rise; the formula does not depend on it."""
+    account = market.account("worker0")
+    now = account.bucket_ms
+    assert [compute_bucket(account, market.params, now - ms) for ms in (0, 1, 10**9)] == [account.bucket_units] * 3

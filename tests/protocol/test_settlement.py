@@ -6,6 +6,7 @@ import pytest
 
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from abci_app.protocol import credits
+from abci_app.protocol.bech32 import encode_address
 from abci_app.protocol.conduct import add_capped
 from abci_app.protocol.jobs import edit_job
 from abci_app.protocol.limits import MAX_INT64, RESERVED_LOSS, UCREDIT
@@ -377,6 +378,9 @@ def test_many_missed_rounds_and_a_long_silence_jail_the_checker() -> None:
     assert market.standing("checker0").missed_in_a_row == 3
     assert market.time_ms - market.standing("checker0").silent_since_ms >= 150_000
     assert market.account("checker0").checker_jailed_ms == market.time_ms
+    events = [*market.last.events, *(event for result in market.last.tx_results for event in result.events)]
+    jailed = [dict(event.attributes) for event in events if event.type == "account.jailed"]
+    assert {"account": encode_address(market.address("checker0")), "duty": "checker"} in jailed
     market.skip(2 * market.params.epoch_ms)
     assert market.address("checker0") not in [entry.account for entry in market.table().entries]
 
