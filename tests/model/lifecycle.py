@@ -3,7 +3,7 @@
 from abci_app.pb.learningchain.v1.state_pb2 import EvaluationClass
 from tests.model.hashes import seat_position
 from tests.model.outcome import AGREED, find_outcome, judge
-from tests.model.records import UNSETTLED, Candidate, Job, Round, Vote
+from tests.model.records import RESERVED_LOSS, UNSETTLED, Candidate, Job, Round, Vote
 from tests.model.state import State, count_miss, strike
 
 KINDS = {"OPEN": 1, "REVEAL": 2, "VOTE": 3, "TALLY": 4}
@@ -11,9 +11,12 @@ KINDS = {"OPEN": 1, "REVEAL": 2, "VOTE": 3, "TALLY": 4}
 
 def run_deadlines(s: State) -> None:
     """Let the due deadlines fire, in order, as many as a block takes."""
-    for _ in range(s.params.max_due_per_block):
+    for number in range(1 + s.params.max_due_per_block):
         due = [j for j in s.jobs.values() if j.state in UNSETTLED and j.deadline <= s.now]
         if not due:
+            return
+        if number == s.params.max_due_per_block:
+            s.seen["more deadlines than a block takes"] += 1
             return
         run_deadline(s, min(due, key=lambda j: (j.deadline, KINDS[j.state], j.id)))
 
@@ -23,6 +26,8 @@ def run_deadline(s: State, job: Job) -> None:
     if job.state == "OPEN":
         expire(s, job)
     elif not job.renewed and must_renew(s, job):
+        cause = "an outage" if s.outage_end > job.opened else "want of a quorum"
+        s.seen[f"{job.state} renewed for {cause}"] += 1
         job.renewed = True
         job.deadline = s.now + window(s, job)
     elif job.state == "REVEAL":
@@ -111,6 +116,7 @@ def end_turn(s: State, job: Job, outcome: str) -> None:
     """Close a turn that was not paid: the next candidate's begins, or the bounty goes back."""
     s.rounds[job.id, job.round].outcome = job.outcome = outcome
     job.candidates.pop(0)
+    s.seen[f"{outcome}, {'next turn' if job.candidates else 'no candidate left'}"] += 1
     if job.candidates:
         open_turn(s, job)
     else:
@@ -165,6 +171,7 @@ def decide(s: State, job: Job) -> None:
     outcome, payable = find_outcome(
         current.votes, *limits, p.committee_seats, p.quorum_bps, current.drawable, current.class_bond
     )
+    note_decision(s, current, outcome, payable)
     count_votes(s, current, outcome, limits)
     banned = s.accounts[candidate.account].banned
     pay_seats(s, job, payable, from_deposit=outcome in ("CONVICTED", "REJECTED"))
@@ -182,6 +189,20 @@ def decide(s: State, job: Job) -> None:
         end_turn(s, job, outcome)
     else:
         win(s, job, outcome)
+
+
+def note_decision(s: State, current: Round, outcome: str, payable: list[Vote]) -> None:
+    """Note which row of the table applied and what it met."""
+    revealed = sum(v.seats for v in current.votes if v.finding)
+    quorum = 10_000 * revealed >= s.params.quorum_bps * s.params.committee_seats
+    s.seen[f"row {outcome}{'' if quorum else ' without a quorum'}"] += 1
+    s.seen[f"row {outcome} pays {'somebody' if payable else 'nobody'}"] += 1
+    s.seen["nobody could be drawn"] += current.drawable == 0
+    s.seen["part of the class could be drawn"] += 0 < current.drawable < current.class_bond
+    s.seen["the candidate was banned before the decision"] += s.accounts[current.candidate.account].banned
+    s.seen["a banned voter was owed pay"] += any(s.accounts[v.account].banned for v in payable)
+    s.seen["a reserved loss was owed pay"] += any(v.loss == RESERVED_LOSS for v in payable)
+    s.seen[f"row {outcome}, secured candidate"] += current.candidate.secured
 
 
 def pay_seats(s: State, job: Job, votes: list[Vote], from_deposit: bool) -> None:
@@ -232,6 +253,7 @@ def settle(s: State, job: Job, state: str) -> None:
     job.candidates = []
     s.pay(job.contractor, job.escrow)
     job.escrow = 0
+    s.seen[state] += 1
     job.state, job.deadline = state, s.now + s.params.job_retention_ms
     if state in ("PAID", "REFUNDED"):
         s.accounts[job.contractor].count(f"jobs_{state.lower()}")
@@ -240,17 +262,34 @@ def settle(s: State, job: Job, state: str) -> None:
 def prune(s: State) -> None:
     """Forget jobs that were settled long ago."""
     due = sorted((j.deadline, j.id) for j in s.jobs.values() if j.state not in UNSETTLED and j.deadline <= s.now)
+    s.seen["more to prune than a block takes"] += len(due) > s.params.max_pruned_per_block
     for _, job_id in due[: s.params.max_pruned_per_block]:
+        s.seen["pruned"] += 1
         rounds = s.jobs.pop(job_id).rounds
         for number in range(rounds):
             del s.rounds[job_id, number]
+
+
+def note_ban(s: State, address: bytes) -> None:
+    """Note in which positions a ban meets an account."""
+    for job in s.standing_in(address):
+        place = "first" if job.candidates[0].account == address else "later"
+        s.seen[f"ban of the {place} in {job.state}"] += 1
+    for job in s.open_jobs(address):
+        s.seen[f"ban of the contractor in {job.state}"] += 1
+    for job in s.jobs.values():
+        if job.state in ("VOTE", "TALLY") and any(v.account == address for v in s.rounds[job.id, job.round].votes):
+            s.seen[f"ban of a seated account in {job.state}"] += 1
+    s.seen["ban with credits unbonding"] += bool(s.accounts[address].unbonding)
 
 
 def ban(s: State, address: bytes) -> None:
     """Ban an account for ever: burn what it has, take it out of every list in which its turn has not begun."""
     account = s.accounts[address]
     if account.banned:
+        s.seen["banned again"] += 1
         return
+    note_ban(s, address)
     account.banned = True
     s.burned += account.balance + account.bond + sum(u.amount for u in account.unbonding)
     account.balance, account.bond, account.unbonding = 0, 0, []

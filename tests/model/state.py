@@ -1,5 +1,6 @@
 """The model's state and the movements of credits on which everything else stands."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from abci_app.pb.learningchain.v1 import state_pb2
@@ -31,6 +32,7 @@ class State:
     proposer: bytes | None = None
     index: int = 0  # of the transaction in its block
     registered: int = 0  # in this block
+    seen: Counter[str] = field(default_factory=Counter)  # what has happened, to tell how far a comparison has looked
 
     def pay(self, account: bytes, amount: int) -> None:
         """Give credits to an account; whatever is owed to a banned one is burned."""
@@ -81,6 +83,7 @@ def count_miss(s: State, address: bytes) -> None:
     if account.missed_in_a_row < s.params.max_missed_votes or s.now - account.silent_since < s.params.silence_ms:
         return
     account.checker_jailed_ms = s.now
+    s.seen["jailed as checker"] += 1
 
 
 def fix_table(s: State) -> None:
@@ -109,7 +112,9 @@ def release_unbondings(s: State) -> None:
         for u in account.unbonding
         if u.release_ms <= s.now and u.release_height <= s.height
     )
+    s.seen["more releases than a block takes"] += len(due) > s.params.max_released_per_block
     for _, _, number, address in due[: s.params.max_released_per_block]:
+        s.seen["released"] += 1
         account = s.accounts[address]
         entry = next(u for u in account.unbonding if u.number == number)
         account.unbonding.remove(entry)

@@ -1,6 +1,8 @@
 """The model itself: the readings that its comparison with the core rests on."""
 
+import ast
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -229,3 +231,19 @@ def test_the_list_drops_the_worst_unsecured_when_free_places_are_full() -> None:
     job = make_job(candidate("p", 10_000, 1), candidate("q", 16_000, 2), candidate("r", 20_000, 3, secured=True))
     new = compute_list(play.s, job, b"n", {"loss": 13_000, "commitment": R1, "secured": False})
     assert [c.account for c in new] == [b"p", b"n", b"r"]
+
+
+RULES = ("account_messages", "compare", "encode", "hashes", "job_messages", "lifecycle", "model", "outcome", "records",
+         "state", "twin")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_the_model_is_written_without_the_core(name: str) -> None:
+    """Of the application it knows the messages on the wire; a rule taken from the core could not disagree with it."""
+    tree = ast.parse((Path(__file__).parent / f"{name}.py").read_text())
+    origins = [str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    plain = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+    modules = [module for module in [*origins, *plain] if module.startswith("abci_app")]
+    assert [module for module in modules if not module.startswith("abci_app.pb.learningchain.v1")] == []
+    others = [module for module in origins if module.startswith("tests.")]
+    assert {module.removeprefix("tests.model.") for module in others} <= set(RULES)

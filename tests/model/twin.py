@@ -37,6 +37,7 @@ class Twin:
         self.keys: dict[bytes, SigningKey] = {}  # by public key
         self.txs: list[bytes] = []
         self.expected: list[frozenset[str]] = []
+        self.kinds: list[str] = []  # of message, for each transaction
         self.evidence: tuple[bytes, ...] = ()
         self.missed: tuple[bytes, ...] = ()
         self.begin(time_ms, None)
@@ -52,7 +53,8 @@ class Twin:
     ) -> None:
         """Begin the next block on the model; the core computes it as a whole in `finish`."""
         height = self.s.height + 1
-        self.evidence, self.missed, self.txs, self.expected, self.under_way = evidence, missed, [], [], True
+        self.evidence, self.missed, self.under_way = evidence, missed, True
+        self.txs, self.expected, self.kinds = [], [], []
         block_hash = hashed("test block", height, time_ms)
         self.model.begin_block(height, time_ms, block_hash, proposer, evidence, missed)
         assert self.s.total() == self.model.supply
@@ -77,6 +79,7 @@ class Twin:
         tx["nonce"] = max(0, tx["nonce"] + tx.pop("nonce_shift", 0))
         self.txs.append(encode(tx, self.keys[public_key]))
         self.expected.append(self.model.apply(tx))
+        self.kinds.append(kind)
         assert self.s.total() == self.model.supply
         return self.expected[-1]
 
@@ -102,6 +105,7 @@ class Twin:
         results = self.core.run_block(s.height, s.now, s.block_hash, s.proposer, self.evidence, self.missed, self.txs)
         for number, (reasons, result) in enumerate(zip(self.expected, results, strict=True)):
             assert result in (reasons or {""}), f"transaction {number}: model {sorted(reasons)}, core {result!r}"
+            s.seen[result or f"{self.kinds[number]} succeeds"] += 1
         expected = self.describe()
         found = self.core.describe(expected)
         assert found == expected, explain(expected, found)

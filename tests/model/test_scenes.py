@@ -1,0 +1,101 @@
+"""Scenes that chance meets too seldom, on model and core alike: bans at every moment, votes around the bounds."""
+
+import pytest
+
+from tests.model.choices import AGAINST, BOUNTIES, FOR, PARTS
+from tests.model.records import CREDIT, UNSETTLED
+from tests.model.test_machine import Chains
+
+VICTIM, LEADER, SECOND, CONTRACTOR = 0, 6, 7, 5
+"""Accounts by number; the victim validates and checks."""
+
+
+def open_job(chains: Chains, contractor: int, *entrants: int, **terms: object) -> None:
+    """Post a job that expires in 5 s and let several enter it, the last one leading."""
+    places = len(entrants)
+    changes = {"runner_ups": places - 1, "free_places": places, **terms}
+    chains.contract(chains.people[contractor], 5_000, BOUNTIES[1], changes)
+    for place, number in enumerate(entrants):
+        secured = bool(terms.get("deposit"))
+        chains.send_announce(chains.people[number], chains.s.next_job - 1, 10**6 - 2000 * place, secured)
+
+
+def advance(chains: Chains, state: str) -> None:
+    """Bring the first job from OPEN to a state."""
+    job = chains.s.jobs[1]
+    if state != "OPEN":
+        chains.next_deadline(0)
+    if state in ("VOTE", "TALLY"):
+        chains.send_reveal(job.candidates[0].account, job.id)
+    if state == "TALLY":
+        for vote in chains.s.rounds[1, 0].votes:
+            chains.send_commit(vote.account, job, 0)
+    assert job.state == state
+
+
+def settle(chains: Chains) -> None:
+    """Let everybody reveal that can, and all deadlines pass."""
+    job = chains.s.jobs[1]
+    if job.state == "TALLY":
+        for vote in chains.s.rounds[1, job.round].votes:
+            chains.send_opening(vote.account, job)
+    for _ in range(9):
+        if job.state in UNSETTLED:
+            chains.next_deadline(0)
+    chains.teardown()
+    assert job.state not in UNSETTLED
+
+
+@pytest.mark.parametrize("deposit", [0, CREDIT])
+@pytest.mark.parametrize("state", ["OPEN", "REVEAL", "VOTE", "TALLY"])
+@pytest.mark.parametrize("role", ["first", "later", "contractor"])
+def test_an_account_is_banned_at_any_moment_in_any_role(role: str, state: str, deposit: int) -> None:
+    chains = Chains()
+    second, leader = {"first": (SECOND, VICTIM), "later": (VICTIM, LEADER)}.get(role, (SECOND, LEADER))
+    contractor = VICTIM if role == "contractor" else CONTRACTOR
+    open_job(chains, contractor, second, leader, deposit=deposit, free_places=0 if deposit else 2)
+    advance(chains, state)
+    chains.offend(chains.people[VICTIM])
+    assert chains.s.seen[f"ban of the {role} in {state}"] == 1
+    settle(chains)
+    assert chains.s.seen["the candidate was banned before the decision"] == (
+        role == "first" and state in ("VOTE", "TALLY")
+    )
+
+
+@pytest.mark.parametrize("has_voted", [False, True])
+@pytest.mark.parametrize("state", ["VOTE", "TALLY"])
+def test_a_seated_account_is_banned_before_or_after_its_vote(state: str, has_voted: bool) -> None:
+    chains = Chains()
+    open_job(chains, CONTRACTOR, LEADER)
+    advance(chains, state)
+    job, victim = chains.s.jobs[1], chains.people[VICTIM]
+    if has_voted and state == "VOTE":
+        chains.send_commit(victim, job, 0)
+    if has_voted and state == "TALLY":
+        chains.send_opening(victim, job)
+    chains.offend(victim)
+    assert chains.s.seen[f"ban of a seated account in {state}"] == 1
+    settle(chains)
+    assert chains.s.seen["a banned voter was owed pay"] == (has_voted and state == "TALLY")
+
+
+@pytest.mark.parametrize("seats", PARTS)
+@pytest.mark.parametrize("first", AGAINST)
+def test_votes_around_the_bounds_of_the_rows(seats: tuple[int, int], first: int) -> None:
+    for second in FOR:
+        for deposit in (0, CREDIT):
+            chains = Chains()
+            open_job(chains, CONTRACTOR, SECOND, LEADER, deposit=deposit, free_places=0 if deposit else 2)
+            chains.next_deadline(0)
+            chains.run_round_in_parts(0, first, second, seats, None)
+            settle(chains)
+
+
+def test_a_majority_of_a_third_of_the_seats_leaves_a_round_unverified_with_a_quorum() -> None:
+    chains = Chains()
+    open_job(chains, CONTRACTOR, LEADER)
+    advance(chains, "REVEAL")
+    chains.run_round_in_parts(0, AGAINST[0], FOR[0], (5, 3), None)
+    settle(chains)
+    assert chains.s.seen["row UNVERIFIED"] == 1
