@@ -115,6 +115,21 @@ def test_a_failed_command_shows_its_last_words_and_its_log(tmp_path: Path) -> No
     assert "what went wrong" in (tmp_path / "logs" / "talker.log").read_text()
 
 
+def test_a_program_that_is_not_there_is_named() -> None:
+    def action(work: Work) -> str:
+        work.run(["env-of-no-machine", "x"], remedy="install it")
+        return ""
+
+    with pytest.raises(SetupError, match="env-of-no-machine cannot be started") as caught:
+        run(Step("starter", action))
+    assert caught.value.remedy == "install it"
+
+
+def test_the_program_behind_sudo_and_env_is_named() -> None:
+    assert steps.get_program(["sudo", "env", "A=b", "apt-get", "update"]) == "apt-get"
+    assert steps.get_program(["mmdebstrap", "--x=y"]) == "mmdebstrap"
+
+
 def test_a_package_manager_is_waited_for_when_another_step_fails(tmp_path: Path) -> None:
     begun = threading.Event()
     proof = tmp_path / "proof"

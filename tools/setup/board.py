@@ -12,6 +12,8 @@ PLAIN_SECONDS = 5.0
 LONGEST_SILENCE = 30.0
 FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 NAME_WIDTH = 19
+TEXT_WIDTH = 80
+"""How much of a command's output line is shown without a terminal."""
 
 
 def get_silence(running: float) -> float:
@@ -91,7 +93,7 @@ class Board:
         for name, row in self.rows.items():
             if row.state == "running" and now - row.said >= get_silence(now - row.started):
                 row.said = now
-                self._print(f"… {name:{NAME_WIDTH}} {now - row.started:5.1f} s  {row.text}")
+                self._print(f"… {name:{NAME_WIDTH}} {now - row.started:5.1f} s  {row.text[:TEXT_WIDTH]}")
 
     def _draw(self) -> None:
         width = shutil.get_terminal_size().columns

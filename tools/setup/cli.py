@@ -5,6 +5,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from shlex import quote
 from types import FrameType
 
 from tools.setup import engine, registry
@@ -77,7 +78,10 @@ def perform(options: argparse.Namespace) -> int:
     wish = Wish(containers=not options.no_containers, other_cometbft=options.tests)
     if options.command == "up":
         with running_services(wish, keep=True):
-            print(f"running; for your shell: . {ENV_FILE}\nto stop: python3 -m tools.setup down", file=sys.stderr)
+            print(
+                f"running; for your shell: . {quote(str(ENV_FILE))}\nto stop: python3 -m tools.setup down",
+                file=sys.stderr,
+            )
         return 0
     started = time.monotonic()
     with running_services(wish) as services:

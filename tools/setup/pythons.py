@@ -68,8 +68,9 @@ def install_packages(work: Work) -> str:
 
 
 def get_pip() -> list[str]:
-    """Return the start of a pip command that asks nothing and leaves nothing in the home folder."""
-    return [str(VENV_PYTHON), "-m", "pip", "--disable-pip-version-check", "--no-input", "--no-cache-dir"]
+    """Return the start of a pip command that asks nothing, leaves nothing in the home folder and draws no bars."""
+    quiet = ["env", "PIP_PROGRESS_BAR=off", "PIP_ROOT_USER_ACTION=ignore"]
+    return [*quiet, str(VENV_PYTHON), "-m", "pip", "--disable-pip-version-check", "--no-input", "--no-cache-dir"]
 
 
 def count_locked() -> int:

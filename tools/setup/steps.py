@@ -63,7 +63,7 @@ class Work:
                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
             )  # fmt: skip
         except OSError as error:
-            raise SetupError(f"{argv[0]} cannot be started: {error}", remedy) from error
+            raise SetupError(f"{get_program(argv)} cannot be started: {error}", remedy) from error
         record = COMMANDS / f"{self.log.stem}{'' if killable else NOT_KILLABLE}.json"
         record.parent.mkdir(exist_ok=True)
         write_record(record, process.pid)
@@ -78,7 +78,7 @@ class Work:
         if process.returncode != 0:
             text = "\n    ".join(tail)
             raise SetupError(
-                f"{argv[0]} ended with status {process.returncode}:\n    {text}\n  log: {self.log}", remedy
+                f"{get_program(argv)} ended with status {process.returncode}:\n    {text}\n  log: {self.log}", remedy
             )
 
     def _read(self, process: subprocess.Popen[str], tail: deque[str], argv: Sequence[str]) -> None:
@@ -106,6 +106,11 @@ class Work:
                 raise SetupError(f"{process.args!r} took longer than {STEP_SECONDS} s; log: {self.log}", "try again")
         if self.stop.is_set():
             raise Stopped
+
+
+def get_program(argv: Sequence[str]) -> str:
+    """Return the program of a command line that `sudo` or `env` may begin."""
+    return next((word for word in argv if word not in {"sudo", "env"} and "=" not in word), argv[0])
 
 
 def end_stale_commands() -> None:
