@@ -11,7 +11,7 @@ import pytest
 
 from tools.setup import cli, runs
 from tools.setup.processes import wait_for_end
-from tools.setup.settings import ROOT
+from tools.setup.settings import ROOT, SetupError
 
 
 @pytest.fixture(autouse=True)
@@ -45,6 +45,13 @@ def test_temporary_files_of_a_command_go_with_it(tmp_path: Path) -> None:
     assert runs.run_command(["sh", "-c", script], {}) == 0
     assert not Path(note.read_text()).exists()
     assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_tests_without_root_are_refused_before_anything_is_set_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    with pytest.raises(SetupError, match="need root") as caught:
+        cli.perform(cli.parse(["run", "--tests", "--", "true"]))
+    assert "sudo" in caught.value.remedy
 
 
 def start_set_up(state: Path, *arguments: str) -> subprocess.Popen[str]:

@@ -1,6 +1,7 @@
 """Command line of the set-up: up, down, status, run, clean."""
 
 import argparse
+import os
 import signal
 import sys
 import time
@@ -8,7 +9,7 @@ from collections.abc import Sequence
 from shlex import quote
 from types import FrameType
 
-from tools.setup import engine, registry
+from tools.setup import engine, packages, registry
 from tools.setup.processes import read_record
 from tools.setup.runs import run_command
 from tools.setup.services import ENV_FILE, KEEP, Wish, running_services, take_down
@@ -83,6 +84,8 @@ def perform(options: argparse.Namespace) -> int:
                 file=sys.stderr,
             )
         return 0
+    if options.tests and os.geteuid() != 0:
+        raise SetupError("the tests of the sandbox mount file systems and need root", packages.WITH_SUDO)
     started = time.monotonic()
     with running_services(wish) as services:
         seconds = time.monotonic() - started
