@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from abci_app.pb.learningchain.v1 import tx_pb2
 from abci_app.protocol import keys
+from abci_app.protocol.hashing import compute_model_commitment
 from abci_app.protocol.limits import UCREDIT
 from learningchain.claims import Claim, Claims
 from learningchain.client import Client
@@ -23,9 +24,12 @@ from learningchain.wallet import SecretKey
 from tests.support.fake_sandbox import FakeSandbox
 from tests.support.market import IMAGE, SALT, Market
 from tests.support.memory_client import MemoryTransport
+from worker import events as ev
 from worker.cli import app as worker_commands
+from worker.journal import Journal
 from worker.service import run_with
 from worker.settings import Jobs, Models, Resources, WorkerSettings
+from worker.state import Memory
 
 BLOCK_SECONDS = 0.05
 BLOCK_MS = 500
@@ -184,6 +188,30 @@ def test_a_worker_killed_after_announcing_reveals_after_its_restart_and_announce
         assert job.state == pb.JOB_STATE_PAID
         assert job.announcements == 1
         assert fleet.count_sent("announce", "worker0") == 1
+
+    play(tmp_path, script)
+
+
+def test_an_announcement_that_a_crash_interrupted_is_repeated_with_the_same_commitment(tmp_path: Path) -> None:
+    """The first one may still land: with another salt it could not be opened any more."""
+
+    async def script(fleet: Fleet) -> None:
+        job_id, account, model = submit(fleet), fleet.chain.address("worker0"), b"0.5"
+        digest = hashlib.sha256(model).digest()
+        home = tmp_path / "worker0"
+        (home / "models").mkdir(parents=True)
+        (home / "models" / digest.hex()).write_bytes(model)
+        memory = Memory(
+            fleet.chain.tag, evaluated={(job_id, digest): ev.Evaluated(job_id, digest, (500_000_000,) * 3, 1)}
+        )
+        memory.announced[job_id, digest] = ev.Announced(job_id, digest, SALT, 500_000_000)
+        journal = Journal(home / "journal.sqlite", fleet.chain.tag, account)
+        journal.save(memory)
+        journal.close()
+        fleet.start("worker0")
+        await fleet.wait_for(lambda: len(fleet.chain.job(job_id).candidates) == 1)
+        expected = compute_model_commitment(fleet.chain.tag, job_id, account, digest, SALT)
+        assert fleet.chain.job(job_id).candidates[0].commitment == expected
 
     play(tmp_path, script)
 

@@ -236,7 +236,7 @@ async def dripping() -> AsyncIterator[str]:
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n")
         while not ended.is_set() and not writer.is_closing():
             writer.write(b"x")
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.2)  # all of it would take longer than any test may
         writer.close()
 
     server = await asyncio.start_server(drip, "127.0.0.1", 0)
