@@ -245,7 +245,7 @@ async def dripping() -> AsyncIterator[str]:
     finally:
         ended.set()
         server.close()
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.5)
 
 
 def test_a_source_that_drips_is_left_in_time(tmp_path: Path) -> None:
