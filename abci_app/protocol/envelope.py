@@ -4,7 +4,7 @@ Order of checks: size and decoding (`transaction.parse`), chain tag, expiry heig
 nonce, quota, signature. A failure changes nothing.
 """
 
-from typing import NamedTuple
+from typing import Final, NamedTuple, cast
 
 from abci_app.pb.learningchain.v1 import state_pb2, tx_pb2
 from abci_app.protocol import errors, keys
@@ -18,6 +18,7 @@ from abci_app.protocol.registration import get_required_bits
 from abci_app.protocol.state import BlockState
 from abci_app.protocol.transaction import ParsedTx
 
+OWED_VOTES: Final = ("commit_vote", "reveal_vote")
 OwedVote = tuple[bytes, str, int, int]
 """Account, kind of message, job id and round of a vote."""
 
@@ -78,9 +79,9 @@ def get_owed_vote(state: BlockState, context: TxContext, tx: ParsedTx) -> OwedVo
 
     In CheckTx and PrepareProposal votes have no effect, so that a second one passes its checks too; it is not free.
     """
-    message = tx.message
-    if not isinstance(message, tx_pb2.CommitVote | tx_pb2.RevealVote):
+    if tx.kind not in OWED_VOTES:
         return None
+    message = cast(tx_pb2.CommitVote | tx_pb2.RevealVote, tx.message)
     vote = (tx.account, tx.kind, message.job_id, message.round)
     if vote in state.free_votes:
         return None

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 from operator import itemgetter
-from typing import Final
+from typing import Final, cast
 
 from abci_app.pb.learningchain.v1 import tx_pb2
 from abci_app.protocol import errors
 from abci_app.protocol.context import BlockContext, TxContext
 from abci_app.protocol.envelope import check_chain_and_expiry, check_envelope, consume_envelope
-from abci_app.protocol.mempool import is_poor_sender, is_urgent
+from abci_app.protocol.mempool import URGENT_KINDS, is_poor_sender, is_urgent
 from abci_app.protocol.state import BlockState, StateRead
 from abci_app.protocol.transaction import ParsedTx, TxCache
 
@@ -95,8 +95,8 @@ def _rank(
 
 
 def _get_rank(state: StateRead, context: BlockContext, tx: ParsedTx, urgent: dict[tuple[bytes, str, int], None]) -> int:
-    message = tx.message
-    if isinstance(message, tx_pb2.Reveal | tx_pb2.CommitVote | tx_pb2.RevealVote):
+    if tx.kind in URGENT_KINDS:
+        message = cast(tx_pb2.Reveal | tx_pb2.CommitVote | tx_pb2.RevealVote, tx.message)
         subject = (tx.account, tx.kind, message.job_id)
         if subject not in urgent and is_urgent(state, _get_tx_context(context, tx), tx):
             urgent[subject] = None

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -41,35 +41,36 @@ def to_block(request: abci.RequestFinalizeBlock, previous_time_ms: int) -> Block
 
 def to_response(result: BlockResult, app_hash: bytes) -> abci.ResponseFinalizeBlock:
     """Return the answer to FinalizeBlock: one result for each transaction."""
-    return abci.ResponseFinalizeBlock(
-        events=to_events(result.events),
-        tx_results=[to_tx_result(tx_result) for tx_result in result.tx_results],
+    response = abci.ResponseFinalizeBlock(
         validator_updates=[
             abci.ValidatorUpdate(pub_key=keys_pb2.PublicKey(ed25519=key), power=power)
             for key, power in result.validator_updates
         ],
         app_hash=app_hash,
     )
+    _add_events(response.events, result.events)
+    for tx_result in result.tx_results:
+        _add_tx_result(response.tx_results, tx_result)
+    return response
 
 
-def to_tx_result(result: TxResult) -> abci.ExecTxResult:
-    """Return the result of one transaction. `data` and gas stay empty: they would be hashed into the header."""
+# Added in place: a message that is made first and then put into another one is copied, which takes twice as long.
+
+
+def _add_tx_result(target: Any, result: TxResult) -> None:
+    """Add the result of one transaction. `data` and gas stay empty: they would be hashed into the header."""
     if result.code:
-        return abci.ExecTxResult(code=result.code, codespace=CODESPACE, log=describe(result.code))
-    return abci.ExecTxResult(events=to_events(result.events))
+        target.add(code=result.code, codespace=CODESPACE, log=describe(result.code))
+    else:
+        _add_events(target.add().events, result.events)
 
 
-def to_events(found: Iterable[Event]) -> list[abci.Event]:
-    """Return events with the attributes that may be indexed marked."""
-    return [
-        abci.Event(
-            type=event.type,
-            attributes=[
-                abci.EventAttribute(key=key, value=value, index=key in INDEXED) for key, value in event.attributes
-            ],
-        )
-        for event in found
-    ]
+def _add_events(target: Any, found: Iterable[Event]) -> None:
+    """Add events with the attributes that may be indexed marked."""
+    for event in found:
+        attributes = target.add(type=event.type).attributes
+        for key, value in event.attributes:
+            attributes.add(key=key, value=value, index=key in INDEXED)
 
 
 @lru_cache

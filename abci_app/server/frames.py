@@ -60,6 +60,12 @@ class FrameReader:
 
 def read_length(data: bytes, position: int) -> tuple[int, int]:
     """Return a varint and the position after it, or a negative number if it does not end within 5 bytes or the data."""
+    if position + 1 < len(data):  # nearly all lengths have one or two bytes
+        first, second = data[position], data[position + 1]
+        if first < 0x80:
+            return first, position + 1
+        if second < 0x80:
+            return first & 0x7F | second << 7, position + 2
     length = 0
     for count, byte in enumerate(data[position : position + _MAX_LENGTH_BYTES]):
         length |= (byte & 0x7F) << (7 * count)
