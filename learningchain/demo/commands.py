@@ -1,6 +1,5 @@
 """`lc demo`: builds a network, plays the three jobs, shows and checks what came out of them."""
 
-import os
 import shutil
 import signal
 import tempfile
@@ -40,7 +39,7 @@ def demo(
     signal.signal(signal.SIGTERM, _interrupt)
     out.mkdir(parents=True, exist_ok=True)
     # Unix sockets have short paths, so the network lives in a folder of its own with a short name.
-    root = Path(tempfile.mkdtemp(prefix="lc-demo-", dir=os.environ.get("LC_RUN") or None))
+    root = Path(tempfile.mkdtemp(prefix="lc-demo-"))
     try:
         summary = _run(out, image, root)
     except (DemoFailed, DevnetError, NodeError, errors.ClientError) as error:

@@ -72,17 +72,17 @@ class Stage:
             return len(self.client.list_relays()) == validators and all(account is not None for account in accounts)
 
         start = time.monotonic()
-        self.wait_for(is_ready, READY_SECONDS, "the workers did not come up")
+        self.wait_for(is_ready, READY_SECONDS, "waiting for the checkers' relays and the accounts of ada and bob …")
         self.pace = min(max(1.0, (time.monotonic() - start) / USUAL_READY_SECONDS), MAX_PACE)
 
-    def wait_for(self, is_true: Callable[[], bool], seconds: float, failure: str) -> None:
-        """Wait for something. Raises DemoFailed, or DevnetError if a process ended."""
+    def wait_for(self, is_true: Callable[[], bool], seconds: float, text: str) -> None:
+        """Wait for what `text` names. Raises DemoFailed, or DevnetError if a process ended."""
         end = time.monotonic() + seconds
         while not is_true():
             self.devnet.check()
             if time.monotonic() > end:
-                raise DemoFailed(f"{failure} within {seconds:.0f} s: see the logs below {self.devnet.home.root}")
-            self.screen.murmur(self.describe_training() or "waiting …")
+                raise DemoFailed(f"{text} not within {seconds:.0f} s")
+            self.screen.murmur(text)
             time.sleep(POLL_SECONDS)
 
     def run_lc(self, *arguments: str) -> dict[str, Any]:

@@ -31,8 +31,13 @@ class Engine:
         self.url = url or os.environ.get("DOCKER_HOST", "") or DEFAULT_SOCKET
         if not self.url.startswith("unix://"):
             raise UnfitEngineError(f"the engine's address {self.url} is no unix:// socket: set engine = unix:///…")
-        with _calling("answer"):
+        try:
             self._api = docker.APIClient(base_url=self.url, version="auto", timeout=CALL_SECONDS)
+        except (docker.errors.DockerException, HTTPError, OSError) as error:
+            raise OwnFailureError(
+                f"no container engine answers at {self.url}: start Docker, or name another socket in the settings "
+                f"(engine, section sandbox); the reason was {error}"
+            ) from error
 
     def info(self) -> Json:
         """Return the engine's description of itself."""
