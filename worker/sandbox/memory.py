@@ -28,12 +28,13 @@ class Meter:
 
 
 def find_group(pid: int) -> Path | None:
-    """Return the folder of the control group that counts the memory of a process; None when it cannot be seen."""
+    """Return the folder of the control group that counts the memory of a container's process; None if none is seen."""
     try:
         lines = Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8").splitlines()
     except OSError:
         return None
-    fields = [line.split(":", 2) for line in lines]
+    # "/" counts the whole machine: what ended, but was not waited for yet, is shown there by version 1.
+    fields = [line.split(":", 2) for line in lines if not line.endswith(":/")]
     folders = [CGROUPS / "memory" / path.lstrip("/") for _, names, path in fields if "memory" in names.split(",")]
     folders += [CGROUPS / path.lstrip("/") for _, names, path in fields if names == ""]
     return next((folder for folder in folders if (folder / "memory.stat").exists()), None)
