@@ -1,6 +1,6 @@
-"""FinalizeBlock with ten due jobs among few and many open ones, and the memory of an application with many of both.
+"""FinalizeBlock with ten due jobs among few and many open ones.
 
-Run as a module it measures one size in a process of its own and prints JSON.
+Run as a module it measures one size in a process of its own and prints the milliseconds.
 """
 
 import hashlib
@@ -10,8 +10,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from abci_app.pb.learningchain.v1 import tx_pb2
@@ -24,7 +25,6 @@ from abci_app.protocol.limits import UCREDIT
 from abci_app.protocol.params import get_params
 from abci_app.protocol.state import BlockState, StateDelta
 from abci_app.protocol.transaction import TxCache
-from abci_app.server.application import ChainApplication
 from abci_app.store.interface import stage
 from abci_app.store.lmdb_store import LmdbStore
 from learningchain.wallet import SecretKey
@@ -35,40 +35,39 @@ BLOCKS: Final = 30
 WARM_UP: Final = 5
 START_MS: Final = 1_767_225_600_000
 BLOCK_MS: Final = 1_000
-MEMPOOL: Final = 20_000
 CHAIN_ID: Final = "bench"
 IMAGE: Final = "registry.example/job@sha256:" + "0123456789abcdef" * 4
 _REPEATS: Final = 3
 
 
-def measure_sizes() -> dict[str, Any]:
-    """Measure 1 000 and 100 000 open jobs in turn, each in processes of its own; return ratio and memory."""
-    runs: dict[int, list[dict[str, float]]] = {1_000: [], 100_000: []}
+def measure_sizes() -> dict[str, float]:
+    """Measure 1 000 and 100 000 open jobs in turn, each in a process of its own; return times and their ratio."""
+    runs: dict[int, list[float]] = {1_000: [], 100_000: []}
     for _ in range(_REPEATS):
         for jobs, results in runs.items():
             done = subprocess.run(
-                [sys.executable, "-m", "tools.bench.deadlines", str(jobs)], capture_output=True, text=True, check=True
+                [sys.executable, "-m", "tools.bench.deadlines", str(jobs)], stdout=subprocess.PIPE, check=True
             )
             results.append(json.loads(done.stdout))
-            sys.stderr.write(f"{jobs} open jobs: {results[-1]}\n")
-    ratios = [many["ms"] / few["ms"] for few, many in zip(runs[1_000], runs[100_000], strict=True)]
+            sys.stderr.write(f"FinalizeBlock with {DUE} of {jobs} open jobs due: {results[-1]:.2f} ms\n")
+    ratios = [many / few for few, many in zip(runs[1_000], runs[100_000], strict=True)]
     return {
         "finalize_ratio_100k_1k": round(statistics.median(ratios), 2),
-        "app_rss_mib": round(max(run["rss_mib"] for run in runs[100_000]), 1),
+        "finalize_ms_1k": round(statistics.median(runs[1_000]), 2),
+        "finalize_ms_100k": round(statistics.median(runs[100_000]), 2),
     }
 
 
-def build_state(store: LmdbStore, jobs: int) -> bytes:
-    """Commit a chain with `ACCOUNTS` accounts and `jobs` open jobs, ten of which end in each block; return its tag."""
+def build_state(store: LmdbStore, jobs: int, senders: Sequence[bytes] = ()) -> bytes:
+    """Commit a chain with `ACCOUNTS` accounts, those of the public keys `senders` among them, and `jobs` open jobs,
+    ten of which end in each block; return its tag."""
     operator, contractor = SecretKey(b"o" * 32), SecretKey(b"c" * 32)
     accounts = [
         pb.GenesisAccount(public_key=operator.public_key, bond=1_000 * UCREDIT, checker=1),
         pb.GenesisAccount(public_key=contractor.public_key, balance=10**9 * UCREDIT),
     ]
-    accounts += [
-        pb.GenesisAccount(public_key=hashlib.sha256(b"account %d" % i).digest(), balance=UCREDIT)
-        for i in range(ACCOUNTS - 2)
-    ]
+    others = [hashlib.sha256(b"account %d" % i).digest() for i in range(ACCOUNTS - len(senders) - 2)]
+    accounts += [pb.GenesisAccount(public_key=key, balance=10 * UCREDIT) for key in (*senders, *others)]
     validator = pb.GenesisValidator(consensus_key=b"v" * 32, operator=operator.address, power=1_000)
     genesis = pb.Genesis(params=get_params("bench"), accounts=accounts, validators=[validator])
     tag = compute_genesis_tag(CHAIN_ID, genesis)
@@ -118,41 +117,24 @@ def run_block(store: LmdbStore, tag: bytes, cache: TxCache) -> float:
     return seconds
 
 
-def get_anonymous_mib() -> float:
-    """Return the private memory of this process: mapped database pages do not count."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon"))
-    return int(line.split()[1]) / 1024
-
-
-def prepare(folder: Path, jobs: int) -> None:
-    """Build the state in a process of its own, so that its memory is not counted."""
+def measure(folder: Path, jobs: int) -> float:
+    """Build a state and run blocks on it; return the median of FinalizeBlock in milliseconds."""
     store = LmdbStore(folder)
-    build_state(store, jobs)
-    store.close()
-
-
-def measure(folder: Path) -> dict[str, float]:
-    """Open the state with the application and run blocks on it."""
-    store = LmdbStore(folder)
-    application = ChainApplication(store, MEMPOOL)
+    tag = build_state(store, jobs)
     cache = TxCache()
-    seconds = [run_block(store, store.meta.chain_tag, cache) for _ in range(BLOCKS)][WARM_UP:]
-    result = {"ms": 1000 * statistics.median(seconds), "rss_mib": get_anonymous_mib()}
-    del application
+    seconds = [run_block(store, tag, cache) for _ in range(BLOCKS)][WARM_UP:]
     store.close()
-    return result
+    return 1000 * statistics.median(seconds)
 
 
 def main() -> None:
-    """JOBS: measure one size. JOBS FOLDER: only build it."""
-    jobs = int(sys.argv[1])
-    if len(sys.argv) > 2:
-        prepare(Path(sys.argv[2]), jobs)
-        return
+    """Measure the size given as the argument."""
     with tempfile.TemporaryDirectory(prefix="lc-bench-") as folder:
-        subprocess.run([sys.executable, "-m", "tools.bench.deadlines", str(jobs), folder], check=True)
-        sys.stdout.write(json.dumps(measure(Path(folder))))
+        sys.stdout.write(json.dumps(measure(Path(folder), int(sys.argv[1]))))
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,7 +1,9 @@
 """The load: signed transfers between genesis accounts, and transactions of the same size for CometBFT's kvstore."""
 
 import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count, islice
 from typing import Final
 
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
@@ -32,9 +34,9 @@ class Load:
         return sorted(len(tx) for tx in self.txs)[len(self.txs) // 2]
 
 
-def make_senders() -> list[SecretKey]:
+def make_senders(number: int = SENDERS) -> list[SecretKey]:
     """Return the keys of the genesis accounts, always the same."""
-    return [SecretKey(hashlib.sha256(b"bench sender %d" % number).digest()) for number in range(SENDERS)]
+    return [SecretKey(hashlib.sha256(b"bench sender %d" % index).digest()) for index in range(number)]
 
 
 def make_operator() -> SecretKey:
@@ -52,12 +54,15 @@ def make_genesis(senders: list[SecretKey], operator: SecretKey, consensus_key: b
 
 def sign_transfers(senders: list[SecretKey], chain_tag: bytes, each: int) -> Load:
     """Return `each` transfers of every sender to its neighbour, nonce by nonce."""
-    txs = []
-    for nonce in range(1, each + 1):
+    return Load(list(islice(iterate_transfers(senders, chain_tag), each * len(senders))))
+
+
+def iterate_transfers(senders: Sequence[SecretKey], chain_tag: bytes) -> Iterator[bytes]:
+    """Yield transfers without end; the senders take turns."""
+    for nonce in count(1):
         for number, key in enumerate(senders):
             message = tx_pb2.Transfer(to=senders[number - 1].address, amount=1_000, memo=MEMO)
-            txs.append(build_transaction(key, chain_tag, key.address, nonce, LAST_HEIGHT, message).tx)
-    return Load(txs)
+            yield build_transaction(key, chain_tag, key.address, nonce, LAST_HEIGHT, message).tx
 
 
 def make_kvstore_load(like: Load) -> Load:

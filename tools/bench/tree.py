@@ -55,6 +55,8 @@ def build(store: LmdbStore, count: int) -> None:
         write(store, {make_key(number): value for number in chunk}, {}, b"")
     paths = sorted(sha256(make_key(number)).digest()[:8] + number.to_bytes(8, "big") for number in range(count))
     for chunk in split(count):
+        if chunk.start % (10 * CHUNK) == 0:
+            sys.stderr.write(f"tree of {count} keys: {chunk.start} built …\n")
         numbers = (int.from_bytes(paths[at][8:], "big") for at in chunk)
         with store.pages() as pages:
             update = update_state(pages, {make_key(number): value for number in numbers})
@@ -137,7 +139,7 @@ def measure(folder: Path, count: int) -> dict[str, Any]:
     started = time.perf_counter()
     build(store, count)
     warm_up(store, count)
-    sys.stderr.write(f"{count} keys built in {time.perf_counter() - started:.0f} s\n")
+    sys.stderr.write(f"tree of {count} keys: built in {time.perf_counter() - started:.0f} s\n")
     blocks = run_blocks(store, count, random)
     alone = run_blocks(store, count, random, with_records=False)
     changes = {make_key(n): random.randbytes(RECORD_BYTES) for n in random.sample(range(count), CHANGES)}
@@ -175,4 +177,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
