@@ -3,6 +3,7 @@
 A ban takes what an account holds, so Mallory has some credits to lose: the contractor sends them beforehand.
 """
 
+import hashlib
 import secrets
 import threading
 from collections.abc import Iterator
@@ -23,11 +24,11 @@ CLAIMED_LOSS: Final = 100_000
 class Cheater:
     """A fresh account with somebody else's model."""
 
-    def __init__(self, client: SyncClient, model: bytes, digest: bytes) -> None:
-        """Make an account; `model` and `digest` are those of a model that was revealed before."""
+    def __init__(self, client: SyncClient, model: bytes) -> None:
+        """Make an account; `model` is one that was revealed before."""
         self._client = client
         self._model = model
-        self._digest = digest
+        self._digest = hashlib.sha256(model).digest()
         self._salt = secrets.token_bytes(SALT_BYTES)
         self._key = SecretKey.generate()
         self.address = client.register(self._key)

@@ -21,6 +21,8 @@ RUNNER_UP_SECONDS: Final = 30
 """How long the three jobs are open on a machine with nothing else to do."""
 MIN_LEAD_CHANGES: Final = 2
 """Fewer are no race. Random seeds decide how many there are: with an undisturbed half core each, nearly always more."""
+MAX_RACES: Final = 3
+"""So often a one-sided race is repeated."""
 PURSE: Final = 5
 """Credits that a cheater has before it cheats, so that a ban has something to take."""
 SETTLE_SECONDS: Final = 120.0
@@ -38,25 +40,34 @@ class Act:
 
 
 def play_race(stage: Stage) -> tuple[Act, Path]:
-    """Job 1: the original rule. Two workers race, the best loss wins and is paid, the contractor checks the model."""
-    stage.screen.title("Job 1 · a race between honest workers (runner-ups 0, the original rule)")
+    """Part 1: the original rule. Two workers race, the best loss wins and is paid, the contractor checks the model."""
+    stage.screen.title("Part 1 · a race between honest workers (runner-ups 0, the original rule)")
+    act = _race(stage)
+    for _ in range(MAX_RACES - 1):
+        if act.story.lead_changes >= MIN_LEAD_CHANGES:
+            break
+        stage.screen.mark("a one-sided race, by chance or because this machine is busy: once more")
+        act = _race(stage)
+    changes = act.story.lead_changes
+    require(changes >= MIN_LEAD_CHANGES, f"after {MAX_RACES} races the lead changed hands {changes} times: no race")
+    path = stage.folder / "model.npz"
+    act.contractor_loss = measure_model(stage, act.job, path)
+    return act, path
+
+
+def _race(stage: Stage) -> Act:
     watcher = Watcher(stage, submit(stage, RACE_SECONDS, runner_ups=0))
     job = watcher.follow(SETTLED, stage.pace * RACE_SECONDS + SETTLE_SECONDS)
     require(
         job.state != pb.JOB_STATE_EXPIRED,
-        "nobody announced a loss in job 1. A worker stays silent when evaluating its model takes more than half of the "
-        f"time that checkers have: this machine is busy (load {os.getloadavg()[0]:.0f} on {os.cpu_count()} cores). "
+        "nobody announced a loss in the race. A worker stays silent when evaluating its model takes more than half of "
+        f"the time that checkers have: this machine is busy (load {os.getloadavg()[0]:.0f} on {os.cpu_count()} cores). "
         "Try again when it has less to do",
     )
-    require(job.state == pb.JOB_STATE_PAID and job.outcome == pb.OUTCOME_ACCEPTED, "job 1 was not paid")
-    changes = watcher.story.lead_changes
-    require(
-        changes >= MIN_LEAD_CHANGES,
-        f"job 1 was no race, the lead changed hands {changes} times: the machine was busy, or it was chance; try again",
-    )
-    stage.screen.mark(f"{watcher.story.announcements} announcements, the lead changed hands {changes} times")
-    path = stage.folder / "model.npz"
-    return Act(job, watcher.story, measure_model(stage, job, path)), path
+    require(job.state == pb.JOB_STATE_PAID and job.outcome == pb.OUTCOME_ACCEPTED, "the race was not paid")
+    story = watcher.story
+    stage.screen.mark(f"{story.announcements} announcements, the lead changed hands {story.lead_changes} times")
+    return Act(job, story)
 
 
 def measure_model(stage: Stage, job: pb.Job, path: Path) -> str:
@@ -70,22 +81,22 @@ def measure_model(stage: Stage, job: pb.Job, path: Path) -> str:
 
 
 def play_lie(stage: Stage, model: Path) -> Act:
-    """Job 2: a cheater claims a loss it never reached and is banned; the bounty goes back to the contractor."""
-    stage.screen.title("Job 2 · a cheater (runner-ups 0)")
+    """Part 2: a cheater claims a loss it never reached and is banned; the bounty goes back to the contractor."""
+    stage.screen.title("Part 2 · a cheater (runner-ups 0)")
     act, cheater = _cheat(stage, model, "mallory", LIE_SECONDS, runner_ups=0)
-    require(act.job.state == pb.JOB_STATE_REFUNDED, "the bounty of job 2 did not go back")
-    require(act.job.outcome == pb.OUTCOME_CONVICTED, "the cheater of job 2 was not convicted")
+    require(act.job.state == pb.JOB_STATE_REFUNDED, "the bounty of the lie did not go back")
+    require(act.job.outcome == pb.OUTCOME_CONVICTED, "the cheater was not convicted")
     _require_banned(stage, cheater)
     stage.screen.say("more than two thirds of the revealed seats agreed on another loss: a ban, and no bounty to pay")
     return act
 
 
 def play_runner_up(stage: Stage, model: Path) -> Act:
-    """Job 3: another cheater, but with a runner-up: after the ban its turn comes, and it is paid."""
-    stage.screen.title("Job 3 · a fresh cheater, but with runner-ups 1")
+    """Part 3: another cheater, but with a runner-up: after the ban its turn comes, and it is paid."""
+    stage.screen.title("Part 3 · a fresh cheater, but with runner-ups 1")
     act, cheater = _cheat(stage, model, "mallory2", RUNNER_UP_SECONDS, runner_ups=1)
-    require(act.job.state == pb.JOB_STATE_PAID, "the runner-up of job 3 was not paid")
-    require(stage.get_name(act.job.winner) in stage.devnet.plan.workers, "job 3 was not won by an honest worker")
+    require(act.job.state == pb.JOB_STATE_PAID, "the runner-up was not paid")
+    require(stage.get_name(act.job.winner) in stage.devnet.plan.workers, "the winner is no honest worker")
     _require_banned(stage, cheater)
     act.contractor_loss = measure_model(stage, act.job, stage.folder / "runner-up.npz")
     stage.screen.say("the honest runner-up is paid, and lying achieved nothing", "good")
@@ -93,8 +104,8 @@ def play_runner_up(stage: Stage, model: Path) -> Act:
 
 
 def _cheat(stage: Stage, model: Path, name: str, seconds: int, runner_ups: int) -> tuple[Act, Cheater]:
-    stage.screen.mark(f"{name} registers a fresh account and takes the model that job 1 made public")
-    cheater = Cheater(stage.client, model.read_bytes(), bytes.fromhex(_get_digest(stage)))
+    stage.screen.mark(f"{name} registers a fresh account and takes the model that the race made public")
+    cheater = Cheater(stage.client, model.read_bytes())
     stage.names[cheater.address] = name
     stage.run_lc("tx", "transfer", encode_address(cheater.address), str(PURSE), "--from", CONTRACTOR)
     stage.screen.say(f"contractor owes {name} a favour and sends {PURSE} credits")
@@ -105,14 +116,6 @@ def _cheat(stage: Stage, model: Path, name: str, seconds: int, runner_ups: int) 
         cheater.reveal(watcher.story.job_id, location)
         job = watcher.follow(SETTLED, SETTLE_SECONDS)
     return Act(job, watcher.story), cheater
-
-
-def _get_digest(stage: Stage) -> str:
-    """Return the digest of the model that job 1 revealed."""
-    view = stage.client.get_job(1)
-    if view is None or view.round is None:
-        raise DemoFailed("job 1 has no round")
-    return view.round.model_digest.hex()
 
 
 def _require_banned(stage: Stage, cheater: Cheater) -> None:
