@@ -1,6 +1,7 @@
 """Length-prefixed concatenation, hashes and addresses: the byte-level rules every client must reproduce."""
 
 import hashlib
+from functools import lru_cache
 from typing import Final
 
 from abci_app.protocol.limits import ADDRESS_BYTES, TAG_BYTES
@@ -48,7 +49,12 @@ def compute_tx_hash(tx: bytes) -> bytes:
 
 def get_tx_sign_bytes(chain_tag: bytes, body: bytes) -> bytes:
     """Return what the signature of a transaction covers."""
-    return join("tx", chain_tag, body)
+    return _get_tx_head(chain_tag) + len(body).to_bytes(8, "big") + body
+
+
+@lru_cache(maxsize=4)
+def _get_tx_head(chain_tag: bytes) -> bytes:
+    return join("tx", chain_tag)
 
 
 def get_key_proof_bytes(chain_tag: bytes, account: bytes) -> bytes:

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Iterable
+from typing import cast
 
 from google.protobuf.message import Message
 
@@ -40,8 +41,11 @@ def compute_index_changes(
     """Return what changes in the index when `old` becomes `new`; adds the change of the totals to `drift`."""
     kind = key[0]
     if kind == _ACCOUNT:
-        _add_account(drift, old, new)
-        if _has_same_index(old, new):
+        # Told by the key: asking for the type of a protobuf message costs as much as three of its fields.
+        was, now = cast("pb.Account | None", old), cast("pb.Account | None", new)
+        _add_account(drift, was, -1)
+        _add_account(drift, now, 1)
+        if was is not None and now is not None and _has_same_index(was, now):
             return ()
     elif kind == _JOB:
         _add_job(drift, old, new)
@@ -55,10 +59,8 @@ def compute_index_changes(
 _ACCOUNT, _JOB, _VALIDATOR = ord("a"), ord("j"), ord("v")
 
 
-def _has_same_index(old: Message | None, new: Message | None) -> bool:
+def _has_same_index(old: pb.Account, new: pb.Account) -> bool:
     """Tell quickly that an account's index entries stay; most transactions change a balance only."""
-    if not isinstance(old, pb.Account) or not isinstance(new, pb.Account):
-        return False
     if old.bond != new.bond or old.checker != new.checker or len(old.keys) != len(new.keys):
         return False
     if old.banned != new.banned or old.checker_jailed_ms != new.checker_jailed_ms:
@@ -89,13 +91,13 @@ def _get_job_entries(job: pb.Job) -> dict[bytes, bytes]:
     return entries
 
 
-def _add_account(drift: list[int], old: Message | None, new: Message | None) -> None:
-    for sign, account in ((-1, old), (1, new)):
-        if isinstance(account, pb.Account):
-            drift[0] += sign * account.balance
-            drift[1] += sign * account.bond
-            if account.unbonding:
-                drift[2] += sign * sum(entry.amount for entry in account.unbonding)
+def _add_account(drift: list[int], account: pb.Account | None, sign: int) -> None:
+    if account is None:
+        return
+    drift[0] += sign * account.balance
+    drift[1] += sign * account.bond
+    if account.unbonding:
+        drift[2] += sign * sum(entry.amount for entry in account.unbonding)
 
 
 def _add_job(drift: list[int], old: Message | None, new: Message | None) -> None:

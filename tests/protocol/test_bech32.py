@@ -13,6 +13,11 @@ def test_an_address_survives_its_text(address: bytes) -> None:
     assert decode_address(text) == address
 
 
+@given(st.binary(min_size=20, max_size=20))
+def test_the_text_is_that_of_the_reference_implementation(address: bytes) -> None:
+    assert encode_address(address) == bech32_encode("lc", convertbits(list(address), 8, 5) or [])
+
+
 def test_the_program_of_a_known_segwit_address_has_the_same_words() -> None:
     """BIP-173's example of a 20-byte program: the same five-bit words under another prefix and checksum."""
     program = bytes.fromhex("751e76e8199196d454941c45d1b3a323f1433bd6")
