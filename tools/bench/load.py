@@ -19,7 +19,7 @@ from typing import Any, Final
 
 CONNECTIONS: Final = 4
 BATCH: Final = 100
-BACKLOG: Final = 10_000
+BACKLOG: Final = 9_000
 """Waiting transactions that are enough: more than two blocks of 1 MiB hold, and the mempool's 20 000 leave room for
 the batches of all connections and what CometBFT queues before CheckTx."""
 PAUSE_SECONDS: Final = 0.02

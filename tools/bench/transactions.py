@@ -19,7 +19,8 @@ BALANCE: Final = 1_000 * UCREDIT
 BOND: Final = 1_000 * UCREDIT
 LAST_HEIGHT: Final = 900
 """Expiry of all transactions, in blocks; the set allows 1 000."""
-MEMO: Final = "m" * 64
+MEMO: Final = "m" * 80
+"""Makes a transfer 250 bytes long, the size to which the figures that are aimed at belong."""
 
 
 @dataclass(frozen=True, slots=True)
