@@ -17,7 +17,7 @@ BLOCK_TXS = 300
 
 
 class Node:
-    """A node as the load's maker sees it: a mempool that may drop, and blocks that may fail."""
+    """A node as the load's maker sees it: a mempool that may drop or refuse, and blocks."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -26,7 +26,6 @@ class Node:
         self.blocks: list[list[str]] = []
         self.drop: set[int] = set()
         self.refuse: set[int] = set()
-        self.failing = 0
         self.seen = self.seen_before = 0
 
     def answer(self, call: dict[str, Any]) -> dict[str, Any]:
@@ -62,11 +61,6 @@ class Node:
             for height in range(int(minHeight), int(maxHeight) + 1)
         ]
         return {"result": {"block_metas": metas}}
-
-    def block_results(self, height: str) -> dict[str, Any]:
-        failing = self.failing if int(height) == 1 else 0
-        codes = [{"code": int(number < failing)} for number in range(len(self.blocks[int(height) - 1]))]
-        return {"result": {"txs_results": codes}}
 
 
 @contextmanager
@@ -131,12 +125,6 @@ def test_a_transaction_that_was_dropped_in_silence_is_missed(node: Node, monkeyp
 def test_a_refused_transaction_ends_the_load(node: Node) -> None:
     node.refuse = {5}
     with serving(node) as port, pytest.raises(LoadError, match="refused: mempool is full"):
-        Offer(port, TXS).run()
-
-
-def test_transactions_that_failed_in_their_block_are_counted(node: Node) -> None:
-    node.failing = 3
-    with serving(node) as port, pytest.raises(LoadError, match="3 of 1000 transactions failed"):
         Offer(port, TXS).run()
 
 

@@ -72,7 +72,7 @@ def running_node(kind: str, template: NodeHome, folder: Path) -> Iterator[Node]:
     home = NodeHome(folder)
     settings = _get_settings()
     write_settings(home, settings)
-    counter = folder / "signature_checks"
+    counter = folder / "counts.json"
     app = None if kind == "kvstore" else _start_app(kind, home, counter)
     address = "kvstore" if kind == "kvstore" else home.abci_address
     command = [str(find_cometbft()), "start", "--home", str(home.cometbft), "--proxy_app", address]

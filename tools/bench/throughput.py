@@ -1,5 +1,6 @@
 """Committed transactions per second: three kinds of node under the same load, in interleaved rounds."""
 
+import json
 import statistics
 import sys
 import tempfile
@@ -71,7 +72,10 @@ def _run_round(kind: str, load: Load, template: Path, folder: Path, series: Seri
         raise LoadError("the kvstore committed faster than transactions were offered: the machine is too busy")
     if node.app is not None:
         series.cpu_us.append(1e6 * cpu / len(load.txs))
-        series.checks.append(int(node.counter.read_text()) / len(load.txs))
+        counts = json.loads(node.counter.read_text(encoding="utf-8"))
+        if counts["succeeded"] != len(load.txs):
+            raise LoadError(f"of {len(load.txs)} committed transfers {counts['failed']} failed")
+        series.checks.append(counts["checks"] / len(load.txs))
 
 
 def _say(text: str) -> None:

@@ -68,4 +68,5 @@ def iterate_transfers(senders: Sequence[SecretKey], chain_tag: bytes) -> Iterato
 
 def make_kvstore_load(like: Load) -> Load:
     """Return as many different `key=value` transactions of the same size."""
-    return Load([b"k%08d=" % number + b"v" * (like.size - 10) for number in range(len(like.txs))])
+    value = b"v" * (like.size - 10)
+    return Load([b"k%08d=" % number + value for number in range(len(like.txs))])
