@@ -10,7 +10,7 @@ from abci_app.protocol.bans import ban_account
 from abci_app.protocol.context import BlockContext, TxContext
 from abci_app.protocol.credits import get_supply
 from abci_app.protocol.deadlines import process_due_jobs
-from abci_app.protocol.envelope import check_envelope, consume_envelope
+from abci_app.protocol.envelope import check_envelope, check_stateless, consume_envelope
 from abci_app.protocol.epochs import drop_left_tables, process_epoch
 from abci_app.protocol.events import Event
 from abci_app.protocol.invariants import check_totals
@@ -122,8 +122,8 @@ def process_transaction(state: BlockState, context: BlockContext, cache: TxCache
         tx_context = TxContext(context, parsed.account, index, parsed.public_key)
         admission = check_envelope(state, tx_context, parsed)
         consume_envelope(state, tx_context, parsed, admission)
+        check_stateless(parsed)
         handler = HANDLERS[parsed.kind]
-        handler.check_stateless(parsed.message)
         delta = StateDelta(state)
         handler.check_stateful(delta, tx_context, parsed.message)
         handler.execute(delta, tx_context, parsed.message)

@@ -74,6 +74,13 @@ def consume_envelope(state: BlockState, context: TxContext, tx: ParsedTx, admiss
     state.mark_changed(keys.account(tx.account))
 
 
+def check_stateless(tx: ParsedTx) -> None:
+    """Raise the MessageError that the message earns whatever the state is; that there is none is remembered."""
+    if not tx.is_message_sound:
+        HANDLERS[tx.kind].check_stateless(tx.message)
+        tx.is_message_sound = True
+
+
 def get_owed_vote(state: BlockState, context: TxContext, tx: ParsedTx) -> OwedVote | None:
     """Return which vote this is if its sender owes it and its own checks accept it: it needs no quota. Else None.
 
@@ -87,7 +94,7 @@ def get_owed_vote(state: BlockState, context: TxContext, tx: ParsedTx) -> OwedVo
         return None
     handler = HANDLERS[tx.kind]
     try:
-        handler.check_stateless(message)
+        check_stateless(tx)
         handler.check_stateful(state, context, message)
     except errors.MessageError:
         return None

@@ -8,7 +8,7 @@ from typing import Final
 from abci_app.protocol import errors
 from abci_app.protocol.accounts import get_account, is_poor
 from abci_app.protocol.context import BlockContext, TxContext
-from abci_app.protocol.envelope import check_envelope, check_unsigned, consume_envelope
+from abci_app.protocol.envelope import Admission, check_envelope, check_stateless, check_unsigned, consume_envelope
 from abci_app.protocol.messages import HANDLERS
 from abci_app.protocol.state import BlockState, CommittedState, StateRead
 from abci_app.protocol.transaction import ParsedTx, TxCache
@@ -42,7 +42,7 @@ def check_tx(check: CheckState, cache: TxCache, tx: bytes) -> None:
     context = TxContext(check.context, parsed.account, 0, parsed.public_key)
     admission = check_envelope(check.overlay, context, parsed)
     check_message(check.overlay, context, parsed)
-    _take_poor_place(check, parsed)
+    _take_poor_place(check, parsed, admission)
     consume_envelope(check.overlay, context, parsed, admission)
 
 
@@ -54,15 +54,14 @@ def recheck_tx(check: CheckState, cache: TxCache, tx: bytes) -> None:
     parsed = cache.parse(tx)
     context = TxContext(check.context, parsed.account, 0, parsed.public_key)
     admission = check_unsigned(check.overlay, context, parsed)
-    _take_poor_place(check, parsed)
+    _take_poor_place(check, parsed, admission)
     consume_envelope(check.overlay, context, parsed, admission)
 
 
 def check_message(state: StateRead, context: TxContext, tx: ParsedTx) -> None:
     """Raise the MessageError with which the message would fail on this state, if any."""
-    handler = HANDLERS[tx.kind]
-    handler.check_stateless(tx.message)
-    handler.check_stateful(state, context, tx.message)
+    check_stateless(tx)
+    HANDLERS[tx.kind].check_stateful(state, context, tx.message)
 
 
 def is_urgent(state: StateRead, context: TxContext, tx: ParsedTx) -> bool:
@@ -82,8 +81,9 @@ def is_poor_sender(state: StateRead, tx: ParsedTx) -> bool:
     return account is None or is_poor(account)
 
 
-def _take_poor_place(check: CheckState, tx: ParsedTx) -> None:
-    if tx.kind in URGENT_KINDS or not is_poor_sender(check.overlay, tx):
+def _take_poor_place(check: CheckState, tx: ParsedTx, admission: Admission | None) -> None:
+    """Count a sender with less than 1 credit; who is about to register, without an admission, holds nothing."""
+    if tx.kind in URGENT_KINDS or (admission is not None and not is_poor(admission.account)):
         return
     if check.poor >= check.poor_places:
         raise errors.PoorPlacesTaken

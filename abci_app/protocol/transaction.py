@@ -27,6 +27,7 @@ class ParsedTx:
         "body",
         "chain_tag",
         "expires",
+        "is_message_sound",
         "kind",
         "message",
         "nonce",
@@ -45,6 +46,8 @@ class ParsedTx:
         self.expires = body.expires_at_height
         self.kind = kind
         self.message: Message = getattr(body, kind)
+        self.is_message_sound = False
+        """Whether the message's own stateless checks are known to pass, a pure function of its bytes."""
         self._signature_ok: bool | None = None
 
     def is_signature_valid(self) -> bool:

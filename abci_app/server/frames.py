@@ -5,6 +5,8 @@ from typing import Final
 MAX_FRAME_BYTES: Final = 64 * 1024 * 1024
 """Largest frame accepted, in bytes: a genesis with half a million accounts; blocks are far smaller."""
 _MAX_LENGTH_BYTES: Final = 5
+_LENGTH_DELIMITED: Final = 2
+"""Protobuf's wire type of messages and bytes."""
 _INCOMPLETE: Final = (-1, 0)
 
 
@@ -84,10 +86,19 @@ def cut_only_field(message: bytes, tag: int) -> bytes | None:
 
 def encode_frame(content: bytes) -> bytes:
     """Return `content` preceded by its length."""
-    length = len(content)
-    head = bytearray()
-    while length >= 0x80:
-        head.append(length & 0x7F | 0x80)
-        length >>= 7
-    head.append(length)
-    return bytes(head) + content
+    return encode_varint(len(content)) + content
+
+
+def encode_only_field(number: int, content: bytes) -> bytes:
+    """Return a message with one field, itself the message `content`, of which protobuf would make a copy first."""
+    return b"".join((encode_varint(number << 3 | _LENGTH_DELIMITED), encode_varint(len(content)), content))
+
+
+def encode_varint(value: int) -> bytes:
+    """Return a number of at least 0, seven bits a byte, the lowest first."""
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)

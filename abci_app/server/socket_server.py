@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 from abci_app.pb.tendermint.abci import types_pb2 as abci
 from abci_app.server.address import Address, UnixAddress
 from abci_app.server.dispatch import Dispatcher, NodeFailure
-from abci_app.server.frames import FrameError, FrameReader, cut_only_field, encode_frame
+from abci_app.server.frames import FrameError, FrameReader, cut_only_field, encode_frame, encode_only_field
 from abci_app.server.listening import get_bound_address, open_listener
 
 LOG = structlog.get_logger("abci.socket")
@@ -24,6 +24,8 @@ READ_BYTES: Final = 64 * 1024
 """Bytes taken from a connection before the others get their turn."""
 MAX_CONNECTIONS: Final = 16
 """CometBFT opens four; a restarting one may overlap with its predecessor."""
+_NUMBERS: Final = {field.name: field.number for field in abci.Response.DESCRIPTOR.oneofs_by_name["value"].fields}
+"""Fields of Response by the name of the method."""
 _FLUSH_REQUEST: Final = abci.Request(flush=abci.RequestFlush()).SerializeToString()
 _CHECK_TX_TAG: Final = abci.Request(check_tx=abci.RequestCheckTx()).SerializeToString()[0]
 _FLUSH_FRAME: Final = encode_frame(abci.Response(flush=abci.ResponseFlush()).SerializeToString())
@@ -161,7 +163,7 @@ class _Connection:
         if name is None:
             raise DecodeError("a request of an unknown kind")
         response = self._dispatcher.call(name, getattr(request, name))
-        return encode_frame(abci.Response(**{name: response}).SerializeToString())
+        return encode_frame(encode_only_field(_NUMBERS[name], response.SerializeToString()))
 
     def _answer_check_tx(self, request: abci.RequestCheckTx) -> bytes:
         """Answer the request that comes by the thousand; a response object that comes again is encoded once."""

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from abci_app.pb.tendermint.abci import types_pb2 as abci
-from abci_app.server.frames import FrameError, FrameReader, cut_only_field, encode_frame
+from abci_app.server.frames import FrameError, FrameReader, cut_only_field, encode_frame, encode_only_field
 
 
 @given(st.lists(st.binary(max_size=400), max_size=8), st.data())
@@ -74,3 +74,11 @@ def test_the_only_field_of_a_message_is_cut_as_protobuf_reads_it(tx: bytes, kind
 )
 def test_messages_of_another_shape_are_left_to_protobuf(message: bytes) -> None:
     assert cut_only_field(message, 0x42) is None
+
+
+@given(st.binary(max_size=300))
+def test_a_field_is_encoded_as_protobuf_does(log: bytes) -> None:
+    response = abci.ResponseFinalizeBlock(app_hash=log)
+    number = abci.Response.DESCRIPTOR.fields_by_name["finalize_block"].number
+    expected = abci.Response(finalize_block=response).SerializeToString()
+    assert encode_only_field(number, response.SerializeToString()) == expected
