@@ -69,6 +69,7 @@ class Actions:
     async def announce(self, todo: ev.Announce) -> None:
         """Commit to a model; digest and salt are in the journal before anything is sent."""
         self._tools.get_model(todo.digest)
+        await self._require_way_out(todo.digest)
         known = self._state.memory.announced.get((todo.job_id, todo.digest))
         salt = secrets.token_bytes(SALT_BYTES) if known is None else known.salt
         if self._state.view is not None:
@@ -80,6 +81,19 @@ class Actions:
             tx_pb2.Announce(job_id=todo.job_id, loss=todo.loss, commitment=commitment, secured=todo.secured)
         )
         log.info("announced", job=todo.job_id, loss=todo.loss, model=todo.digest.hex())
+
+    async def _require_way_out(self, digest: bytes) -> None:
+        """Raise ActionFailed if a win could not be delivered: it would end as a default, with a strike."""
+        if self._tools.endpoint:
+            return
+        relays = await self._tools.list_relays(digest)
+        for relay in relays:
+            if await self._tools.transfer.may_reach(relay.endpoint):
+                return
+        raise ActionFailed(
+            f"nothing is announced, a win could not be delivered: of {len(relays)} relays none has a public address, "
+            "and this node serves no models (settings, section models: endpoint; allow_loopback = true in a devnet)"
+        )
 
     async def upload(self, todo: ev.Upload) -> None:
         """Bring the model to some relays; one success, or an own endpoint, is enough."""

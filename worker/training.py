@@ -107,7 +107,7 @@ class Trainer:
 
     def _end(self, job: pb.Job, status: TrainingStatus) -> None:
         log.info("training_ended", job=job.id, detail=status.detail, exit_code=status.exit_code, seconds=status.seconds)
-        self._deliver(ev.TrainingEnded(job.id, status.detail or f"ended with code {status.exit_code}", final=True))
+        self._deliver(ev.TrainingEnded(job.id, f"its training has ended ({status.detail})", final=True))
 
     async def _save_checkpoint(self, job: pb.Job, training: Training, *, is_last: bool) -> None:
         path = self._tools.scratch / f"checkpoint-{job.id}"

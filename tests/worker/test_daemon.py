@@ -47,11 +47,13 @@ class Fleet:
     stops: dict[str, asyncio.Event] = field(default_factory=dict)
     sandboxes: dict[str, FakeSandbox] = field(default_factory=dict)
 
-    def start(self, name: str, checkpoints: tuple[bytes, ...] = (), *, checks: bool = False) -> None:
+    def start(
+        self, name: str, checkpoints: tuple[bytes, ...] = (), *, checks: bool = False, loopback: bool = True
+    ) -> None:
         """Start a worker in the folder of its name: a training one, or one that checks and relays."""
         home = self.folder / name
         home.mkdir(exist_ok=True)
-        models = Models(allow_loopback=True)
+        models = Models(allow_loopback=loopback)
         if checks:
             listen = f"127.0.0.1:{find_port()}"
             models = Models(allow_loopback=True, listen=listen, endpoint=f"http://{listen}")
@@ -165,11 +167,25 @@ def test_the_best_of_two_workers_without_inbound_port_is_checked_and_paid(tmp_pa
 def test_a_checkpoint_that_cannot_be_copied_is_missed_and_the_training_goes_on(tmp_path: Path) -> None:
     async def script(fleet: Fleet) -> None:
         fleet.sandboxes["worker0"] = FakeSandbox(checkpoints=(b"0.5", b"0.3"), failing_checkpoints=1)
+        fleet.start("checker0", checks=True)
         fleet.start("worker0")
         job_id = submit(fleet)
         await fleet.wait_for(lambda: len(fleet.chain.job(job_id).candidates) == 1)
         assert fleet.chain.job(job_id).candidates[0].loss == 300_000_000
         assert [training.failures for training in fleet.sandboxes["worker0"].trainings] == [0]
+
+    play(tmp_path, script)
+
+
+def test_a_worker_that_could_not_deliver_a_win_announces_nothing(tmp_path: Path) -> None:
+    async def script(fleet: Fleet) -> None:
+        for number in range(5):
+            fleet.start(f"checker{number}", checks=True)
+        await fleet.wait_for(fleet.has_relays)
+        fleet.start("worker0", (b"0.5",), loopback=False)
+        job = await fleet.settle(submit(fleet))
+        assert len(fleet.sandboxes["worker0"].evaluated) == 3
+        assert (job.state, job.announcements) == (pb.JOB_STATE_EXPIRED, 0)
 
     play(tmp_path, script)
 
@@ -208,6 +224,7 @@ def test_an_announcement_that_a_crash_interrupted_is_repeated_with_the_same_comm
         journal = Journal(home / "journal.sqlite", fleet.chain.tag, account)
         journal.save(memory)
         journal.close()
+        fleet.start("checker0", checks=True)
         fleet.start("worker0")
         await fleet.wait_for(lambda: len(fleet.chain.job(job_id).candidates) == 1)
         expected = compute_model_commitment(fleet.chain.tag, job_id, account, digest, SALT)

@@ -56,6 +56,14 @@ class Uploader:
         if response.status_code != 201:
             raise TransferError(f"{relay} answered {response.status_code}: {response.text[:200]}")
 
+    async def may_reach(self, relay: str) -> bool:
+        """Tell whether a relay's address is one that uploads may go to; nothing is sent."""
+        try:
+            await self._resolve(relay)
+        except TransferError:
+            return False
+        return True
+
     async def _resolve(self, url: str) -> Target:
         try:
             return await asyncio.to_thread(resolve, url, self._allow_loopback)
