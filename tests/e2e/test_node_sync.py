@@ -5,12 +5,13 @@ CometBFT replays to each the blocks that it missed and compares every app hash; 
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from abci_app.pb.learningchain.v1 import tx_pb2
 from learningchain.node import get_status
-from learningchain.node_home import NodeSettings, write_settings
+from learningchain.node_home import write_settings
 from tests.support.cometbft import TestNetwork, TestNode, make_network, wait_for
 from tests.support.wallets import Wallet
 
@@ -40,18 +41,7 @@ def set_receive_rate(node: TestNode, rate: int) -> None:
     settings = node.settings
     peers = tuple(node.home.config_toml.read_text().split('persistent_peers = "', 1)[1].split('"', 1)[0].split(","))
     overrides = (*settings.overrides, ("p2p.recv_rate", rate))
-    write_settings(
-        node.home,
-        NodeSettings(
-            settings.set_name,
-            settings.moniker,
-            settings.transport,
-            settings.rpc_port,
-            settings.p2p_port,
-            peers,
-            overrides,
-        ),
-    )
+    write_settings(node.home, replace(settings, persistent_peers=peers, overrides=overrides))
 
 
 def kill_application(node: TestNode) -> None:

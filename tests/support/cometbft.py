@@ -12,6 +12,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -265,16 +266,4 @@ def _connect(node: TestNode, nodes: Sequence[TestNode]) -> None:
     peers = tuple(
         f"{other.identity.node_id}@127.0.0.1:{other.settings.p2p_port}" for other in nodes if other is not node
     )
-    settings = node.settings
-    write_settings(
-        node.home,
-        NodeSettings(
-            settings.set_name,
-            settings.moniker,
-            settings.transport,
-            settings.rpc_port,
-            settings.p2p_port,
-            peers,
-            settings.overrides,
-        ),
-    )
+    write_settings(node.home, replace(node.settings, persistent_peers=peers))
