@@ -97,13 +97,15 @@ class Container:
 
     def remove(self) -> None:
         """Remove it, running or not."""
-        with self._lock:
-            self._cut_output()
-            self._engine.unpause(self.id)
-            self._engine.remove(self.id)
-        if self._reader is not None and self._attachment is not None:
-            self._reader.join(DRAIN_SECONDS)
-            self._attachment.close()
+        try:
+            with self._lock:
+                self._cut_output()
+                self._engine.unpause(self.id)
+                self._engine.remove(self.id)
+        finally:
+            if self._reader is not None and self._attachment is not None:
+                self._reader.join(DRAIN_SECONDS)
+                self._attachment.close()
 
     def _read(self, attachment: EngineStream) -> None:
         frames, total = Frames(), 0

@@ -8,7 +8,7 @@ from worker.sandbox.memory import Meter
 from worker.sandbox.storage import Workspace
 from worker.sandbox.types import OwnFailureError, StopReason
 
-FIRST_LOOK_SECONDS = 0.02
+FIRST_LOOK_SECONDS = 0.02  # what ends sooner has no peak: the kernel's limit holds, and little fits into that time
 LOOK_SECONDS = 0.1
 
 
