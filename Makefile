@@ -1,6 +1,8 @@
 # Two commands matter: `make demo` and `make test`. Both set up whatever they need.
 # YES=1 goes on without asking before Debian packages are installed.
-PYTHON ?= python3
+# The system's Python comes first, if it can make environments: distributions build it with profile-guided optimisation,
+# which makes a node a tenth faster than most others on PATH do. `make PYTHON=python3 …` takes the one on PATH.
+PYTHON ?= $(shell /usr/bin/python3 -c 'import ensurepip' 2>/dev/null && echo /usr/bin/python3 || echo python3)
 SETUP := $(PYTHON) -m tools.setup
 BIN := .venv/bin
 TEST_SECONDS := 1800

@@ -7,11 +7,17 @@ from abci_app.protocol.limits import BUCKET_UNIT
 
 def compute_bucket(account: pb.Account, params: pb.Params, now_ms: int) -> int:
     """Return the units the account has now: refilled at the present rate, cut to the present burst."""
-    rate = params.poor_per_minute if is_poor(account) else params.tx_per_minute
+    rate, full = _get_rate_and_full(account, params)
     elapsed = max(0, now_ms - account.bucket_ms)
-    return min(account.bucket_units + elapsed * rate, get_full_bucket(account, params))
+    return min(account.bucket_units + elapsed * rate, full)
 
 
 def get_full_bucket(account: pb.Account, params: pb.Params) -> int:
     """Return the units of a full bucket at what the account holds now; a new account starts with them."""
-    return (params.poor_burst if is_poor(account) else params.tx_burst) * BUCKET_UNIT
+    return _get_rate_and_full(account, params)[1]
+
+
+def _get_rate_and_full(account: pb.Account, params: pb.Params) -> tuple[int, int]:
+    if is_poor(account):
+        return params.poor_per_minute, params.poor_burst * BUCKET_UNIT
+    return params.tx_per_minute, params.tx_burst * BUCKET_UNIT

@@ -1,5 +1,6 @@
 """Parsing of transactions: bytes in, a strict and canonical `ParsedTx` or an EnvelopeError out."""
 
+from collections import deque
 from typing import Final, TypeVar
 
 from google.protobuf.message import DecodeError, Message
@@ -94,11 +95,12 @@ def _decode(kind: type[M], data: bytes) -> M:
 class TxCache:
     """Remembers what `parse` gave for the same bytes: a pure memo, bounded, oldest out first."""
 
-    __slots__ = ("_bytes", "_entries", "_limit", "_max_bytes")
+    __slots__ = ("_bytes", "_entries", "_limit", "_max_bytes", "_order")
 
     def __init__(self, limit: int = CACHE_ENTRIES, max_bytes: int = CACHE_BYTES) -> None:
         """Begin empty; `limit` is in transactions, `max_bytes` in bytes of them."""
         self._entries: dict[bytes, ParsedTx] = {}
+        self._order: deque[bytes] = deque()  # a dict finds its oldest key by walking over all that were removed
         self._limit = limit
         self._max_bytes = max_bytes
         self._bytes = 0
@@ -111,9 +113,10 @@ class TxCache:
     def _parse_new(self, tx: bytes) -> ParsedTx:
         entry = parse(tx)
         self._entries[tx] = entry
+        self._order.append(tx)
         self._bytes += len(tx)
-        while len(self._entries) > self._limit or self._bytes > self._max_bytes:
-            oldest = next(iter(self._entries))
+        while len(self._order) > self._limit or self._bytes > self._max_bytes:
+            oldest = self._order.popleft()
             del self._entries[oldest]
             self._bytes -= len(oldest)
         return entry
