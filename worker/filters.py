@@ -1,12 +1,13 @@
 """Which jobs a worker trains. Each filter is one function that returns the reason of a refusal in words, or None."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from abci_app.protocol.bech32 import encode_address
 from abci_app.protocol.limits import UCREDIT
 from worker.policy import Policy
+from worker.resources import find_shortage
 from worker.view import ChainView
 
 MIN_SETTLED_JOBS = 4
@@ -21,7 +22,7 @@ class Refusal:
     reason: str
 
 
-def find_refusal(policy: Policy, view: ChainView, job: pb.Job, taken: int, running: int) -> Refusal | None:
+def find_refusal(policy: Policy, view: ChainView, job: pb.Job, taken: int, running: Sequence[pb.Job]) -> Refusal | None:
     """Return the first filter that refuses a job; `taken` jobs were ever taken up, `running` train now."""
     for name, check in _FILTERS.items():
         reason = check(policy, view, job)
@@ -29,8 +30,10 @@ def find_refusal(policy: Policy, view: ChainView, job: pb.Job, taken: int, runni
             return Refusal(name, reason)
     if policy.max_executions and taken >= policy.max_executions:
         return Refusal("max_executions", f"{taken} jobs were taken up, as many as allowed")
-    if running >= policy.max_parallel:
-        return Refusal("max_parallel", f"{running} jobs train already, as many as allowed")
+    if len(running) >= policy.max_parallel:
+        return Refusal("max_parallel", f"{len(running)} jobs train already, as many as allowed")
+    if (reason := find_shortage(policy, job.terms.needs, [other.terms.needs for other in running])) is not None:
+        return Refusal("resources", reason)
     return None
 
 
@@ -115,15 +118,7 @@ def _refuse_time(policy: Policy, view: ChainView, job: pb.Job) -> str | None:
 
 def _refuse_needs(policy: Policy, view: ChainView, job: pb.Job) -> str | None:
     needs = job.terms.needs
-    for name, wanted, allowed in (
-        ("milli-CPUs", needs.milli_cpus, policy.milli_cpus),
-        ("MiB of memory", needs.memory_mib, policy.memory_mib),
-        ("MiB of disk", needs.disk_mib, policy.disk_mib),
-        ("GPUs", needs.gpus, 0),
-    ):
-        if wanted > allowed:
-            return f"needs {wanted} {name}, {allowed} are allowed"
-    return None
+    return f"needs {needs.gpus} GPUs, 0 are allowed" if needs.gpus else find_shortage(policy, needs, ())
 
 
 def _refuse_image(policy: Policy, view: ChainView, job: pb.Job) -> str | None:

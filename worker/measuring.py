@@ -13,7 +13,7 @@ from abci_app.pb.learningchain.v1 import tx_pb2
 from abci_app.protocol.limits import RESERVED_LOSS, SALT_BYTES
 from learningchain.models import get_model_url
 from worker import events as ev
-from worker.sandbox import BrokenImageError, Evaluation, Finding, limits_of_class
+from worker.sandbox import BrokenImageError, Evaluation, Finding, RegistryError, limits_of_class
 from worker.state import WorkerState
 from worker.tools import RELAYS, ActionFailed, Tools
 from worker.turns import Turns
@@ -95,18 +95,40 @@ class Measuring:
     async def _prepare(self, job: pb.Job) -> None:
         """Pull the eval image and try its sample. Raises BrokenImageError, OwnFailureError."""
         image, limits = job.terms.eval_image or job.terms.image, limits_of_class(self._get_class(job))
-        await asyncio.to_thread(self._tools.sandbox.prepare, image, limits.image_mib)
+        await self._pull(job, image, limits.image_mib)
         async with self._turns.take((0, -job.bounty)):
             await asyncio.to_thread(self._tools.sandbox.check_sample, image, limits)
+
+    async def _pull(self, job: pb.Job, image: str, image_mib: int) -> None:
+        """Ask the registry again and again until only the time of an evaluation is left.
+
+        An image that cannot be had all that time is broken: were the checkers silent instead, a contractor could make
+        them miss their votes by taking its image away.
+        """
+        pause = FETCH_PAUSE_SECONDS
+        while True:
+            try:
+                return await asyncio.to_thread(self._tools.sandbox.prepare, image, image_mib)
+            except RegistryError as error:
+                left = self._get_seconds_left(job)
+                if left <= 0:
+                    raise BrokenImageError(f"the image cannot be had: {error}") from error
+                log.warning("image_not_had_yet", job=job.id, reason=str(error), seconds_left=left)
+            await asyncio.sleep(min(pause, left))
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+    def _get_seconds_left(self, job: pb.Job) -> float:
+        """Return how long one can still wait before the evaluation has to begin, to be done before the window ends."""
+        now_ms = job.deadline_ms if self._state.view is None else self._state.view.now_ms
+        return (job.deadline_ms - now_ms) / 1000 - self._get_class(job).seconds
 
     async def _fetch(self, job: pb.Job, current: pb.Round) -> Path | None:
         """Try relays, then locations, again and again until only the time of an evaluation is left."""
         digest = current.model_digest
-        end = job.deadline_ms - 1000 * self._get_class(job).seconds
         pause, patience = FETCH_PAUSE_SECONDS, 1
         while self._state.view is not None:
             sources = await self._list_sources(digest, current.locations)
-            seconds = (end - self._state.view.now_ms) / 1000
+            seconds = self._get_seconds_left(job)
             path = await self._tools.transfer.fetch(
                 digest, current.size, sources, max(seconds, FETCH_PAUSE_SECONDS), patience
             )

@@ -28,7 +28,7 @@ class Policy:
     max_refunded_share: int = 50
     """Percentage of a contractor's settled jobs that may have been refunded or faulty, from 4 settled jobs on."""
     max_image_mib: int = 8_192
-    # What training may use
+    # What all trainings together may use
     milli_cpus: int = 1_000
     memory_mib: int = 2_048
     disk_mib: int = 8_192

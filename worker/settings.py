@@ -47,12 +47,16 @@ class Jobs(_Section):
     evaluations: Annotated[int, Field(ge=3, le=100)] = 3
 
 
-class Resources(_Section):
-    """What training may use."""
+MIN_MILLI_CPUS, MIN_MEMORY, MIN_DISK = 50, 64, 16
+"""Of one training."""
 
-    milli_cpus: Annotated[int, Field(ge=50)] = 1_000
-    memory: Annotated[int, Field(ge=64)] = 2_048
-    disk: Annotated[int, Field(ge=16)] = 8_192
+
+class Resources(_Section):
+    """What all trainings together may use; a job that names no needs gets an equal share for `max_parallel` of them."""
+
+    milli_cpus: Annotated[int, Field(ge=MIN_MILLI_CPUS)] = 1_000
+    memory: Annotated[int, Field(ge=MIN_MEMORY)] = 2_048
+    disk: Annotated[int, Field(ge=MIN_DISK)] = 8_192
 
 
 class SandboxSection(_Section):
@@ -104,8 +108,9 @@ class WorkerSettings(BaseSettings):
         return env_settings, init_settings
 
     def make_policy(self) -> Policy:
-        """Return the decision maker's plain values. Raises SettingsError for amounts and addresses."""
+        """Return the decision maker's plain values. Raises SettingsError for amounts, addresses and small shares."""
         jobs = self.jobs
+        self._check_shares()
         try:
             return Policy(
                 train=jobs.train,
@@ -130,6 +135,19 @@ class WorkerSettings(BaseSettings):
             )
         except ValueError as error:
             raise SettingsError(f"{FILE_NAME}, section jobs: {error}") from error
+
+    def _check_shares(self) -> None:
+        resources, count = self.resources, self.jobs.max_parallel
+        for name, allowed, least in (
+            ("milli_cpus", resources.milli_cpus, MIN_MILLI_CPUS),
+            ("memory", resources.memory, MIN_MEMORY),
+            ("disk", resources.disk, MIN_DISK),
+        ):
+            if allowed < count * least:
+                raise SettingsError(
+                    f"{FILE_NAME}, section resources: {name} = {allowed} is too little for max_parallel = {count} "
+                    f"trainings, each needs {least} at least: raise it, or lower max_parallel"
+                )
 
     def make_sandbox_settings(self, home: Path) -> SandboxSettings:
         """Return the sandbox's settings for the worker's home."""
@@ -191,7 +209,7 @@ max_deposit = "0"         # larger deposits are not locked: only free places are
 checkpoint_every = 5
 evaluations = 3           # fresh evaluations before an announcement, at least 3
 
-[resources]               # what one training may use
+[resources]               # what all trainings together may use; without needs of its own each gets its share
 milli_cpus = 1000
 memory = 2048
 disk = 8192

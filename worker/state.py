@@ -248,7 +248,8 @@ class WorkerState:
             return Refusal("contractor_noise", self.memory.shunned[job.contractor])
         if job.id in self.memory.over:
             return Refusal("over", self.memory.over[job.id])
-        running = self._count(ev.Train)
+        trainings = [todo.job_id for todo in self.running if isinstance(todo, ev.Train)]
+        running = [view.jobs[job_id] for job_id in trainings if job_id in view.jobs]
         taken = sum(known != job.id for known in self.memory.taken)  # going on with a job is not another one
         return find_refusal(self.policy, view, job, taken, running)
 

@@ -12,6 +12,7 @@ from abci_app.protocol.limits import MIB
 from worker import events as ev
 from worker.policy import Policy
 from worker.report import Report
+from worker.resources import compute_use
 from worker.sandbox import (
     BrokenImageError,
     OwnFailureError,
@@ -66,11 +67,12 @@ class Trainer:
             await asyncio.to_thread(training.close, forget=self._forget)
 
     def _make_spec(self, job: pb.Job, class_: pb.EvaluationClass, attempt: str, now_ms: int) -> TrainingSpec:
-        needs, policy = job.terms.needs, self._policy
+        needs = job.terms.needs
+        use = compute_use(self._policy, needs)
         limits = TrainingLimits(
-            milli_cpus=needs.milli_cpus or policy.milli_cpus,
-            memory_mib=needs.memory_mib or policy.memory_mib,
-            state_mib=needs.disk_mib or policy.disk_mib,
+            milli_cpus=use.milli_cpus,
+            memory_mib=use.memory_mib,
+            state_mib=use.disk_mib,
             image_mib=class_.image_mib,
             model_mib=class_.model_mib,
             seconds=needs.seconds or (job.deadline_ms - job.submitted_ms) // 1000 + 1,

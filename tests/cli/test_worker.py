@@ -115,12 +115,19 @@ def test_a_machine_that_cannot_work_says_what_is_missing(terminal: Terminal, mon
     assert (done.error["message"], done.error["hint"]) == ("no engine answers", "start Docker")
 
 
-def test_settings_that_cannot_be_used_are_named(terminal: Terminal) -> None:
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ("[jobs]\nmax_parallel = 0\n", "jobs.max_parallel"),
+        ("[jobs]\nmax_parallel = 5\n[resources]\nmemory = 319\n", "memory = 319 is too little for max_parallel = 5"),
+    ],
+)
+def test_settings_that_cannot_be_used_are_named(terminal: Terminal, settings: str, named: str) -> None:
     terminal.run("worker", "init", "--unencrypted")
-    (terminal.home / "worker.toml").write_text("[jobs]\nmax_parallel = 0\n")
+    (terminal.home / "worker.toml").write_text(settings)
     done = terminal.json("worker", "start")
     assert done.code == exit_codes.FAILED
-    assert "jobs.max_parallel" in done.error["message"] + done.error["hint"]
+    assert named in done.error["message"] + done.error["hint"]
 
 
 def test_the_status_is_shown_and_its_age_is_told(terminal: Terminal) -> None:

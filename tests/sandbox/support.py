@@ -28,7 +28,7 @@ TRAINING = TrainingLimits(milli_cpus=500, memory_mib=96, state_mib=4, image_mib=
 # The order of JOBS in images/hostile/run.
 JOBS = (
     *("ignore_term", "resume", "improve", "lease", "train_link", "train_facts", "train_disk", "train_state_inodes"),
-    *("log", "memory", "sleep"),
+    *("log", "memory", "sleep", "idle"),
 )
 
 

@@ -18,6 +18,7 @@ from worker.sandbox import images as images_module
 from worker.sandbox import registry as registry_module
 from worker.sandbox.engine import Engine
 from worker.sandbox.images import Images
+from worker.sandbox.pulls import raise_for
 from worker.sandbox.reference import is_loopback, parse_reference
 from worker.sandbox.registry import Registry
 
@@ -291,11 +292,25 @@ def test_a_layer_that_cannot_be_unpacked_breaks_the_image(fake: FakeRegistry, im
         images.prepare(image, 10)
 
 
-def test_a_layer_that_does_not_come_is_no_finding(fake: FakeRegistry, images: Images) -> None:
+@pytest.mark.parametrize("status", [404, 429, 503])
+def test_a_layer_that_does_not_come_is_the_registry_s_failure(fake: FakeRegistry, images: Images, status: int) -> None:
     image = fake.add_manifest(manifest := fake.make_manifest())
-    fake.rules[manifest["layers"][0]["digest"]] = lambda _: (429, {}, b"")
-    with pytest.raises(OwnFailureError):
+    fake.rules[manifest["layers"][0]["digest"]] = lambda _: (status, {}, b"")
+    with pytest.raises(RegistryError):
         images.prepare(image, 10)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "failed to register layer: write /lib/x: no space left on device",
+        "write /var/lib/docker/tmp/GetImageBlob1: disk quota exceeded",
+    ],
+)
+def test_a_full_disk_is_not_the_registry_s_failure(words: str) -> None:
+    with pytest.raises(OwnFailureError) as caught:
+        raise_for(parse_reference(f"ubuntu@{DIGEST}"), words)
+    assert not isinstance(caught.value, RegistryError)
 
 
 def test_a_pull_stops_before_the_disk_is_full(

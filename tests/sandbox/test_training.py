@@ -21,6 +21,7 @@ from worker.sandbox import (
     TrainingSpec,
     TrainingState,
 )
+from worker.sandbox import train as train_module
 from worker.sandbox.output import LINES_KEPT
 from worker.sandbox.train import ContainerTraining
 
@@ -143,6 +144,29 @@ def test_it_is_killed_when_its_time_is_over(
     assert (status.state, status.reason) == (TrainingState.STOPPED, StopReason.TIME)
     assert status.seconds < 8
     assert training.checkpoint(tmp_path / "model") is not None
+
+
+@pytest.mark.parametrize("action", ["idle", "ignore_term"])
+def test_without_a_first_model_it_is_stopped(
+    any_sandbox: DockerSandbox,
+    hostile: str,
+    train: Train,
+    deadline_ms: int,
+    action: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One program writes a model and goes on; the other never does."""
+    monkeypatch.setattr(train_module, "FIRST_MODEL_SECONDS", 2.0)
+    training = train(any_sandbox, get_spec(hostile, action, deadline_ms))
+    wait_for_line(training, "ready")
+    if action == "idle":
+        wait_for_end(training)
+        status = training.status()
+        assert (status.state, status.reason) == (TrainingState.STOPPED, StopReason.NO_MODEL)
+        assert "no model within 60 s" in status.detail
+    else:
+        time.sleep(3.5)
+        assert training.status().state is TrainingState.RUNNING
 
 
 def test_labels_are_hidden_and_the_environment_is_as_written(

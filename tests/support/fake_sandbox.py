@@ -2,8 +2,8 @@
 
 A model is a line of ASCII. A number is the loss it scores. Other words: `crash` (no valid score), `overrun`,
 `own-failure` (raises OwnFailureError), `hungry 0.123` (scores, but uses 0.9 of its memory). An image whose name
-contains `broken` is UNRUNNABLE, so is one with `sampleless`, which can be pulled. Training writes the checkpoints of
-`checkpoints`, one per call of `status`.
+contains `broken` is UNRUNNABLE, so is one with `sampleless`, which can be pulled; the registry of one with `dark` does
+not answer. Training writes the checkpoints of `checkpoints`, one per call of `status`.
 """
 
 import hashlib
@@ -23,6 +23,7 @@ from worker.sandbox import (
     OrphanReport,
     OwnFailureError,
     Progress,
+    RegistryError,
     StopReason,
     TrainingSpec,
     TrainingState,
@@ -97,6 +98,8 @@ class FakeSandbox:
         self.prepared.append(image)
         if "broken" in image:
             raise BrokenImageError(f"{image} breaks the contract")
+        if "dark" in image:
+            raise RegistryError(f"the registry of {image} does not answer")
 
     def check_sample(self, image: str, limits: EvaluationLimits) -> None:
         self.prepare(image, limits.image_mib)

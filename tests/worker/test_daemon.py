@@ -307,7 +307,7 @@ def start_checkers(fleet: Fleet) -> None:
         fleet.start(f"checker{number}", checks=True)
 
 
-@pytest.mark.parametrize("fault", ["broken", "sampleless"])
+@pytest.mark.parametrize("fault", ["broken", "sampleless", "dark"])
 def test_an_image_that_does_not_run_is_unrunnable_also_when_nobody_has_the_model(tmp_path: Path, fault: str) -> None:
     """Else a contractor could have honest winners rejected with an image that nobody can evaluate."""
 

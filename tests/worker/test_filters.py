@@ -1,14 +1,18 @@
+from collections.abc import Sequence
+from dataclasses import replace
+
 import pytest
 
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from abci_app.pb.learningchain.v1 import tx_pb2
 from abci_app.protocol.limits import UCREDIT
 from tests.worker.worlds import CONTRACTOR, ME, NOW, make_job, make_view
-from worker.filters import find_refusal, get_registry
+from worker.filters import Refusal, find_refusal, get_registry
 from worker.policy import Policy
+from worker.resources import compute_use
 
 
-def refuse(policy: Policy, job: pb.Job, taken: int = 0, running: int = 0, **view: object) -> str | None:
+def refuse(policy: Policy, job: pb.Job, taken: int = 0, running: Sequence[pb.Job] = (), **view: object) -> str | None:
     refusal = find_refusal(policy, make_view(job, **view), job, taken, running)  # type: ignore[arg-type]
     return None if refusal is None else refusal.filter
 
@@ -54,8 +58,8 @@ def test_a_limit_reached_exactly_is_accepted() -> None:
 
 
 def test_counts_refuse_only_when_they_are_used_up() -> None:
-    assert refuse(Policy(max_parallel=2), make_job(), running=1) is None
-    assert refuse(Policy(max_parallel=2), make_job(), running=2) == "max_parallel"
+    assert refuse(Policy(max_parallel=2), make_job(), running=[make_job()]) is None
+    assert refuse(Policy(max_parallel=2), make_job(), running=[make_job(), make_job()]) == "max_parallel"
     assert refuse(Policy(max_executions=3), make_job(), taken=2) is None
     assert refuse(Policy(max_executions=3), make_job(), taken=3) == "max_executions"
 
@@ -82,9 +86,27 @@ def test_a_contractor_whose_jobs_end_badly_is_refused_from_four_jobs_on() -> Non
 
 def test_a_refusal_names_the_reason_in_words() -> None:
     job = make_job()
-    refusal = find_refusal(Policy(memory_mib=100), make_view(job), job, 0, 0)
+    refusal = find_refusal(Policy(memory_mib=100), make_view(job), job, 0, ())
     assert refusal is not None
     assert refusal.reason == "needs 512 MiB of memory, 100 are allowed"
+
+
+def test_trainings_share_what_the_worker_may_use() -> None:
+    """Each asks for 500 milli-CPUs, 512 MiB of memory, 64 MiB of disk."""
+    one, two = [make_job()], [make_job(), make_job()]
+    policy = Policy(max_parallel=4, milli_cpus=1_499, memory_mib=4_096, disk_mib=4_096)
+    assert refuse(policy, make_job(), running=one) is None
+    refusal = find_refusal(policy, make_view(make_job()), make_job(), 0, two)
+    assert refusal == Refusal("resources", "needs 500 milli-CPUs, 1499 are allowed, 1000 of them in use")
+    assert refuse(replace(policy, milli_cpus=1_500), make_job(), running=two) is None
+
+
+def test_a_job_that_names_no_needs_gets_an_equal_share() -> None:
+    policy = Policy(max_parallel=3, milli_cpus=1_000, memory_mib=2_048, disk_mib=90)
+    modest = make_job(needs=tx_pb2.TrainingNeeds())
+    assert compute_use(policy, modest.terms.needs) == (333, 682, 30)
+    assert refuse(policy, modest, running=[modest, modest]) is None
+    assert refuse(policy, modest, running=[make_job(), modest]) == "resources"  # 500 + 333 + 333 milli-CPUs
 
 
 @pytest.mark.parametrize(

@@ -8,18 +8,21 @@ from collections.abc import Callable
 from worker.sandbox.connection import EngineStream
 from worker.sandbox.engine import Engine
 from worker.sandbox.reference import Reference
-from worker.sandbox.types import BrokenImageError, OwnFailureError
+from worker.sandbox.types import BrokenImageError, OwnFailureError, RegistryError
 
 LOOK_SECONDS = 0.25
 
 # Words of the engine that blame the image's content, which is the same everywhere.
 _BROKEN = ("archive/tar", "invalid tar header", "verification failed", "gzip: invalid", "zlib: invalid", "max depth")
+# Words of the engine for trouble of this machine. What is left is the registry's: layers that it does not give.
+_OWN = ("failed to register layer", "no space left", "quota exceeded", "input/output error", "read-only file system")
 
 
 def pull(engine: Engine, reference: Reference, seconds: float, check: Callable[[], None]) -> None:
     """Let the engine pull; `check` is called again and again meanwhile and stops the pull by raising OwnFailureError.
 
-    Raises BrokenImageError when the content cannot be unpacked, OwnFailureError for everything else.
+    Raises BrokenImageError when the content cannot be unpacked, RegistryError when the registry does not give it,
+    OwnFailureError for everything else.
     """
     with engine.pull(reference.repository, reference.digest) as stream:
         guard = _Guard(stream.cut, seconds, check)
@@ -31,7 +34,7 @@ def pull(engine: Engine, reference: Reference, seconds: float, check: Callable[[
             raise
         guard.stop()
     if error:
-        _raise(reference, error)
+        raise_for(reference, error)
 
 
 class _Guard:
@@ -75,7 +78,9 @@ def _read(stream: EngineStream) -> str:
     return errors[0] if errors else ""
 
 
-def _raise(reference: Reference, error: str) -> None:
+def raise_for(reference: Reference, error: str) -> None:
+    """Raise what the engine's words for a failed pull mean."""
     if any(words in error for words in _BROKEN):
         raise BrokenImageError(f"{reference} cannot be unpacked: {error}")
-    raise OwnFailureError(f"the engine failed to pull {reference}: {error}")
+    is_own = any(words in error for words in _OWN)
+    raise (OwnFailureError if is_own else RegistryError)(f"the engine failed to pull {reference}: {error}")

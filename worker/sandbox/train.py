@@ -28,12 +28,14 @@ from worker.sandbox.types import (
 
 OUT_SPARE_BYTES = 64 * MIB
 LOOK_SECONDS = 1.0  # between two looks at the caps, and at most between two notes of the seconds used
+FIRST_MODEL_SECONDS = 60.0  # after a start, by the contract; an untrained one will do
 
 _WORDS = {
     StopReason.TIME: "its time is over",
     StopReason.MEMORY: "it ran out of memory",
     StopReason.SPACE: "it wrote more than it may",
     StopReason.OUTPUT: f"it printed more than {TRAINING_OUTPUT // MIB} MiB",
+    StopReason.NO_MODEL: f"it wrote no model within {FIRST_MODEL_SECONDS:.0f} s",
     StopReason.STOPPED: "the worker stopped it",
 }
 
@@ -50,6 +52,7 @@ class ContainerTraining:
         self._signature: object = None
         self._digest = b""
         self._is_closed = False
+        self._has_model = False
         self._end: End | None = None
         self._failure: OwnFailureError | None = None
         with contextlib.ExitStack() as undo:
@@ -150,12 +153,21 @@ class ContainerTraining:
                     self._container.kill(StopReason.TIME)
                 elif self._workspace.is_over(self._container.id):
                     self._container.kill(StopReason.SPACE)
+                elif self._is_without_model():
+                    self._container.kill(StopReason.NO_MODEL)
             self._note_seconds()
             self._end = self._container.get_end()
         except OwnFailureError as failure:
             self._failure = failure
             with contextlib.suppress(OwnFailureError):  # close() tries again
                 self._container.kill(StopReason.STOPPED)
+
+    def _is_without_model(self) -> bool:
+        """Tell whether the program breaks the contract: it has run long enough and has not written a model yet."""
+        if self._has_model or time.monotonic() - self._container.started < FIRST_MODEL_SECONDS:
+            return False
+        self._has_model = self._workspace.get_signature(self._container.id, "model") is not None
+        return not self._has_model
 
     def _copy(self, into: Path) -> Checkpoint | None:
         """Copy the model of the frozen or dead container; a file that is no model is not looked at again."""

@@ -47,6 +47,7 @@ class StopReason(Enum):
     MEMORY = "memory"
     SPACE = "space"
     OUTPUT = "output"  # wrote more to stdout and stderr than the cap
+    NO_MODEL = "no_model"  # a training that did not write its first model in time
     STOPPED = "stopped"  # the worker asked for it
 
 
