@@ -61,6 +61,7 @@ def start(session: Session, password_file: PasswordFile = None) -> None:
     _configure_logging(session.out.is_json)
     try:
         settings = load_settings(session.settings.home)
+        settings.make_policy()  # before a password is asked for
         if session.node_given is not None:
             settings.node = session.node_given
         key = open_key(

@@ -49,7 +49,7 @@ def test_a_new_worker_has_settings_an_encrypted_key_and_its_words(terminal: Term
     assert key.get_words() in done.err
     settings = load_settings(terminal.home)
     assert settings.node == "http://10.0.0.1:1"
-    assert "# what one training may use" in (terminal.home / "worker.toml").read_text()
+    assert "# what all trainings together may use" in (terminal.home / "worker.toml").read_text()
     assert (terminal.home.stat().st_mode & 0o777, (terminal.home / "worker.toml").stat().st_mode & 0o777) == (
         0o700,
         0o600,
