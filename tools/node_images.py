@@ -9,36 +9,40 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from tools.setup.engine_api import Engine
 from tools.setup.images import BASE, SLIM, is_hub_in_reach, pack
 from tools.setup.settings import ROOT, SetupError
 
-WHEELS = ROOT / "build" / "wheels"
 IMAGES = ("node", "worker")
+SOURCES = ("abci_app", "learningchain", "worker", "pyproject.toml", "README.md", "LICENSE")
 TARGET = ["--python-version", "3.11", "--platform", "manylinux_2_28_x86_64", "--platform", "manylinux_2_17_x86_64"]
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "--no-cache-dir", "--quiet"]
 
 
 def collect_wheels() -> dict[str, bytes]:
     """Return the wheels of the lock, of pip and of this project, by their path in the build."""
-    shutil.rmtree(WHEELS, ignore_errors=True)
-    download = [
-        *PIP,
-        "download",
-        "--only-binary=:all:",
-        "--no-deps",
-        "--require-hashes",
-        *TARGET,
-        "--dest",
-        str(WHEELS),
-    ]
-    for requirements in ("requirements.txt", "docker/pip.txt"):
-        subprocess.run([*download, "-r", str(ROOT / requirements)], check=True)
-    own = [*PIP, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(WHEELS), str(ROOT)]
-    subprocess.run(own, check=True)
-    return {f"wheels/{path.name}": path.read_bytes() for path in sorted(WHEELS.glob("*.whl"))}
+    with tempfile.TemporaryDirectory(prefix="lc-images-") as folder:
+        wheels, sources = Path(folder, "wheels"), Path(folder, "sources")
+        download = [*PIP, "download", "--only-binary=:all:", "--no-deps", "--require-hashes", *TARGET]
+        for requirements in ("requirements.txt", "docker/pip.txt"):
+            subprocess.run([*download, "--dest", str(wheels), "-r", str(ROOT / requirements)], check=True)
+        copy_sources(sources)
+        own = [*PIP, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(wheels), str(sources)]
+        subprocess.run(own, check=True)
+        return {f"wheels/{path.name}": path.read_bytes() for path in sorted(wheels.glob("*.whl"))}
+
+
+def copy_sources(folder: Path) -> None:
+    """Copy what the wheel is made of: built in the checkout it would also hold modules that are deleted by now."""
+    folder.mkdir()
+    for name in SOURCES:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / name, folder)
 
 
 def choose_base(engine: Engine) -> str:

@@ -1,5 +1,5 @@
 """`python -m learningchain.cli`: the same as `lc`."""
 
-from learningchain.cli.main import main
+from learningchain.cli.entry import main
 
 main()

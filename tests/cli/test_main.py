@@ -53,7 +53,7 @@ def test_the_demo_is_one_command() -> None:
 
 def test_the_program_has_two_names() -> None:
     scripts = {entry.name: entry.value for entry in entry_points(group="console_scripts")}
-    assert scripts["lc"] == scripts["learningchain"] == "learningchain.cli.main:main"
+    assert scripts["lc"] == scripts["learningchain"] == "learningchain.cli.entry:main"
 
 
 def test_looking_at_keys_loads_neither_worker_nor_container_engine(tmp_path: Path) -> None:
@@ -66,6 +66,22 @@ def test_looking_at_keys_loads_neither_worker_nor_container_engine(tmp_path: Pat
         "print(sorted(name for name in sys.modules if name.split('.')[0] in ('worker', 'docker', 'fastapi')))\n"
     )
     assert run_python(code).strip() == "[]"
+
+
+def test_ctrl_c_while_the_command_line_loads_ends_it_without_a_traceback() -> None:
+    """A module that the command line imports stands for the key that is pressed at that moment."""
+    code = (
+        "import os, signal, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'typer':\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "from learningchain.cli.entry import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (exit_codes.INTERRUPTED, "", "")
 
 
 def test_core_files_are_off_while_it_runs() -> None:
