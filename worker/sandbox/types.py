@@ -25,7 +25,10 @@ class NoSpaceError(OwnFailureError):
 
 
 class RegistryError(OwnFailureError):
-    """A registry could not be reached, was too slow or limits this machine's rate."""
+    """A registry could not be reached, was too slow, limits this machine's rate or lacks a layer: to be asked again.
+
+    Unlike the other own failures it counts in the end: a checker that never gets an image finds it UNRUNNABLE.
+    """
 
 
 class BrokenImageError(Exception):
