@@ -49,6 +49,8 @@ class Daemon:
         attempts = list(self.state.memory.taken.values())
         report = await asyncio.to_thread(self._tools.sandbox.remove_orphans, attempts)
         log.info("orphans_removed", containers=report.containers, mounts=report.mounts)
+        for job_id, digest in self.state.memory.fresh.items():
+            self._tools.store.pin(digest, f"job {job_id}")
         for settled in await self._tools.sender.settle():
             code = None if settled.result is None else settled.result.code
             log.info("settled_transaction", hash=settled.pending.tx_hash.hex(), code=code)

@@ -12,7 +12,7 @@ from typing import Any, Final
 from worker import events as ev
 from worker.state import Memory
 
-_TABLES: Final = ("taken", "over", "evaluated", "announced", "votes", "uploaded", "shunned")
+_TABLES: Final = ("taken", "over", "fresh", "evaluated", "announced", "votes", "uploaded", "shunned")
 _RECORDS: Final[dict[str, type[Any]]] = {"evaluated": ev.Evaluated, "announced": ev.Announced, "votes": ev.Measured}
 
 

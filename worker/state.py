@@ -32,6 +32,8 @@ class Memory:
     """Jobs ever taken up, with the name of the attempt: a random number, so that an image cannot know whose it is."""
     over: dict[int, str] = field(default_factory=dict)
     """Jobs not trained (again), with the reason."""
+    fresh: dict[int, bytes] = field(default_factory=dict)
+    """The newest checkpoint of each job; a training that has ended does not write it again after a crash."""
     evaluated: dict[tuple[int, bytes], ev.Evaluated] = field(default_factory=dict)
     announced: dict[tuple[int, bytes], ev.Announced] = field(default_factory=dict)
     votes: dict[tuple[int, int], ev.Measured] = field(default_factory=dict)
@@ -50,7 +52,6 @@ class WorkerState:
         self.view: ChainView | None = None
         self.running: dict[ev.Instruction, None] = {}
         self.refusals: dict[int, Refusal] = {}
-        self.fresh: dict[int, bytes] = {}  # job to its newest checkpoint that was not evaluated yet
         self._not_before: dict[ev.Instruction, int] = {}
         self._given_up: dict[ev.Instruction, str] = {}
 
@@ -72,7 +73,7 @@ class WorkerState:
             case ev.Taken(job_id, attempt):
                 self.memory.taken[job_id] = attempt
             case ev.CheckpointSaved(job_id, digest):
-                self.fresh[job_id] = digest
+                self.memory.fresh[job_id] = digest
             case ev.TrainingEnded(job_id, reason, final):
                 self._end_training(job_id, reason, final)
             case ev.Evaluated():
@@ -124,7 +125,7 @@ class WorkerState:
         memory.votes = {k: v for k, v in memory.votes.items() if k[0] != job_id}
         memory.uploaded = {k: v for k, v in memory.uploaded.items() if k[0] != job_id}
         memory.over.pop(job_id, None)
-        self.fresh.pop(job_id, None)
+        memory.fresh.pop(job_id, None)
         self._not_before = {i: height for i, height in self._not_before.items() if i.job_id != job_id}
         self._given_up = {i: reason for i, reason in self._given_up.items() if i.job_id != job_id}
 
@@ -202,7 +203,7 @@ class WorkerState:
         return None
 
     def _plan_evaluation(self, job: pb.Job) -> Iterator[ev.Instruction]:
-        digest = self.fresh.get(job.id)
+        digest = self.memory.fresh.get(job.id)
         if digest is None or job.state != pb.JOB_STATE_OPEN or self._count(ev.Evaluate):
             return
         if (job.id, digest) not in self.memory.evaluated:
@@ -260,4 +261,4 @@ class WorkerState:
         """Return the jobs of which this machine holds models, results or votes."""
         memory = self.memory
         keyed = (*memory.evaluated, *memory.announced, *memory.votes, *memory.uploaded)
-        return sorted({*self.fresh, *(key[0] for key in keyed), *memory.over})
+        return sorted({*memory.fresh, *(key[0] for key in keyed), *memory.over})

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 import socket
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -27,6 +28,7 @@ from tests.support.memory_client import MemoryTransport
 from worker import events as ev
 from worker.cli import app as worker_commands
 from worker.journal import Journal
+from worker.sandbox import Evaluation, EvaluationLimits, OwnFailureError
 from worker.service import run_with
 from worker.settings import Jobs, Models, Resources, WorkerSettings
 from worker.state import Memory
@@ -34,6 +36,17 @@ from worker.state import Memory
 BLOCK_SECONDS = 0.05
 BLOCK_MS = 500
 RACE_MS = 20_000
+
+
+@dataclass
+class HeldSandbox(FakeSandbox):
+    """Evaluates nothing before the event."""
+
+    held_until: threading.Event = field(default_factory=threading.Event)
+
+    def evaluate(self, image: str, model: Path, limits: EvaluationLimits) -> Evaluation:
+        self.held_until.wait(60)
+        raise OwnFailureError("the worker was killed meanwhile")
 
 
 @dataclass
@@ -204,6 +217,26 @@ def test_a_worker_killed_after_announcing_reveals_after_its_restart_and_announce
         assert job.state == pb.JOB_STATE_PAID
         assert job.announcements == 1
         assert fleet.count_sent("announce", "worker0") == 1
+
+    play(tmp_path, script)
+
+
+def test_a_worker_killed_before_it_has_evaluated_its_last_model_does_so_after_its_restart(tmp_path: Path) -> None:
+    async def script(fleet: Fleet) -> None:
+        start_checkers(fleet)
+        await fleet.wait_for(fleet.has_relays)
+        killed = threading.Event()
+        sandbox = fleet.sandboxes["worker0"] = HeldSandbox(checkpoints=(b"0.5",), held_until=killed)
+        fleet.start("worker0")
+        job_id = submit(fleet)
+        await fleet.wait_for(lambda: any(training.closed for training in sandbox.trainings))
+        await fleet.kill("worker0")
+        killed.set()
+        fleet.sandboxes["worker0"] = again = FakeSandbox(checkpoints=())
+        fleet.start("worker0")
+        job = await fleet.settle(job_id)
+        assert (job.outcome, job.winner) == (pb.OUTCOME_ACCEPTED, fleet.chain.address("worker0"))
+        assert again.trainings == []
 
     play(tmp_path, script)
 

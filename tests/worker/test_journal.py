@@ -15,6 +15,7 @@ def full_memory() -> Memory:
         TAG,
         taken={1: "ab" * 16, 2: "cd" * 16},
         over={2: "ended with code 0"},
+        fresh={1: MODEL},
         evaluated={(1, MODEL): ev.Evaluated(1, MODEL, (1, -2, 3), 7)},
         announced={(1, MODEL): ev.Announced(1, MODEL, SALT, -5)},
         votes={(1, 0): ev.Measured(1, 0, 1, 2**63 - 1, b"", SALT)},
