@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import httpx2
@@ -246,6 +246,41 @@ async def dripping() -> AsyncIterator[str]:
         ended.set()
         server.close()
         await asyncio.sleep(0.5)
+
+
+@asynccontextmanager
+async def refusing() -> AsyncIterator[tuple[str, list[int]]]:
+    """A relay whose refusal never ends, with the bytes that it got rid of."""
+    written = [0]
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 507 Full\r\ncontent-encoding: gzip\r\ncontent-length: 99999999999\r\n\r\n\x1b[31mno")
+        with suppress(ConnectionError):
+            while True:
+                writer.write(bytes(MIB))
+                await writer.drain()
+                written[0] += MIB
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", written
+    finally:
+        server.close()
+
+
+def test_of_a_relay_s_refusal_only_the_beginning_is_read_and_nothing_of_it_is_obeyed(tmp_path: Path) -> None:
+    async def script() -> None:
+        (tmp_path / "model").write_bytes(MODEL)
+        transfer = ModelTransfer(ModelStore(tmp_path / "own", MIB), allow_loopback=True)
+        async with refusing() as (url, written):
+            with pytest.raises(TransferError) as caught:
+                await transfer.upload(tmp_path / "model", make_claim(), url)
+            assert f"{url} answered 507: '\\x1b[31mno" in str(caught.value)
+            assert written[0] < 64 * MIB  # what fits into the buffers on the way
+        await transfer.aclose()
+
+    run(script)
 
 
 def test_a_source_that_drips_is_left_in_time(tmp_path: Path) -> None:

@@ -21,6 +21,10 @@ log = structlog.get_logger()
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 15.0
 """A source that sends nothing for this long is left."""
+AS_IS = {"Accept-Encoding": "identity"}
+"""Asked of everybody, and bodies are read raw: a compressed one could unpack to anything."""
+REASON_BYTES = 200
+"""Of the words in which a relay refuses."""
 PATIENCE_SECONDS = 5.0
 """One source or relay gets this and a second for each MiB, or one that drips would keep all others from their turn."""
 
@@ -45,16 +49,18 @@ class Uploader:
     async def upload(self, path: Path, claim: UploadClaim, relay: str) -> None:
         """Bring a model to one relay. Raises TransferError."""
         target = await self._resolve(get_model_url(relay, claim.digest))
-        headers = {**target.headers, **claim.to_headers(), "Content-Length": str(claim.size)}
+        headers = {**target.headers, **claim.to_headers(), "Content-Length": str(claim.size), **AS_IS}
         try:
-            async with asyncio.timeout(_get_share(claim.size)):
-                response = await self._http.put(
-                    target.url, headers=headers, content=_read_chunks(path), extensions=target.extensions
-                )
+            async with (
+                asyncio.timeout(_get_share(claim.size)),
+                self._http.stream(
+                    "PUT", target.url, headers=headers, content=_read_chunks(path), extensions=target.extensions
+                ) as response,
+            ):
+                if response.status_code != 201:
+                    raise TransferError(f"{relay} answered {response.status_code}: {await _read_start(response)!r}")
         except (httpx2.HTTPError, TimeoutError) as error:
             raise TransferError(f"{relay} cannot be reached: {type(error).__name__}") from error
-        if response.status_code != 201:
-            raise TransferError(f"{relay} answered {response.status_code}: {response.text[:200]}")
 
     async def may_reach(self, relay: str) -> bool:
         """Tell whether a relay's address is one that uploads may go to; nothing is sent."""
@@ -106,8 +112,7 @@ class ModelTransfer(Uploader):
 
     async def _fetch_from(self, url: str, digest: bytes, size: int) -> None:
         target = await self._resolve(url)
-        # Asked for as is: a compressed body could unpack to anything.
-        headers = {**target.headers, "Accept-Encoding": "identity"}
+        headers = {**target.headers, **AS_IS}
         async with self._http.stream("GET", target.url, headers=headers, extensions=target.extensions) as response:
             if response.status_code != 200:
                 raise TransferError(f"{url} answered {response.status_code}")
@@ -121,6 +126,13 @@ class ModelTransfer(Uploader):
 
 def _get_share(size: int) -> float:
     return PATIENCE_SECONDS + size / MIB
+
+
+async def _read_start(response: httpx2.Response) -> str:
+    """Return how the body begins; the rest, however long it is, stays unread."""
+    async for chunk in response.aiter_raw(REASON_BYTES):
+        return chunk.decode("utf-8", "replace")
+    return ""
 
 
 async def _read_chunks(path: Path) -> AsyncIterator[bytes]:
