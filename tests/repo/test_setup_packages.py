@@ -26,6 +26,7 @@ def nothing_is_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
 def test_a_bare_debian_lacks_these_packages() -> None:
     missing = packages.list_missing(engine_runs=False, base_is_there=False)
     assert {"ca-certificates", "docker.io", "e2fsprogs", "mmdebstrap", "mount", "python3-venv"} <= set(missing)
+    assert set(packages.list_missing(engine_runs=False, base_is_there=False, tests=True)) - set(missing) == {"curl"}
 
 
 @pytest.mark.usefixtures("nothing_is_installed")
@@ -41,7 +42,7 @@ def test_a_running_engine_and_a_built_image_need_no_packages_for_them() -> None:
 
 @pytest.mark.usefixtures("nothing_is_installed")
 def test_every_package_that_can_be_missing_says_what_it_is_for() -> None:
-    missing = packages.list_missing(engine_runs=False, base_is_there=False)
+    missing = packages.list_missing(engine_runs=False, base_is_there=False, tests=True)
     assert all(line.strip() for line in packages.explain(missing).splitlines())
     assert len(packages.explain(missing).splitlines()) == len(missing)
 

@@ -76,7 +76,7 @@ def perform(options: argparse.Namespace) -> int:
         return go_down()
     if options.command == "clean":
         return clean()
-    wish = Wish(containers=not options.no_containers, other_cometbft=options.tests)
+    wish = Wish(containers=not options.no_containers, tests=options.tests)
     if options.command == "up":
         with running_services(wish, keep=True):
             print(

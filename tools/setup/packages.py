@@ -19,6 +19,7 @@ APT_LOCK_SECONDS = 300
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 WHAT_FOR = {
     "ca-certificates": "to download over TLS",
+    "curl": "broadcasts a transaction in a test, as users do",
     "docker.io": "the container engine; no running one was found",
     "e2fsprogs": "size-capped file systems for the sandbox",
     "debian-archive-keyring": "to check what the base image is made of",
@@ -43,9 +44,10 @@ def has_venv() -> bool:
     return VENV_PYTHON.exists() or importlib.util.find_spec("ensurepip") is not None
 
 
-def list_missing(*, engine_runs: bool, base_is_there: bool) -> list[str]:
-    """Return the Debian packages that this machine still needs, sorted."""
+def list_missing(*, engine_runs: bool, base_is_there: bool, tests: bool = False) -> list[str]:
+    """Return the Debian packages that this machine still needs, sorted; with `tests` also those of the tests alone."""
     missing = {
+        "curl": tests and find_program("curl") is None,
         "docker.io": not engine_runs and find_program("dockerd") is None,
         "mmdebstrap": not base_is_there and find_program("mmdebstrap") is None,
         "debian-archive-keyring": not base_is_there

@@ -56,7 +56,8 @@ class Wish:
     """What to set up besides Python and CometBFT."""
 
     containers: bool = True
-    other_cometbft: bool = False
+    tests: bool = False
+    """Also what only the tests need: another CometBFT, curl."""
 
 
 @dataclass(slots=True)
@@ -72,7 +73,9 @@ class Plan:
         if self.wish.containers:
             engine_runs = engine.find_running() is not None
             needs_debian = not images.is_base_stored() and (packages.is_debian() or not images.is_hub_in_reach())
-            self.missing = packages.list_missing(engine_runs=engine_runs, base_is_there=not needs_debian)
+            self.missing = packages.list_missing(
+                engine_runs=engine_runs, base_is_there=not needs_debian, tests=self.wish.tests
+            )
             packages.check_possible(self.missing)
             if not engine_runs:
                 engine.check_startable()
@@ -91,7 +94,7 @@ class Plan:
             Step(LIBRARIES, pythons.install_packages, (PYTHON,)),
             Step(NODE, self._find_cometbft, (PYTHON,)),
         ]
-        if self.wish.other_cometbft:
+        if self.wish.tests:
             steps.append(Step(OTHER_NODE, self._find_other_cometbft, (NODE,)))
         if self.wish.containers:
             steps += [
@@ -109,7 +112,7 @@ class Plan:
 
     def _find_cometbft(self, work: Work) -> str:
         self.services.cometbft = str(cometbft.ensure(work, COMETBFT))
-        if not self.wish.other_cometbft:
+        if not self.wish.tests:
             cometbft.remove_build_caches()
         return self.services.cometbft
 
