@@ -9,6 +9,7 @@ from pathlib import Path
 import docker
 import pytest
 
+from learningchain.registry import resolve_image
 from tests.sandbox.support import IMAGES, LIMITS, Evaluate, get_repository
 from worker.sandbox import DockerSandbox, Evaluation, EvaluationLimits, SandboxSettings, Training, TrainingSpec
 
@@ -38,8 +39,9 @@ def _build(client: docker.APIClient, registry: str, base: str, name: str, docker
     options = {"buildargs": {"BASE": base}, "network_mode": "none", "rm": True, "forcerm": True, "decode": True}
     for record in client.build(fileobj=context.getvalue(), custom_context=True, tag=f"{repository}:1", **options):
         assert "error" not in record, record
-    digests = [r["aux"]["Digest"] for r in client.push(repository, "1", stream=True, decode=True) if "aux" in r]
-    return f"{repository}@{digests[-1]}"
+    for record in client.push(repository, "1", stream=True, decode=True):
+        assert "error" not in record, record
+    return resolve_image(f"{repository}:1").reference  # not every engine says the digest
 
 
 @pytest.fixture(scope="session")

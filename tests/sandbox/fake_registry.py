@@ -108,6 +108,7 @@ class Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    default_request_version = "HTTP/1.1"  # so that a TLS handshake gets a status line, by which engines know plain HTTP
     server: Server
 
     def do_GET(self) -> None:
