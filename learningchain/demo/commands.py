@@ -13,7 +13,7 @@ from learningchain.cli import exit_codes
 from learningchain.cli.command import Session, command, make_group
 from learningchain.cli.failure import Failure
 from learningchain.client import errors
-from learningchain.demo.report import SUMMARY, show_balances, show_end, write_files
+from learningchain.demo.report import FAILED, SUMMARY, prepare_folder, show_balances, show_end, write_files
 from learningchain.demo.screen import Screen
 from learningchain.demo.stage import DemoFailed, Stage
 from learningchain.demo.story import play_lie, play_race, play_runner_up, summarize
@@ -37,13 +37,13 @@ def demo(
     if not image:
         raise Failure("the digits image is missing", "run 'make demo', which builds it and sets everything up")
     signal.signal(signal.SIGTERM, _interrupt)
-    out.mkdir(parents=True, exist_ok=True)
+    prepare_folder(out)
     # Unix sockets have short paths, so the network lives in a folder of its own with a short name.
     root = Path(tempfile.mkdtemp(prefix="lc-demo-"))
     try:
         summary = _run(out, image, root)
     except (DemoFailed, DevnetError, NodeError, errors.ClientError) as error:
-        raise _keep_logs(error, root, out / "failed") from error
+        raise _keep_logs(error, root, out / FAILED) from error
     except KeyboardInterrupt:
         raise Failure("stopped; nothing keeps running", "start again: lc demo", exit_codes.INTERRUPTED) from None
     finally:
@@ -53,7 +53,6 @@ def demo(
 
 def _keep_logs(error: Exception, root: Path, kept: Path) -> Failure:
     """Copy the network's logs, without its keys and data, and return the failure to be shown."""
-    shutil.rmtree(kept, ignore_errors=True)
     shutil.copytree(root, kept, ignore=shutil.ignore_patterns("*.sock", "keys", "priv_validator_key.json", "data"))
     return Failure(str(error), f"the logs are in {kept}; try again when the cause is gone")
 

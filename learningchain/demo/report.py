@@ -1,6 +1,7 @@
 """What the demo leaves behind: the figures, the picture of the race, and the last page of the screen."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -9,17 +10,27 @@ from learningchain.amounts import format_credits
 from learningchain.cli.output import make_table
 from learningchain.demo.picture import draw_race
 from learningchain.demo.stage import Stage
-from learningchain.demo.story import BOUNTY, Act
+from learningchain.demo.story import BOUNTY, RUNNER_UP_MODEL, WINNER_MODEL, Act
 
 HELD_OUT: Final = 360
 """Scans whose labels the digits image hides: every fifth of 1 797."""
 SUMMARY: Final = "summary.json"
 PICTURE: Final = "race.svg"
+FAILED: Final = "failed"
+"""Folder with the logs of a demo that failed."""
 NEXT: Final = (
     "make up && . .state/env && lc devnet up --detach",
     "lc job submit $LC_DIGITS_IMAGE --bounty 20 --for 60s --yes-public --home ~/.learningchain/devnet",
     "lc job watch 1 --home ~/.learningchain/devnet     # and later: lc devnet down && make down",
 )
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make the folder, without what an earlier demo left there; other files stay."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (SUMMARY, PICTURE, WINNER_MODEL, RUNNER_UP_MODEL):
+        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / FAILED, ignore_errors=True)
 
 
 def write_files(stage: Stage, folder: Path, race: Act, summary: dict[str, Any]) -> None:

@@ -21,6 +21,8 @@ RUNNER_UP_SECONDS: Final = 30
 """How long the three jobs are open on a machine with nothing else to do."""
 MIN_LEAD_CHANGES: Final = 2
 """Fewer are no race. Random seeds decide how many there are: with an undisturbed half core each, nearly always more."""
+WINNER_MODEL: Final = "model.npz"
+RUNNER_UP_MODEL: Final = "runner-up.npz"
 MAX_RACES: Final = 3
 """So often a one-sided race is repeated."""
 PURSE: Final = 5
@@ -50,7 +52,7 @@ def play_race(stage: Stage) -> tuple[Act, Path]:
         act = _race(stage)
     changes = act.story.lead_changes
     require(changes >= MIN_LEAD_CHANGES, f"after {MAX_RACES} races the lead changed hands {changes} times: no race")
-    path = stage.folder / "model.npz"
+    path = stage.folder / WINNER_MODEL
     act.contractor_loss = measure_model(stage, act.job, path)
     return act, path
 
@@ -98,7 +100,7 @@ def play_runner_up(stage: Stage, model: Path) -> Act:
     require(act.job.state == pb.JOB_STATE_PAID, "the runner-up was not paid")
     require(stage.get_name(act.job.winner) in stage.devnet.plan.workers, "the winner is no honest worker")
     _require_banned(stage, cheater)
-    act.contractor_loss = measure_model(stage, act.job, stage.folder / "runner-up.npz")
+    act.contractor_loss = measure_model(stage, act.job, stage.folder / RUNNER_UP_MODEL)
     stage.screen.say("the honest runner-up is paid, and lying achieved nothing", "good")
     return act
 

@@ -22,10 +22,17 @@ def run_lc(*arguments: str, seconds: float = 60) -> subprocess.CompletedProcess[
     return subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False, env=dict(os.environ))
 
 
+def leave_files_of_an_earlier_demo(folder: Path) -> None:
+    (folder / "failed").mkdir()
+    for name in ("summary.json", "race.svg", "model.npz", "runner-up.npz", "failed/old.log", "of-the-user"):
+        (folder / name).write_text("old")
+
+
 @pytest.mark.timeout(DEMO_SECONDS + 60)
 def test_the_demo_plays_three_jobs_as_the_rules_promise(
     tmp_path: Path, cometbft: str, docker_host: str, digits_image: str
 ) -> None:
+    leave_files_of_an_earlier_demo(tmp_path)
     done = run_lc("demo", "--out", str(tmp_path), seconds=DEMO_SECONDS)
     assert done.returncode == 0, done.stderr[-3000:]
     summary = json.loads((tmp_path / "summary.json").read_text())
@@ -43,18 +50,22 @@ def test_the_demo_plays_three_jobs_as_the_rules_promise(
     assert supply["burned"] == 10 * UCREDIT
     assert supply.pop("genesis") == sum(supply.values())
     ET.fromstring((tmp_path / "race.svg").read_text())
+    assert (tmp_path / "of-the-user").read_text() == "old"
+    assert not (tmp_path / "failed").exists()
 
 
 @pytest.mark.timeout(UP_SECONDS)
 def test_a_demo_in_which_something_does_not_happen_says_so_and_fails(
     tmp_path: Path, cometbft: str, docker_host: str, registry: str
 ) -> None:
+    leave_files_of_an_earlier_demo(tmp_path)
     nothing = f"{registry}/nothing@sha256:{'0' * 64}"
     done = run_lc("demo", "--out", str(tmp_path), "--image", nothing, seconds=UP_SECONDS)
     assert done.returncode == 1
     assert "lc job submit" in done.stderr
     assert "next: the logs are in" in done.stderr
     assert (tmp_path / "failed" / "nodes").is_dir()
+    assert not (tmp_path / "failed" / "old.log").exists()
     assert not (tmp_path / "summary.json").exists()
 
 
