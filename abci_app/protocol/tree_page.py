@@ -163,6 +163,14 @@ def find_node(stored: bytes, slot: int, key: bytes) -> tuple[int, bool]:
     return (position if stored[key_at : key_at + stored[lengths_at + index]] == key else 0), True
 
 
+def get_top(stored: bytes) -> bytes | None:
+    """Return the hash at the top of a stored page, None if this cannot be a page."""
+    index = stored[_HEADER_BYTES : _HEADER_BYTES + stored[0]].find(TOP) if stored else -1
+    at = sum(stored[:_HEADER_BYTES]) + _HEADER_BYTES + HASH_BYTES * index
+    top = stored[at : at + HASH_BYTES]
+    return top if index >= 0 and len(top) == HASH_BYTES else None
+
+
 def replace_node(stored: bytes, position: int, node: bytes) -> tuple[bytes, bytes]:
     """Return a stored page with another hash at one position, all above it hashed again, and the top's hash.
 

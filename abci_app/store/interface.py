@@ -89,7 +89,7 @@ class View(Protocol):
         """Yield the index entries with start <= key < end in ascending order."""
 
     def records(self, prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
-        """Yield all records whose state key begins with `prefix`, in ascending order."""
+        """Yield all records whose state key begins with `prefix`, in whatever order they are stored."""
 
 
 class Store(View, Protocol):

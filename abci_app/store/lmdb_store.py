@@ -29,9 +29,18 @@ from abci_app.store.interface import (
     Writes,
     check_base,
 )
-from abci_app.store.lmdb_view import Databases, LmdbPages, LmdbView, naming_damage, write_meta
+from abci_app.store.layout import locate_records
+from abci_app.store.lmdb_view import (
+    Databases,
+    LmdbPages,
+    LmdbView,
+    naming_damage,
+    write_meta,
+    write_upper_digits,
+)
+from abci_app.store.upper_pages import UpperPages, deepen
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 """Layout of the store on disk; a store with another one is refused."""
 INITIAL_MAP_BYTES: Final = 64 * 2**30
 """Address space reserved at first. Disk is used only for what is stored; a full map is doubled."""
@@ -91,16 +100,16 @@ class LmdbStore:
             yield from view.scan(start, end)
 
     def records(self, prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
-        """Yield all records whose state key begins with `prefix`, in ascending order."""
+        """Yield all records whose state key begins with `prefix`, in the order of their paths."""
         with self._hold() as view:
             yield from view.records(prefix)
 
     def commit(self, block: StagedBlock) -> None:
         """Write one block durably, or nothing of it. Raises StoreError."""
         check_base(block, self.meta)
-        while not self._write(block):
+        while (upper := self._write(block)) is None:
             self._grow()
-        view = LmdbView(self._environment, self._databases)
+        view = LmdbView(self._environment, self._databases, upper)
         with self._lock:
             self._views.append(view)
             while len(self._views) > PINNED_HEIGHTS:
@@ -140,7 +149,7 @@ class LmdbStore:
     def pages(self) -> Iterator[PageSource]:
         """Hold the tree's pages of the last committed height for one thread."""
         with naming_damage(self._environment), self._environment.begin() as txn:
-            yield LmdbPages(txn, self._databases)
+            yield LmdbPages(txn, self._databases, self._views[-1].upper)
 
     def close(self) -> None:
         """Release everything. Nothing may be called afterwards."""
@@ -150,23 +159,26 @@ class LmdbStore:
         self._environment.close()
         os.close(self._lock_file)
 
-    def _write(self, block: StagedBlock) -> bool:
-        """Try to write a block; return whether there was room in the map."""
-        databases = self._databases
+    def _write(self, block: StagedBlock) -> UpperPages | None:
+        """Try to write a block; return its upper pages, or None if there was no room in the map."""
+        databases, before = self._databases, self._views[-1].upper
+        stored_pages = {name: page for name, page in block.pages.items() if not before.covers(name)}
         try:
             with self._environment.begin(write=True) as txn:
-                _apply(txn, databases.records, block.records)
+                _apply(txn, databases.state, {**stored_pages, **locate_records(block.records)})
                 _apply(txn, databases.index, block.index)
-                _apply(txn, databases.pages, block.pages)
                 write_meta(txn, databases, block.meta)
+                upper = deepen(txn, databases.state, before.apply(block.pages))
+                if upper.digits != before.digits:
+                    write_upper_digits(txn, databases, upper.digits)
         except lmdb.MapFullError:
-            return False
+            return None
         except lmdb.Error as error:
             raise StoreError(
                 f"block {block.meta.height} could not be written to {self._folder}: {error}. If the disk is full or a "
                 "quota is reached, make room and start the node again: nothing was lost, it continues with this block"
             ) from error
-        return True
+        return upper
 
     def _grow(self) -> None:
         """Double the map. LMDB allows that only without transactions, so pinned ones are released; that of the last
@@ -213,7 +225,7 @@ def _lock_folder(folder: Path) -> int:
 def _open_environment(folder: Path, map_bytes: int) -> lmdb.Environment:
     try:
         environment = lmdb.open(
-            str(folder), map_size=map_bytes, mode=0o600, max_dbs=4, max_readers=MAX_READERS, readahead=False
+            str(folder), map_size=map_bytes, mode=0o600, max_dbs=3, max_readers=MAX_READERS, readahead=False
         )
         _extend(environment, folder / "data.mdb")
         return environment
@@ -241,7 +253,8 @@ def _open_view(environment: lmdb.Environment, databases: Databases, folder: Path
     """Return the view of the last committed height. Raises StoreDamagedError if its tree has another app hash."""
     with naming_damage(environment):
         view = LmdbView(environment, databases)
-    if view.meta.height and compute_app_hash(get_roots(view)) != view.meta.app_hash:
+    hashes = {compute_app_hash(get_roots(view))} | ({view.upper.compute_app_hash()} if view.upper.digits else set())
+    if view.meta.height and hashes != {view.meta.app_hash}:
         view.close()
         raise StoreDamagedError(folder, "the state tree does not have the app hash of the last block")
     return view
@@ -250,7 +263,7 @@ def _open_view(environment: lmdb.Environment, databases: Databases, folder: Path
 def _open_databases(environment: lmdb.Environment, folder: Path) -> Databases:
     """Return the named databases, made in an empty environment. Raises StoreError for another layout."""
     with naming_damage(environment), environment.begin(write=True) as txn:
-        databases = Databases(*(environment.open_db(name, txn) for name in (b"records", b"index", b"pages", b"meta")))
+        databases = Databases(*(environment.open_db(name, txn) for name in (b"state", b"index", b"meta")))
         found = txn.get(_SCHEMA, db=databases.meta)
         if found is None:
             txn.put(_SCHEMA, SCHEMA_VERSION.to_bytes(4, "big"), db=databases.meta)

@@ -16,18 +16,22 @@ from lmdb import Environment, Transaction
 
 from abci_app.protocol.tree import TreeError
 from abci_app.store.interface import NOTHING_COMMITTED, HeightNotHeldError, Meta, StoreDamagedError
+from abci_app.store.layout import get_record_key, locate_record
+from abci_app.store.upper_pages import UpperPages, load_upper_pages
 
 CHUNK_ENTRIES: Final = 256
 """How many entries an iteration reads under one hold of the lock."""
+
+_UPPER_DIGITS: Final = b"upper_digits"
 
 
 @dataclass(frozen=True, slots=True)
 class Databases:
     """Handles of the named databases of an environment."""
 
-    records: Any
+    state: Any
+    """Records and pages of the tree, see layout."""
     index: Any
-    pages: Any
     meta: Any
 
 
@@ -59,6 +63,16 @@ def write_meta(txn: Transaction[bytes], databases: Databases, meta: Meta) -> Non
         txn.put(key, value, db=databases.meta)
 
 
+def read_upper_digits(txn: Transaction[bytes], databases: Databases) -> int:
+    """Return how deep the pages reach that are not on the disk."""
+    return int.from_bytes(txn.get(_UPPER_DIGITS, b"", db=databases.meta), "big")
+
+
+def write_upper_digits(txn: Transaction[bytes], databases: Databases, digits: int) -> None:
+    """Store how deep the pages reach that are not on the disk."""
+    txn.put(_UPPER_DIGITS, bytes((digits,)), db=databases.meta)
+
+
 @contextmanager
 def naming_damage(environment: Environment) -> Iterator[None]:
     """Raise StoreDamagedError for whatever LMDB, or the state tree, finds wrong in what it reads."""
@@ -69,22 +83,28 @@ def naming_damage(environment: Environment) -> Iterator[None]:
 
 
 class LmdbPages:
-    """Pages of the tree from a transaction of one thread."""
+    """Pages of the tree from a transaction of one thread, and from memory."""
 
-    __slots__ = ("get_page",)
+    __slots__ = ("_get_stored", "_get_upper")
 
-    def __init__(self, txn: Transaction[bytes], databases: Databases) -> None:
-        """Bind the read, so that a page costs one call."""
-        self.get_page: Callable[[bytes], bytes | None] = partial(txn.get, db=databases.pages)
+    def __init__(self, txn: Transaction[bytes], databases: Databases, upper: UpperPages) -> None:
+        """Bind the reads."""
+        self._get_upper = upper.by_name.get
+        self._get_stored: Callable[[bytes], bytes | None] = partial(txn.get, db=databases.state)
+
+    def get_page(self, key: bytes) -> bytes | None:
+        """Return a page by its name."""
+        page = self._get_upper(key)
+        return self._get_stored(key) if page is None else page
 
 
 class LmdbView:
     """The state of one height. A transaction serves one thread at a time, hence the lock."""
 
-    __slots__ = ("_databases", "_environment", "_lock", "_txn", "meta", "users")
+    __slots__ = ("_databases", "_environment", "_lock", "_txn", "meta", "upper", "users")
 
-    def __init__(self, environment: Environment, databases: Databases) -> None:
-        """Pin what is committed now."""
+    def __init__(self, environment: Environment, databases: Databases, upper: UpperPages | None = None) -> None:
+        """Pin what is committed now. Its upper pages are made from it if they are not given."""
         self.users = 0
         """Holders of this view; changed under the store's lock."""
         self._environment = environment
@@ -92,19 +112,23 @@ class LmdbView:
         self._lock = Lock()
         self._txn: Transaction[bytes] | None = environment.begin()
         self.meta = read_meta(self._txn, databases)
+        if upper is None:
+            upper = load_upper_pages(self._txn, databases.state, read_upper_digits(self._txn, databases))
+        self.upper = upper
 
     def get(self, key: bytes) -> bytes | None:
         """Return the encoded record under a state key."""
         with self._lock:
             try:
-                return self._live().get(key, db=self._databases.records)
+                return self._live().get(locate_record(key), db=self._databases.state)
             except lmdb.Error as error:  # naming_damage, written out: this is the hottest read
                 raise StoreDamagedError(Path(self._environment.path()), error) from error
 
     def get_page(self, key: bytes) -> bytes | None:
         """Return a page of the state tree."""
         with self._lock, naming_damage(self._environment):
-            return self._live().get(key, db=self._databases.pages)
+            txn, page = self._live(), self.upper.by_name.get(key)
+            return txn.get(key, db=self._databases.state) if page is None else page
 
     def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yield the index entries with start <= key < end in ascending order."""
@@ -114,11 +138,14 @@ class LmdbView:
             yield key, value
 
     def records(self, prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
-        """Yield all records whose state key begins with `prefix`, in ascending order."""
-        for key, value in self._iterate(self._databases.records, prefix):
-            if not key.startswith(prefix):
+        """Yield all records whose state key begins with `prefix`, in the order of their paths."""
+        store = prefix[:1]
+        for entry, value in self._iterate(self._databases.state, store):
+            if not entry.startswith(store):
                 return
-            yield key, value
+            key = get_record_key(entry)
+            if key is not None and key.startswith(prefix):
+                yield key, value
 
     def close(self) -> None:
         """Release the transaction; later reads raise HeightNotHeldError."""

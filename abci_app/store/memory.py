@@ -47,7 +47,7 @@ class MemoryView:
             yield key, self._index[key]
 
     def records(self, prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
-        """Yield all records whose state key begins with `prefix`, in ascending order."""
+        """Yield all records whose state key begins with `prefix`."""
         return ((key, value) for key, value in self._records.items() if key.startswith(prefix))
 
     def apply(self, block: StagedBlock) -> "MemoryView":
@@ -85,7 +85,7 @@ class MemoryStore:
         return self._views[-1].scan(start, end)
 
     def records(self, prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
-        """Yield all records whose state key begins with `prefix`, in ascending order."""
+        """Yield all records whose state key begins with `prefix`."""
         return self._views[-1].records(prefix)
 
     def commit(self, block: StagedBlock) -> None:

@@ -87,12 +87,12 @@ def test_a_second_process_is_refused(folder: Path) -> None:
     store.close()
 
 
-@pytest.mark.parametrize(("version", "words"), [(0, "run the older version"), (2, "run the newer version")])
+@pytest.mark.parametrize(("version", "words"), [(1, "run the older version"), (3, "run the newer version")])
 def test_another_layout_is_refused(folder: Path, version: int, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lmdb_store, "SCHEMA_VERSION", version)
     LmdbStore(folder).close()
     monkeypatch.undo()
-    with pytest.raises(StoreError, match=f"has layout {version}, this version of the node reads 1: {words}"):
+    with pytest.raises(StoreError, match=f"has layout {version}, this version of the node reads 2: {words}"):
         LmdbStore(folder)
 
 

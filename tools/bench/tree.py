@@ -12,6 +12,7 @@ Each size is built in a fresh folder; 10 million keys need about 5 GB of disk, 2
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -24,8 +25,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from abci_app.protocol import tree, tree_page
-from abci_app.protocol.tree import update_state
-from abci_app.store.interface import Meta, StagedBlock, Writes, stage
+from abci_app.store.interface import Writes, stage
 from abci_app.store.lmdb_store import LmdbStore
 
 CHANGES = 5_000
@@ -48,35 +48,33 @@ def split(count: int) -> Iterator[range]:
 
 
 def build(store: LmdbStore, count: int) -> None:
-    """Fill a store with `count` records. Records are written in the order of their keys and the tree in the order of
-    its paths, so that the file is as compact as it can be and building takes minutes, not hours."""
+    """Fill a store with `count` records in the order of their paths, so that the file is as compact as it can be and
+    building takes minutes, not hours."""
     value = bytes(RECORD_BYTES)
-    for chunk in split(count):
-        write(store, {make_key(number): value for number in chunk}, {}, b"")
     paths = sorted(sha256(make_key(number)).digest()[:8] + number.to_bytes(8, "big") for number in range(count))
     for chunk in split(count):
         if chunk.start % (10 * CHUNK) == 0:
             sys.stderr.write(f"tree of {count} keys: {chunk.start} built …\n")
         numbers = (int.from_bytes(paths[at][8:], "big") for at in chunk)
-        with store.pages() as pages:
-            update = update_state(pages, {make_key(number): value for number in numbers})
-        write(store, {}, update.page_writes, update.app_hash)
+        height = store.meta.height + 1
+        records = {make_key(number): value for number in numbers}
+        store.commit(stage(store, records, {}, height=height, time_ms=height, chain_id="bench", chain_tag=b""))
 
 
-def warm_up(store: LmdbStore, count: int) -> None:
-    """Touch the whole file once, as a node that has run for a while has: a first touch costs a page fault."""
+def reopen(store: LmdbStore, folder: Path) -> LmdbStore:
+    """Open a store again and touch the whole file once, as a node that has run for a while has.
+
+    What is cached of a file that was written in long runs is kept in large pieces, in which the kernel finds a page
+    more slowly than in what a node caches. So all of it is dropped first.
+    """
+    store.close()
+    file = os.open(folder / "data.mdb", os.O_RDONLY)
+    os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+    os.close(file)
+    store = LmdbStore(folder)
     for _ in store.records():
         pass
-    digits = len(f"{count >> 4:x}")
-    with store.pages() as pages:
-        for number in range(16**digits):
-            pages.get_page(b"a%0*x" % (digits, number))
-
-
-def write(store: LmdbStore, records: Writes, pages: Writes, app_hash: bytes) -> None:
-    """Commit part of the state."""
-    height = store.meta.height + 1
-    store.commit(StagedBlock(height - 1, Meta("bench", b"", height, app_hash, height), records, {}, pages))
+    return store
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +136,7 @@ def measure(folder: Path, count: int) -> dict[str, Any]:
     store = LmdbStore(folder)
     started = time.perf_counter()
     build(store, count)
-    warm_up(store, count)
+    store = reopen(store, folder)
     sys.stderr.write(f"tree of {count} keys: built in {time.perf_counter() - started:.0f} s\n")
     blocks = run_blocks(store, count, random)
     alone = run_blocks(store, count, random, with_records=False)
