@@ -4,33 +4,33 @@ They change in nearly every block and say nothing that the nodes under them do n
 memory only.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
+from itertools import groupby
 
 from abci_app.protocol.tree_page import EMPTY_HASH, SLOTS, TOP, Node, encode_page
 
 _SLOT_OF = {digit: SLOTS | slot for slot, digit in enumerate(b"0123456789abcdef")}
 
 
-def build_upper_pages(nodes: Mapping[bytes, Node]) -> dict[bytes, bytes]:
+def build_upper_pages(nodes: Iterable[tuple[bytes, Node]]) -> dict[bytes, bytes]:
     """Return all pages above some depth by name, from the nodes there that are not empty.
 
-    `nodes` has the names that pages of these nodes have or would have, all equally long and of at least two bytes (see
-    tree), and at most as deep as one tree. The pages are those that updates of the tree would have left.
+    `nodes` are in ascending order of the names that pages of theirs have or would have (see tree), which are equally
+    long, of at least two bytes, and reach no deeper than one tree. The pages are those that updates would have left.
     """
     pages: dict[bytes, bytes] = {}
-    level = dict(nodes)
-    while level and len(next(iter(level))) > 1:
-        slots: dict[bytes, dict[int, Node]] = {}
-        for name, node in level.items():
-            slots.setdefault(name[:-1], {})[_SLOT_OF[name[-1]]] = node
-        level = {}
-        for name, below in slots.items():
-            page, top = _build_page(below)
-            level[name] = top
+    level = nodes
+    while True:
+        above: list[tuple[bytes, Node]] = []
+        for name, below in groupby(level, key=lambda item: item[0][:-1]):
+            page, top = _build_page({_SLOT_OF[child[-1]]: node for child, node in below})
+            above.append((name, top))
             if top[1] is None or len(name) == 1:  # a page with a single leaf vanishes, but not the top of a tree
                 pages[name] = page
-    return pages
+        if not above or len(above[0][0]) == 1:
+            return pages
+        level = above
 
 
 def _build_page(below: Mapping[int, Node]) -> tuple[bytes, Node]:

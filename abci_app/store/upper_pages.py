@@ -7,6 +7,7 @@ the number of digits in the names of the pages below; it grows with the state an
 
 from __future__ import annotations  # lmdb's classes are generic in its stubs only
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -14,7 +15,7 @@ from typing import Any, Final
 from lmdb import Cursor, Transaction
 
 from abci_app.protocol.keys import STORES
-from abci_app.protocol.tree import ROOTS_PAGE, TreeError, compute_app_hash, hash_leaf
+from abci_app.protocol.tree import MAX_KEY_BYTES, ROOTS_PAGE, TreeError, compute_app_hash, hash_leaf
 from abci_app.protocol.tree_page import EMPTY_HASH, Node, get_top
 from abci_app.protocol.tree_top import build_upper_pages
 from abci_app.store.interface import Writes
@@ -22,8 +23,8 @@ from abci_app.store.layout import END_OF_NAMES, FIRST_STORE, MAX_UPPER_DIGITS, g
 
 MIN_ENTRIES_PER_NAME: Final = 4
 """The upper pages reach one digit deeper when the state has this many records and pages for each name of that many
-digits. A larger number leaves more of them to the disk; a smaller one has more memory for fewer records. With 5 digits,
-the most, they take about 80 MB for a store of millions of records, and that is at most 25 bytes a record."""
+digits. A larger number leaves more of them to the disk; a smaller one takes more memory for fewer records. With 5
+digits, the most, they take about 80 MB for each of the tree's stores that has millions of records."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +44,13 @@ class UpperPages:
         changed = {name: page for name, page in writes.items() if self.covers(name)}
         if not changed:
             return self
-        merged = {**self.by_name, **changed}
-        return UpperPages(self.digits, {name: page for name, page in merged.items() if page is not None})
+        by_name = dict(self.by_name)  # readers of the height before keep theirs, without a lock
+        for name, page in changed.items():
+            if page is None:
+                by_name.pop(name, None)
+            else:
+                by_name[name] = page
+        return UpperPages(self.digits, by_name)
 
     def compute_app_hash(self) -> bytes:
         """Return the app hash of the state; `digits` must not be 0."""
@@ -57,8 +63,8 @@ def load_upper_pages(txn: Transaction[bytes], state: Any, digits: int) -> UpperP
     if not digits:
         return UpperPages()
     with txn.cursor(state) as cursor:
-        nodes = {name: _get_node(name, key, value) for name, key, value in _scan_names(cursor, digits)}
-    return UpperPages(digits, build_upper_pages(nodes))
+        nodes = ((name, _get_node(name, key, value)) for name, key, value in _scan_names(cursor, digits))
+        return UpperPages(digits, build_upper_pages(nodes))
 
 
 def deepen(txn: Transaction[bytes], state: Any, upper: UpperPages) -> UpperPages:
@@ -74,11 +80,17 @@ def deepen(txn: Transaction[bytes], state: Any, upper: UpperPages) -> UpperPages
 
 
 def _scan_names(cursor: Cursor[bytes], digits: int) -> Iterator[tuple[bytes, bytes, bytes]]:
-    """Yield each name of so many digits under which anything is stored, and the first entry there."""
+    """Yield each name of so many digits under which anything is stored, in ascending order, and the first entry there.
+
+    Raises TreeError for an entry under no name.
+    """
+    is_name = re.compile(rb"[a-z][0-9a-f]{%d}" % digits).fullmatch
     found = cursor.set_range(FIRST_STORE)
     while found:
         key, value = cursor.item()
         name = key[: digits + 1]
+        if not is_name(name):
+            raise TreeError(f"entry {key.hex()} is neither a record nor a page of the state tree")
         yield name, key, value
         found = cursor.set_range(name + END_OF_NAMES)
 
@@ -91,6 +103,6 @@ def _get_node(name: bytes, key: bytes, value: bytes) -> Node:
             raise TreeError(f"page {name.decode()} of the state tree is not one")
         return top, None
     record = get_record_key(key)
-    if record is None:
+    if record is None or len(record) > MAX_KEY_BYTES:
         raise TreeError(f"page {name.decode()} of the state tree is missing")
     return hash_leaf(record, value), record

@@ -68,11 +68,11 @@ def test_pages_made_anew_are_those_that_updates_left(seed: int, size: int, digit
         for name, (key, *_) in under.items()
     }
     upper = {name: page for name, page in pages.items() if len(name) <= digits and name != ROOTS_PAGE}
-    assert build_upper_pages(nodes) == upper
+    assert build_upper_pages(sorted(nodes.items())) == upper
 
 
 def test_of_nothing_no_pages_are_made() -> None:
-    assert build_upper_pages({}) == {}
+    assert build_upper_pages([]) == {}
     assert UpperPages(3).compute_app_hash() == compute_app_hash({})
 
 
@@ -181,6 +181,18 @@ def test_damage_below_them_is_found_at_the_start(tmp_path: Path, damage: bytes |
             txn.put(name, damage, db=store._databases.state)
     store.close()
     with pytest.raises(StoreDamagedError, match=r"is damaged: .*move the folder away"):
+        LmdbStore(tmp_path / "state")
+
+
+@pytest.mark.usefixtures("deep")
+@pytest.mark.parametrize("entry", [b"a", b"a00", b"a0000g", b"b\xff\xff\xff\xff\xff", b"a00000/" + bytes(200)])
+def test_an_entry_that_nobody_wrote_is_found_at_the_start(tmp_path: Path, entry: bytes) -> None:
+    store = LmdbStore(tmp_path / "state")
+    commit(store, {b"a%d" % number: b"x" for number in range(10)})
+    with store._environment.begin(write=True) as txn:
+        txn.put(entry, b"x", db=store._databases.state)
+    store.close()
+    with pytest.raises(StoreDamagedError, match="of the state tree"):
         LmdbStore(tmp_path / "state")
 
 
