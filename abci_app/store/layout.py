@@ -8,6 +8,7 @@ name that a page of its path would have, a slash, and its state key. No name of 
 from hashlib import sha256
 from typing import Final
 
+from abci_app.protocol.keys import STORE_OF
 from abci_app.store.interface import Writes
 
 RECORD_DIGITS: Final = 6
@@ -19,13 +20,19 @@ FIRST_STORE: Final = b"a"
 END_OF_NAMES: Final = b"\xff"
 """Above whatever follows a name in a longer key of its neighbourhood."""
 
+_LETTER_OF: Final = {bytes((first,)): store[:1].encode() for first, store in STORE_OF.items()}
 _SLASH: Final = b"/"
 _SLASH_AT: Final = 1 + RECORD_DIGITS
 
 
+def get_letter(key: bytes) -> bytes:
+    """Return the letter of a state key's store, of which only the first byte counts; empty if it has none."""
+    return _LETTER_OF.get(key[:1], b"")
+
+
 def locate_record(key: bytes) -> bytes:
     """Return where the record under a state key is stored."""
-    return key[:1] + sha256(key).hexdigest()[:RECORD_DIGITS].encode() + _SLASH + key
+    return get_letter(key) + sha256(key).hexdigest()[:RECORD_DIGITS].encode() + _SLASH + key
 
 
 def locate_records(records: Writes) -> dict[bytes, bytes | None]:

@@ -16,7 +16,7 @@ from lmdb import Environment, Transaction
 
 from abci_app.protocol.tree import TreeError
 from abci_app.store.interface import NOTHING_COMMITTED, HeightNotHeldError, Meta, StoreDamagedError
-from abci_app.store.layout import get_record_key, locate_record
+from abci_app.store.layout import get_letter, get_record_key, locate_record
 from abci_app.store.upper_pages import UpperPages, load_upper_pages
 
 CHUNK_ENTRIES: Final = 256
@@ -139,7 +139,7 @@ class LmdbView:
 
     def records(self, prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
         """Yield all records whose state key begins with `prefix`, in the order of their paths."""
-        store = prefix[:1]
+        store = get_letter(prefix)
         for entry, value in self._iterate(self._databases.state, store):
             if not entry.startswith(store):
                 return

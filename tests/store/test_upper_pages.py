@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from abci_app.protocol.keys import STORE_OF, STORES
 from abci_app.protocol.proof import check_value, prove
 from abci_app.protocol.tree import ROOTS_PAGE, update_state
 from abci_app.protocol.tree_page import EMPTY_HASH, get_top
@@ -38,7 +39,8 @@ def store(tmp_path: Path) -> Iterator[LmdbStore]:
 
 def make_records(count: int, seed: int = 1) -> dict[bytes, bytes]:
     random = Random(seed)
-    return {b"ajrvc"[n % 5 :][:1] + random.randbytes(20): random.randbytes(9) for n in range(count)}
+    firsts = [bytes((first,)) for first in STORE_OF]  # several for some stores
+    return {random.choice(firsts) + random.randbytes(20): random.randbytes(9) for _ in range(count)}
 
 
 def get_digits(store: LmdbStore) -> int:
@@ -89,6 +91,7 @@ def test_a_record_lies_below_the_page_of_its_path() -> None:
     for length in (0, 1, 5, 6, 7, 8, 20, 64):
         assert get_record_key(b"a" + path[:length]) is None
     assert get_record_key(ROOTS_PAGE) is None
+    assert {locate_record(bytes((first, 7)))[:1] for first in STORE_OF} == {store[:1].encode() for store in STORES}
 
 
 @pytest.mark.parametrize("minimum", [0, 1, 4])
