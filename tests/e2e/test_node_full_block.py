@@ -53,6 +53,7 @@ def test_a_block_is_filled_to_exactly_its_largest_size(cometbft: str, transport:
         (node,) = network.nodes
         node.start()
         node.wait_for_height(1)
+        wait_for(lambda: not node.query("/chain").get("code"), 30, "first block in the application")
         now_ms = int(node.view("/chain")["time_ms"])
         size = count_bytes(make_jobs(network, now_ms)[0])
         fitting = -(-DATA_BYTES // size)
