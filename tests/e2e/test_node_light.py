@@ -33,6 +33,7 @@ def proxy(node: TestNode, tmp_path: Path) -> TestNode:
     trusted = node.rpc("commit", height="2")["signed_header"]["commit"]["block_id"]["hash"]
     command = [str(node.program), "light", CHAIN_ID, "--primary", node.rpc_url, "--witnesses", node.rpc_url]
     command += ["--height", "2", "--hash", trusted, "--home-dir", str(tmp_path)]
+    command += ["--home", str(tmp_path / "home")]  # of all its commands; without it, it makes one in the user's home
     command += ["--laddr", f"tcp://127.0.0.1:{port}", "--log_level", "error"]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     node.started["light"] = process
