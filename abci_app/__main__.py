@@ -39,7 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         self_test()
         mempool_size = read_mempool_size(options.cometbft_home)
-        store = LmdbStore(options.home / "state")
+        folder = options.home / "state"
+        LOG.info("opening", state=str(folder))  # takes seconds for each million of records if nothing is cached
+        store = LmdbStore(folder)
     except (CryptoMismatch, StartRefused, StoreError) as error:
         LOG.error("refused to start", reason=str(error))
         return EXIT_REFUSED

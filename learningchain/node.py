@@ -24,8 +24,8 @@ from learningchain.client.rpc import split_address
 from learningchain.node_home import NodeError, NodeHome, NodeSilent, check_socket_address, find_cometbft
 from learningchain.processes import Log, describe_end, start_process, stop_process
 
-READY_SECONDS: Final = 60.0
-"""How long the application may take to open its store and listen."""
+READY_SECONDS: Final = 600.0
+"""How long the application may take to open its store and listen; with millions of records on a slow disk, minutes."""
 LAST_WORDS_SECONDS: Final = 2.0
 """How long the application may take to end after CometBFT did: if it is the cause, it ends by itself."""
 FREE_SECONDS: Final = 5.0
