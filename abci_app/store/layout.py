@@ -5,10 +5,10 @@ page is found under its name, which is a store's letter and digits of the path (
 name that a page of its path would have, a slash, and its state key. No name of a page has a slash.
 """
 
-from hashlib import sha256
 from typing import Final
 
 from abci_app.protocol.keys import STORE_OF
+from abci_app.protocol.tree import get_path
 from abci_app.store.interface import Writes
 
 RECORD_DIGITS: Final = 6
@@ -32,7 +32,7 @@ def get_letter(key: bytes) -> bytes:
 
 def locate_record(key: bytes) -> bytes:
     """Return where the record under a state key is stored."""
-    return get_letter(key) + sha256(key).hexdigest()[:RECORD_DIGITS].encode() + _SLASH + key
+    return get_path(get_letter(key), key)[:_SLASH_AT] + _SLASH + key
 
 
 def locate_records(records: Writes) -> dict[bytes, bytes | None]:
