@@ -5,9 +5,11 @@ Prints JSON, times in microseconds of wall clock per changed key, each the media
 - `tree_us_per_key_…`: the whole block: tree, then a Commit of records and pages together;
 - `stage_us`: of that, the tree in memory with all hashes; `stage_cpu_us` and `block_cpu_us`: CPU time;
 - `without_records_us`: the tree alone, the Commit writing its pages but no records;
-- SHA-256 calls and pages written per changed key, and the size of the file.
+- SHA-256 calls and pages written per changed key, and the size of the file;
+- `tree_ratio_…`: the whole block against that of the first size, the median over the rounds.
 
-Each size is built in a fresh folder; 10 million keys need about 5 GB of disk, 2 GB of memory and some minutes.
+All sizes are built first, each in a fresh folder; then one block of each is measured in turns, since these machines may
+be half as fast a minute later. 10 million keys need about 5 GB of disk, 2 GB of memory and some minutes.
 """
 
 import argparse
@@ -15,8 +17,9 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from random import Random
@@ -33,6 +36,7 @@ BLOCKS = 11
 WARM_UP_BLOCKS = 4
 CHUNK = 100_000
 RECORD_BYTES = 120
+DEFAULT_KEYS = (1_000_000, 10_000_000)
 NAMES = {10_000: "10k", 1_000_000: "1m", 10_000_000: "10m"}
 
 
@@ -102,15 +106,29 @@ def run_block(store: LmdbStore, changes: Writes, with_records: bool = True) -> T
     return Timing(*(value / len(changes) for value in times))
 
 
-def run_blocks(store: LmdbStore, count: int, random: Random, with_records: bool = True) -> dict[str, float]:
-    """Return the medians of some blocks of random changes, after some that are not counted."""
-    timings = []
-    for number in range(WARM_UP_BLOCKS + BLOCKS):
-        changes = {make_key(n): random.randbytes(RECORD_BYTES) for n in random.sample(range(count), CHANGES)}
-        timing = run_block(store, changes, with_records)
-        if number >= WARM_UP_BLOCKS:
-            timings.append(asdict(timing))
-    return {name: round(median(timing[name] for timing in timings), 2) for name in timings[0]}
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A state that is measured."""
+
+    count: int
+    """Keys."""
+    store: LmdbStore
+    random: Random
+
+    def run_block(self, with_records: bool = True) -> Timing:
+        """Stage and commit a block of random changes."""
+        return run_block(self.store, self.make_changes(), with_records)
+
+    def make_changes(self) -> dict[bytes, bytes]:
+        """Return new values of random keys."""
+        numbers = self.random.sample(range(self.count), CHANGES)
+        return {make_key(number): self.random.randbytes(RECORD_BYTES) for number in numbers}
+
+
+def run_rounds(states: Sequence[Built], with_records: bool = True) -> list[list[Timing]]:
+    """Return the timings of each state's blocks, one block of each state in turns, without the first rounds."""
+    rounds = [[state.run_block(with_records) for state in states] for _ in range(WARM_UP_BLOCKS + BLOCKS)]
+    return [list(timings) for timings in zip(*rounds[WARM_UP_BLOCKS:], strict=True)]
 
 
 def count_hashes(work: Callable[[], object]) -> int:
@@ -130,29 +148,57 @@ def count_hashes(work: Callable[[], object]) -> int:
     return calls
 
 
-def measure(folder: Path, count: int) -> dict[str, Any]:
-    """Build a state of `count` keys and measure blocks on it."""
-    random = Random(count)
-    store = LmdbStore(folder)
-    started = time.perf_counter()
-    build(store, count)
-    store = reopen(store, folder)
-    sys.stderr.write(f"tree of {count} keys: built in {time.perf_counter() - started:.0f} s\n")
-    blocks = run_blocks(store, count, random)
-    alone = run_blocks(store, count, random, with_records=False)
-    changes = {make_key(n): random.randbytes(RECORD_BYTES) for n in random.sample(range(count), CHANGES)}
-    hashes = count_hashes(lambda: run_block(store, changes))
-    store.close()
+def build_all(stack: ExitStack, folder: Path, counts: Sequence[int]) -> list[Built]:
+    """Build a state of each size in a folder of its own."""
+    states = []
+    for count in counts:
+        path = folder / str(count)
+        started = time.perf_counter()
+        store = LmdbStore(path)
+        build(store, count)
+        store = reopen(store, path)
+        stack.callback(store.close)
+        sys.stderr.write(f"tree of {count} keys: built in {time.perf_counter() - started:.0f} s\n")
+        states.append(Built(count, store, Random(count)))
+    return states
+
+
+def describe(state: Built, whole: Sequence[Timing], alone: Sequence[Timing], folder: Path) -> dict[str, Any]:
+    """Return the figures of one size."""
+    changes = state.make_changes()
+    hashes = count_hashes(lambda: run_block(state.store, changes))
     return {
-        "block_us": blocks["block"],
-        "block_cpu_us": blocks["block_cpu"],
-        "stage_us": blocks["stage"],
-        "stage_cpu_us": blocks["stage_cpu"],
-        "without_records_us": alone["block"],
+        "block_us": compute_median(timing.block for timing in whole),
+        "block_cpu_us": compute_median(timing.block_cpu for timing in whole),
+        "stage_us": compute_median(timing.stage for timing in whole),
+        "stage_cpu_us": compute_median(timing.stage_cpu for timing in whole),
+        "without_records_us": compute_median(timing.block for timing in alone),
         "hashes": round(hashes / CHANGES, 2),
-        "pages": blocks["pages"],
-        "file_mib": (folder / "data.mdb").stat().st_size >> 20,
+        "pages": compute_median(timing.pages for timing in whole),
+        "file_mib": (folder / str(state.count) / "data.mdb").stat().st_size >> 20,
     }
+
+
+def compute_median(values: Iterable[float]) -> float:
+    """Return the median to two digits."""
+    return round(median(values), 2)
+
+
+def measure(folder: Path, counts: Sequence[int]) -> dict[str, Any]:
+    """Build states of these sizes, measure blocks on all of them in turns, and compare each size with the first."""
+    results: dict[str, Any] = {}
+    with ExitStack() as stack:
+        states = build_all(stack, folder, counts)
+        whole, alone = run_rounds(states), run_rounds(states, with_records=False)
+        for state, timings, others in zip(states, whole, alone, strict=True):
+            details = describe(state, timings, others, folder)
+            name = NAMES.get(state.count, str(state.count))
+            results[f"tree_us_per_key_{name}"] = details["block_us"]
+            results[f"tree_{name}"] = details
+            if state is not states[0]:
+                ratios = (one.block / first.block for one, first in zip(timings, whole[0], strict=True))
+                results[f"tree_ratio_{name}_{NAMES.get(counts[0], str(counts[0]))}"] = compute_median(ratios)
+    return results
 
 
 def main() -> int:
@@ -161,15 +207,11 @@ def main() -> int:
     parser.add_argument("--keys", type=int, action="append", help="size of the state, repeatable (1 and 10 million)")
     parser.add_argument("--folder", type=Path, help="where to build (the system's temporary folder)")
     args = parser.parse_args()
-    results: dict[str, Any] = {}
-    for count in args.keys or (1_000_000, 10_000_000):
-        if count < CHANGES:
-            parser.error(f"--keys must be at least {CHANGES}, the changes of one block")
-        with TemporaryDirectory(dir=args.folder) as folder:
-            details = measure(Path(folder), count)
-        name = NAMES.get(count, str(count))
-        results[f"tree_us_per_key_{name}"] = details["block_us"]
-        results[f"tree_{name}"] = details
+    counts = args.keys or DEFAULT_KEYS
+    if min(counts) < CHANGES:
+        parser.error(f"--keys must be at least {CHANGES}, the changes of one block")
+    with TemporaryDirectory(dir=args.folder) as folder:
+        results = measure(Path(folder), counts)
     sys.stdout.write(json.dumps(results, indent=2) + "\n")
     return 0
 
