@@ -10,7 +10,7 @@ one digit for a page's four levels, so a page lies beside its children. In a pag
 byte and its page's name; state keys begin with a letter.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final, Protocol
@@ -25,7 +25,9 @@ from abci_app.protocol.tree_page import (
     Page,
     encode_page,
     find_node,
+    is_full,
     replace_node,
+    replace_slots,
 )
 
 MAX_KEY_BYTES: Final = 127
@@ -157,6 +159,18 @@ Entry = tuple[bytes, bytes, bytes | None]
 """Path, key (or mark of a chained leaf), leaf hash; a leaf hash of None deletes."""
 
 
+def _split(depth: int, entries: list[Entry]) -> Iterator[tuple[bytes, list[Entry]]]:
+    """Yield the entries that share one digit more than `depth`, and these digits."""
+    first, count = 0, len(entries)
+    while first < count:
+        path = entries[first][0]
+        last = first + 1
+        while last < count and entries[last][0][depth] == path[depth]:
+            last += 1
+        yield path[: depth + 1], entries[first:last]
+        first = last
+
+
 class _Update:
     """One update of one tree. A depth is a number of hexadecimal digits of the path."""
 
@@ -181,9 +195,35 @@ class _Update:
 
     def _update_page(self, depth: int, entries: list[Entry], stored: bytes | None) -> Node | None:
         """Apply entries that share their path's first `depth` digits to the page there (None: a new page)."""
-        if len(entries) == 1 and stored is not None:
+        if stored is None:
+            return self._update_many(depth + 1, entries, Page(None))
+        if is_full(stored):
+            return self._update_full(depth + 1, entries, stored)
+        if len(entries) == 1:
             return self._update_one(depth + 1, entries, stored)
         return self._update_many(depth + 1, entries, Page(stored))
+
+    def _update_full(self, depth: int, entries: list[Entry], stored: bytes) -> Node | None:
+        """Apply entries to a full page, which stays full unless nearly all records under a slot are deleted."""
+        inner: list[tuple[int, bytes]] = []
+        others: list[tuple[int, Node | None]] = []
+        for name, group in _split(depth, entries):
+            child = self._update_page(depth, group, load_page(self._pages, name))
+            slot = _SLOT_OF[name[depth]]
+            if child is not None and child[1] is None:
+                inner.append((slot, child[0]))
+            else:
+                others.append((slot, child))
+        name = entries[0][0][:depth]
+        if inner:
+            stored, top = replace_slots(stored, inner)
+        if not others:
+            self._writes[name] = stored
+            return top, None
+        page = Page(stored)
+        for slot, child in others:
+            page.replace(SLOTS | slot, child)
+        return self._close_page(name, page)
 
     def _update_one(self, depth: int, entries: list[Entry], stored: bytes) -> Node | None:
         """Apply a single entry; the most frequent case, a new value of a present key, without decoding pages."""
@@ -204,28 +244,17 @@ class _Update:
     def _update_many(self, depth: int, entries: list[Entry], page: Page) -> Node | None:
         """Apply entries to a decoded page. `depth` is that of its slots."""
         nodes, leaves = page.nodes, page.leaves
-        first, count = 0, len(entries)
-        while first < count:
-            path, key, leaf = entries[first]
-            digit = path[depth]
-            last = first + 1
-            while last < count and entries[last][0][depth] == digit:
-                last += 1
-            slot = _SLOT_OF[digit]
-            position = SLOTS | slot
-            while position and position not in nodes:  # page.find, written out
-                position >>= 1
-            if last == first + 1 and leaf is not None and leaves.get(position) == key:
+        for name, group in _split(depth, entries):
+            slot = _SLOT_OF[name[depth]]
+            position = page.find(slot)
+            _, key, leaf = group[0]
+            if len(group) == 1 and leaf is not None and leaves.get(position) == key:
                 nodes[position] = leaf
                 page.stale |= 1 << (position >> 1)
+            elif position < SLOTS or position in leaves:
+                self._update_leaf(depth, group, page, slot)
             else:
-                group = entries[first:last]
-                if position < SLOTS or position in leaves:
-                    self._update_leaf(depth, group, page, slot)
-                else:
-                    stored = load_page(self._pages, path[: depth + 1])
-                    page.replace(position, self._update_page(depth, group, stored))
-            first = last
+                page.replace(position, self._update_page(depth, group, load_page(self._pages, name)))
         return self._close_page(entries[0][0][:depth], page)
 
     def _update_leaf(self, depth: int, entries: list[Entry], page: Page, slot: int) -> None:

@@ -7,7 +7,7 @@ nothing else, at any position; an inner node (two or more leaves) in a slot has 
 Stored: number of nodes, number of leaves, positions (leaves first), lengths of the leaves' keys, hashes, keys.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from hashlib import sha256
 from struct import Struct
@@ -23,6 +23,12 @@ Node = tuple[bytes, bytes | None]
 """A subtree that is not empty: its hash, and if it is a leaf, its key."""
 
 _HEADER_BYTES: Final = 2
+_FULL: Final = bytes((2 * SLOTS - 1, 0))
+"""How a page begins of which every slot holds an inner node."""
+_FULL_AT: Final = _HEADER_BYTES + len(range(TOP, 2 * SLOTS)) - HASH_BYTES * TOP
+"""Where the hash of position 0 would stand in such a page."""
+_POSITIONS: Final = (1 << SLOTS) - (1 << TOP)
+"""Bits of the positions above the slots."""
 _HASHES: Final = tuple(Struct("32s" * count) for count in range(2 * SLOTS))
 
 
@@ -190,6 +196,32 @@ def replace_node(stored: bytes, position: int, node: bytes) -> tuple[bytes, byte
         position >>= 1
         at = hashes_at + HASH_BYTES * positions.find(position)
         page[at : at + HASH_BYTES] = node
+    return bytes(page), node
+
+
+def is_full(stored: bytes) -> bool:
+    """Tell whether all slots of a stored page hold inner nodes, as in all but the lowest pages of a large tree."""
+    return stored.startswith(_FULL)
+
+
+def replace_slots(stored: bytes, changes: Iterable[tuple[int, bytes]]) -> tuple[bytes, bytes]:
+    """Return a full page with other hashes in some slots, all above them hashed again, and the top's hash.
+
+    In a full page nodes stand in the order of their positions, so two children lie side by side.
+    """
+    page = bytearray(stored)
+    stale = 0
+    for slot, node in changes:
+        at = _FULL_AT + HASH_BYTES * (SLOTS | slot)
+        page[at : at + HASH_BYTES] = node
+        stale |= 1 << ((SLOTS | slot) >> 1)
+    while stale:
+        position = stale.bit_length() - 1
+        at = _FULL_AT + 2 * HASH_BYTES * position
+        node = sha256(b"\1" + page[at : at + 2 * HASH_BYTES]).digest()
+        at = _FULL_AT + HASH_BYTES * position
+        page[at : at + HASH_BYTES] = node
+        stale = (stale ^ 1 << position | 1 << (position >> 1)) & _POSITIONS
     return bytes(page), node
 
 

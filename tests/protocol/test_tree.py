@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from abci_app.protocol import tree, tree_page
 from abci_app.protocol.tree import MAX_KEY_BYTES, ROOTS_PAGE, TreeError, update_state, update_tree
-from tests.support.trees import DictPages, compute_app_hash, compute_root
+from abci_app.protocol.tree_page import is_full
+from tests.support.trees import DictPages, compute_app_hash, compute_root, get_bits
 
 FROZEN_APP_HASH = "7caee917801dcf169d450021bb50c1944cf8fdd9b240a8f9f46a9ea4a0bd4374"
 KEYS = [b"a%d" % number for number in range(60)]
@@ -135,6 +136,33 @@ def test_a_missing_page_is_named() -> None:
     del pages[b"a0"]
     with pytest.raises(TreeError, match="page a0 of the state tree is missing"):
         write(pages, records)
+
+
+def test_a_large_tree_that_shrinks_and_grows_is_that_of_the_definition_at_every_step() -> None:
+    """Its upper pages are full, with inner nodes in all slots, until what lies below them is deleted."""
+    random = Random(3)
+    keys = [b"a%d" % number for number in range(3_000)]
+    by_digit = {digit: [key for key in keys if get_bits(key).startswith(digit)] for digit in ("0000", "1011", "1111")}
+    steps: list[Change] = [
+        dict.fromkeys(keys, b"1"),
+        dict.fromkeys(random.sample(keys, 40), b"2"),
+        {by_digit["0000"][0]: b"3"},
+        dict.fromkeys(by_digit["0000"][1:]),  # a slot of the top page becomes a leaf,
+        {**dict.fromkeys(by_digit["1011"]), by_digit["1111"][5]: b"4"},  # another one empty while a third changes
+        {by_digit["0000"][7]: b"5", by_digit["1011"][9]: b"6"},
+        dict.fromkeys(keys, b"7"),
+    ]
+    pages, records = DictPages(), dict[bytes, bytes | None]()
+    was_full = []
+    for changes in steps:
+        root = write(pages, changes)
+        records.update(changes)
+        left = {key: value for key, value in records.items() if value is not None}
+        fresh = DictPages()
+        assert root == write(fresh, dict(left)) == compute_root(left)
+        assert pages == fresh
+        was_full.append(is_full(pages[b"a"]))
+    assert was_full == [True, True, True, False, False, False, True]
 
 
 class CountedHash:
