@@ -16,7 +16,7 @@ from abci_app.protocol.limits import MIB
 from abci_app.protocol.params import get_params
 from learningchain.models import get_model_url
 from learningchain.wallet import SecretKey
-from tests.worker.test_daemon import find_port
+from tests.worker.fleet import find_port
 from tests.worker.worlds import RIVAL, SALT, TAG, make_candidate, make_job
 from worker.models.server import create_app
 from worker.models.store import ModelStore

@@ -1,0 +1,73 @@
+"""Workers that check: what they vote about winners, images and models."""
+
+from pathlib import Path
+
+import pytest
+
+from abci_app.pb.learningchain.v1 import state_pb2 as pb
+from abci_app.pb.learningchain.v1 import tx_pb2
+from abci_app.protocol.limits import UCREDIT
+from tests.support.fake_sandbox import FakeSandbox
+from tests.support.market import IMAGE
+from tests.worker.fleet import Fleet, play, start_checkers, submit
+
+
+@pytest.mark.parametrize("fault", ["broken", "sampleless", "dark"])
+def test_an_image_that_does_not_run_is_unrunnable_also_when_nobody_has_the_model(tmp_path: Path, fault: str) -> None:
+    """Else a contractor could have honest winners rejected with an image that nobody can evaluate."""
+
+    async def script(fleet: Fleet) -> None:
+        start_checkers(fleet)
+        job_id = fleet.chain.open_vote(image=IMAGE.replace("/job@", f"/{fault}@"))
+        job = await fleet.settle(job_id)
+        assert (job.state, job.outcome) == (pb.JOB_STATE_PAID, pb.OUTCOME_FAULTY_JOB)
+        votes = fleet.chain.round(job_id, 0).votes
+        assert {vote.finding for vote in votes} == {tx_pb2.FINDING_UNRUNNABLE}
+
+    play(tmp_path, script)
+
+
+def test_a_model_that_nobody_has_is_unavailable_and_holds_up_no_other_check(tmp_path: Path) -> None:
+    async def script(fleet: Fleet) -> None:
+        start_checkers(fleet)
+        await fleet.wait_for(fleet.has_relays)
+        missing = fleet.chain.open_vote("worker1", bounty=50 * UCREDIT)  # a higher bounty: it is begun first
+        fleet.start("worker0", (b"0.5",))
+        good = await fleet.settle(submit(fleet))
+        assert good.outcome == pb.OUTCOME_ACCEPTED
+        assert fleet.chain.job(missing).state == pb.JOB_STATE_VOTE
+        lost = await fleet.settle(missing)
+        assert lost.outcome == pb.OUTCOME_REJECTED
+        votes = fleet.chain.round(missing, 0).votes
+        assert {vote.finding for vote in votes} == {tx_pb2.FINDING_UNAVAILABLE}
+
+    play(tmp_path, script)
+
+
+class BoastfulSandbox(FakeSandbox):
+    """Measures 0.1 whatever the model says."""
+
+    def evaluate(self, image, model, limits):  # type: ignore[no-untyped-def]
+        original = model.read_bytes()
+        fake = model.with_name("boast")
+        fake.write_bytes(b"0.1")
+        try:
+            assert original != b"0.1"
+            return super().evaluate(image, fake, limits)
+        finally:
+            fake.unlink()
+
+
+def test_a_model_that_scores_worse_than_announced_convicts_its_worker(tmp_path: Path) -> None:
+    """The worker's own sandbox lies to it: what it announces is not what the checkers measure."""
+
+    async def script(fleet: Fleet) -> None:
+        start_checkers(fleet)
+        fleet.sandboxes["worker0"] = BoastfulSandbox(checkpoints=(b"0.5",))
+        fleet.start("worker0")
+        job = await fleet.settle(submit(fleet))
+        assert job.state == pb.JOB_STATE_REFUNDED
+        assert job.outcome == pb.OUTCOME_CONVICTED
+        assert fleet.chain.account("worker0").banned
+
+    play(tmp_path, script)

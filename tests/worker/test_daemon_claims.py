@@ -1,0 +1,54 @@
+"""What was announced by hand in a worker's home."""
+
+import hashlib
+import time
+from pathlib import Path
+
+from abci_app.pb.learningchain.v1 import state_pb2 as pb
+from learningchain.claims import Claim, Claims
+from tests.support.market import SALT
+from tests.worker.fleet import Fleet, play, start_checkers, submit
+
+
+def claim_by_hand(fleet: Fleet, job_id: int, model: bytes) -> Path:
+    """Announce as `lc job announce` does in the home of worker0, and return the model's file."""
+    home = fleet.folder / "worker0"
+    path = home / "claims" / "a.model"
+    path.parent.mkdir(parents=True, mode=0o700)
+    path.write_bytes(model)
+    digest = hashlib.sha256(model).digest()
+    account = fleet.chain.address("worker0")
+    Claims(home).save(Claim(fleet.chain.tag, job_id, account, digest, len(model), SALT, 400_000_000, str(path)))
+    fleet.chain.must("worker0", fleet.chain.announcement("worker0", job_id, 400_000_000, digest=digest))
+    return path
+
+
+def test_what_was_announced_by_hand_in_a_workers_home_is_revealed_and_paid(tmp_path: Path) -> None:
+    async def script(fleet: Fleet) -> None:
+        start_checkers(fleet)
+        job_id = submit(fleet)
+        claim_by_hand(fleet, job_id, b"0.4")
+        fleet.start("worker0", (b"0.5",))  # it trains the job too, and reaches nothing better
+        await fleet.wait_for(fleet.has_relays)
+        promise = tmp_path / "worker0" / "models" / f"{hashlib.sha256(b'0.4').hexdigest()}.keep"
+        await fleet.wait_for(promise.exists)
+        retention = fleet.transport.chain.params.model_retention_ms / 1000
+        assert promise.stat().st_mtime > time.time() + retention  # counted from the expiry, not from now
+        job = await fleet.settle(job_id)
+        assert (job.outcome, job.winner) == (pb.OUTCOME_ACCEPTED, fleet.chain.address("worker0"))
+        assert job.announcements == 1
+
+    play(tmp_path, script)
+
+
+def test_a_claim_whose_model_has_changed_is_not_taken_over(tmp_path: Path) -> None:
+    async def script(fleet: Fleet) -> None:
+        job_id = submit(fleet)
+        path = claim_by_hand(fleet, job_id, b"0.4")
+        path.write_bytes(b"0.9")
+        fleet.start("worker0")
+        job = await fleet.settle(job_id)
+        assert job.state == pb.JOB_STATE_REFUNDED
+        assert fleet.count_sent("reveal", "worker0") == 0
+
+    play(tmp_path, script)
