@@ -20,12 +20,16 @@ def nothing_is_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     monkeypatch.setattr(packages, "find_program", found.get)
     monkeypatch.setattr(packages, "has_venv", lambda: False)
     monkeypatch.setattr(packages, "CERTIFICATES", tmp_path / "none")
+    monkeypatch.setattr(packages, "APPARMOR", tmp_path / "enabled")
+    packages.APPARMOR.write_text("Y\n")
 
 
 @pytest.mark.usefixtures("nothing_is_installed")
 def test_a_bare_debian_lacks_these_packages() -> None:
     missing = packages.list_missing(engine_runs=False, base_is_there=False)
-    assert {"ca-certificates", "docker.io", "e2fsprogs", "mmdebstrap", "mount", "python3-venv"} <= set(missing)
+    assert {"apparmor", "ca-certificates", "docker.io", "e2fsprogs", "mmdebstrap", "mount", "python3-venv"} <= set(
+        missing
+    )
     assert set(packages.list_missing(engine_runs=False, base_is_there=False, tests=True)) - set(missing) == {"curl"}
 
 
@@ -37,7 +41,14 @@ def test_python_and_cometbft_wait_for_what_their_downloads_need() -> None:
 @pytest.mark.usefixtures("nothing_is_installed")
 def test_a_running_engine_and_a_built_image_need_no_packages_for_them() -> None:
     missing = packages.list_missing(engine_runs=True, base_is_there=True)
-    assert {"docker.io", "mmdebstrap", "debian-archive-keyring"}.isdisjoint(missing)
+    assert {"apparmor", "docker.io", "mmdebstrap", "debian-archive-keyring"}.isdisjoint(missing)
+
+
+@pytest.mark.usefixtures("nothing_is_installed")
+@pytest.mark.parametrize("enabled", ["N\n", None], ids=["switched off", "not built in"])
+def test_a_kernel_without_apparmor_needs_no_tools_for_it(enabled: str | None) -> None:
+    packages.APPARMOR.unlink() if enabled is None else packages.APPARMOR.write_text(enabled)
+    assert "apparmor" not in packages.list_missing(engine_runs=False, base_is_there=False)
 
 
 @pytest.mark.usefixtures("nothing_is_installed")

@@ -64,7 +64,7 @@ def ensure_base(work: Work, host: str, address: str) -> str:
     """Return the base image's reference by digest; the engine has it as `learningchain/base:latest` too."""
     engine, key = Engine(host), compute_key(BASE_FOLDER)
     if registry.get_digest(address, BASE, key):
-        fetch(engine, address, BASE, key)
+        fetch(work, engine, f"{address}/{BASE}", key)
     else:
         build_base(work, engine, f"{address}/{BASE}", key)
         push(work, engine, f"{address}/{BASE}", key)
@@ -72,10 +72,11 @@ def ensure_base(work: Work, host: str, address: str) -> str:
     return get_reference(address, BASE, key)
 
 
-def fetch(engine: Engine, address: str, name: str, key: str) -> None:
+def fetch(work: Work, engine: Engine, repository: str, key: str) -> None:
     """Make sure that the engine has an image that the registry has."""
-    if not engine.has_image(f"{address}/{name}:{key}"):
-        engine.pull(f"{address}/{name}", key)
+    if not engine.has_image(f"{repository}:{key}"):
+        work.say("pulling it from the local registry")
+        engine.pull(repository, key)
 
 
 def push(work: Work, engine: Engine, repository: str, key: str) -> None:

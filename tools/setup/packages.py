@@ -16,8 +16,10 @@ SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
 WITH_SUDO = "run the same command as root or with sudo before it"
 APT_LOCK_SECONDS = 300
 """Patience with another package manager at work, such as the upgrades that a new machine makes by itself."""
+APPARMOR = Path("/sys/module/apparmor/parameters/enabled")
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 WHAT_FOR = {
+    "apparmor": "this kernel enforces it, and the container engine starts nothing without its tools",
     "ca-certificates": "to download over TLS",
     "curl": "broadcasts a transaction in a test, as users do",
     "docker.io": "the container engine; no running one was found",
@@ -44,9 +46,15 @@ def has_venv() -> bool:
     return VENV_PYTHON.exists() or importlib.util.find_spec("ensurepip") is not None
 
 
+def has_apparmor() -> bool:
+    """Tell whether this kernel has AppArmor switched on, as Debian's and Ubuntu's do."""
+    return APPARMOR.exists() and APPARMOR.read_text().startswith("Y")
+
+
 def list_missing(*, engine_runs: bool, base_is_there: bool, tests: bool = False) -> list[str]:
     """Return the Debian packages that this machine still needs, sorted; with `tests` also those of the tests alone."""
     missing = {
+        "apparmor": not engine_runs and has_apparmor() and find_program("apparmor_parser") is None,
         "curl": tests and find_program("curl") is None,
         "docker.io": not engine_runs and find_program("dockerd") is None,
         "mmdebstrap": not base_is_there and find_program("mmdebstrap") is None,
