@@ -1,6 +1,5 @@
 import contextlib
 import json
-import time
 from decimal import ROUND_HALF_EVEN, Decimal
 
 import pytest
@@ -108,8 +107,8 @@ def test_any_bytes_give_a_bounded_loss_or_the_one_error(content: bytes) -> None:
 
 
 @pytest.mark.parametrize("number", [b"1e3000000", b"1" + b"0" * 60_000, b"0." + b"1" * 60_000, b"1e-3000000"])
-def test_a_huge_number_costs_no_time(number: bytes) -> None:
-    started = time.process_time()
-    with pytest.raises(InvalidScoreError):
+def test_a_huge_number_costs_no_time(number: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is refused by how it is written, before anybody computes with it."""
+    monkeypatch.delattr("worker.sandbox.score._shift")
+    with pytest.raises(InvalidScoreError, match="not a number of the form"):
         parse_score(b'{"loss": %s}' % number)
-    assert time.process_time() - started < 0.5

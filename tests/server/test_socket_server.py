@@ -145,15 +145,3 @@ def test_stop_ends_a_server_with_open_connections(server: RunningServer, client:
     server.stop()
     with pytest.raises((RefusedError, ConnectionError)):
         client.call("echo", abci.RequestEcho(message="x"))
-
-
-def test_check_tx_of_a_trivial_application_runs_at_ten_thousand_a_second_or_more(client: SocketClient) -> None:
-    frames = b"".join(encode_request("check_tx", abci.RequestCheckTx(tx=b"k=" + bytes(248))) for _ in range(BURST))
-    sender = threading.Thread(target=client.socket.sendall, args=(frames,))
-    begin = time.perf_counter()
-    sender.start()
-    for _ in range(BURST):
-        client.receive("check_tx")
-    seconds = time.perf_counter() - begin
-    sender.join()
-    assert BURST / seconds > 10_000
