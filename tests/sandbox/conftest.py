@@ -1,4 +1,4 @@
-"""One hostile image, built once, and sandboxes to run it in."""
+"""One hostile image, built once, sandboxes to run it in, and a registry that does what a test wants."""
 
 import io
 import tarfile
@@ -10,8 +10,11 @@ import docker
 import pytest
 
 from learningchain.registry import resolve_image
+from tests.sandbox.fake_registry import FakeRegistry, Server
 from tests.sandbox.support import IMAGES, LIMITS, Evaluate, get_repository
 from worker.sandbox import DockerSandbox, Evaluation, EvaluationLimits, SandboxSettings, Training, TrainingSpec
+from worker.sandbox.engine import Engine
+from worker.sandbox.images import Images
 
 
 @pytest.fixture(scope="session")
@@ -105,3 +108,27 @@ def train() -> Iterator[Callable[[DockerSandbox, TrainingSpec], Training]]:
 @pytest.fixture
 def deadline_ms() -> int:
     return int(time.time() * 1000) + 120_000
+
+
+@pytest.fixture
+def registry_server() -> Iterator[Server]:
+    server = Server()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def fake(registry_server: Server) -> FakeRegistry:
+    return registry_server.registry
+
+
+@pytest.fixture
+def engine(docker_host: str) -> Iterator[Engine]:
+    engine = Engine(docker_host)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def images(engine: Engine, tmp_path: Path) -> Images:
+    return Images(engine, SandboxSettings(home=tmp_path, free_reserve_mib=1), tmp_path, lambda: None)

@@ -1,0 +1,151 @@
+"""Pulling: within the disk and the time there is, and whose failure it is when it fails."""
+
+import secrets
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.sandbox.fake_registry import FakeRegistry, digest_of, make_layer, wait
+from worker.sandbox import BrokenImageError, DockerSandbox, NoSpaceError, OwnFailureError, RegistryError
+from worker.sandbox import SandboxSettings as Settings
+from worker.sandbox import images as images_module
+from worker.sandbox.engine import Engine
+from worker.sandbox.images import Images
+from worker.sandbox.pulls import raise_for
+from worker.sandbox.reference import parse_reference
+
+DIGEST = "sha256:" + "ab" * 32
+
+
+def test_a_layer_that_cannot_be_unpacked_breaks_the_image(fake: FakeRegistry, images: Images) -> None:
+    image = fake.add_manifest(fake.make_manifest(b"no layer" * 100, digest_of(b"")))
+    with pytest.raises(BrokenImageError, match="cannot be unpacked"):
+        images.prepare(image, 10)
+
+
+@pytest.mark.parametrize("status", [404, 429, 503])
+def test_a_layer_that_does_not_come_is_the_registry_s_failure(fake: FakeRegistry, images: Images, status: int) -> None:
+    image = fake.add_manifest(manifest := fake.make_manifest())
+    fake.rules[manifest["layers"][0]["digest"]] = lambda _: (status, {}, b"")
+    with pytest.raises(RegistryError):
+        images.prepare(image, 10)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "failed to register layer: write /lib/x: no space left on device",
+        "write /var/lib/docker/tmp/GetImageBlob1: disk quota exceeded",
+    ],
+)
+def test_a_full_disk_is_not_the_registry_s_failure(words: str) -> None:
+    with pytest.raises(OwnFailureError) as caught:
+        raise_for(parse_reference(f"ubuntu@{DIGEST}"), words)
+    assert not isinstance(caught.value, RegistryError)
+
+
+def test_a_pull_stops_before_the_disk_is_full(
+    fake: FakeRegistry, images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of zeros, a thousand times smaller on its way: the first look finds room, a later one does not."""
+    looks = 0
+
+    def check(*_: object) -> None:
+        nonlocal looks
+        looks += 1
+        if looks > 2:
+            raise NoSpaceError("the reserve is reached")
+
+    monkeypatch.setattr(images_module, "check_space", check)
+    # A layer that the engine has never seen, which comes late: it is not here at the second look on any disk.
+    image = fake.add_manifest(manifest := fake.make_manifest(*make_layer(**{secrets.token_hex(8): 1 << 27})))
+    layer = manifest["layers"][0]["digest"]
+    fake.rules[layer] = wait(1, (200, {}, fake.content[layer]))
+    try:
+        with pytest.raises(NoSpaceError):
+            images.prepare(image, 10)
+        assert images.engine.image(image) is None
+    finally:
+        images.remove(image)
+
+
+def test_images_used_longest_ago_make_room(fake: FakeRegistry, images: Images, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what was pulled here goes; the newest stays. With none left to go the disk is full."""
+    old, new, third = (fake.add_manifest(fake.make_manifest(*make_layer(x=size))) for size in (10, 20, 30))
+    for image in (new, old, new):  # the second use counts
+        images.prepare(image, 10)
+        time.sleep(0.02)
+    room = [False, True, True]
+    monkeypatch.setattr(images_module, "check_space", lambda *_: _require(room.pop(0) if room else True))
+    try:
+        images.prepare(third, 10)
+        assert [images.engine.image(image) is not None for image in (old, new, third)] == [False, True, True]
+        monkeypatch.setattr(images_module, "check_space", lambda *_: _require(False))
+        with pytest.raises(NoSpaceError):
+            images.prepare(old, 10)
+        assert [images.engine.image(image) for image in (new, third)] == [None, None]
+    finally:
+        for image in (old, new, third):
+            images.remove(image)
+
+
+def _require(is_room: bool) -> None:
+    if not is_room:
+        raise NoSpaceError("the reserve is reached")
+
+
+def test_no_pull_starts_without_room(fake: FakeRegistry, engine: Engine, tmp_path: Path) -> None:
+    images = Images(engine, Settings(home=tmp_path, free_reserve_mib=1 << 40), tmp_path, lambda: None)
+    with pytest.raises(NoSpaceError, match="in reserve"):
+        images.prepare(fake.add_manifest(fake.make_manifest()), 10)
+
+
+def test_a_pull_has_a_time_limit(fake: FakeRegistry, engine: Engine, tmp_path: Path) -> None:
+    image = fake.add_manifest(manifest := fake.make_manifest())
+    fake.rules[manifest["layers"][0]["digest"]] = wait(3, (404, {}, b""))
+    settings = Settings(home=tmp_path, free_reserve_mib=1, pull_seconds=1)
+    images = Images(engine, settings, tmp_path, lambda: None)
+    with pytest.raises(OwnFailureError, match="pull_seconds"):
+        images.prepare(image, 10)
+
+
+def test_a_pull_ends_when_the_sandbox_closes(fake: FakeRegistry, engine: Engine, tmp_path: Path) -> None:
+    image = fake.add_manifest(manifest := fake.make_manifest())
+    fake.rules[manifest["layers"][0]["digest"]] = wait(3, (404, {}, b""))
+
+    def check_open() -> None:
+        raise OwnFailureError("the sandbox is closing")
+
+    images = Images(engine, Settings(home=tmp_path, free_reserve_mib=1), tmp_path, check_open)
+    with pytest.raises(OwnFailureError, match="closing"):
+        images.prepare(image, 10)
+
+
+def test_a_slow_registry_does_not_hold_up_another_image(fake: FakeRegistry, images: Images) -> None:
+    slow = fake.add_manifest(manifest := fake.make_manifest(*make_layer(slow=20)))
+    fake.rules[manifest["layers"][0]["digest"]] = wait(4, (404, {}, b""))
+
+    def pull() -> None:
+        with pytest.raises(OwnFailureError):
+            images.prepare(slow, 10)
+
+    waiting = threading.Thread(target=pull)
+    waiting.start()
+    quick = fake.add_manifest(fake.make_manifest())
+    try:
+        images.prepare(quick, 10)
+        assert waiting.is_alive()
+    finally:
+        waiting.join()
+        images.remove(quick)
+
+
+def test_an_image_is_pulled_from_a_real_registry(sandbox: DockerSandbox, hostile: str) -> None:
+    sandbox.remove_image(hostile)
+    for tag in (hostile.partition("@")[0] + ":1", hostile):
+        sandbox.host.engine.remove_image(tag)
+    assert sandbox.host.engine.image(hostile) is None
+    sandbox.prepare(hostile, 1024)
+    assert sandbox.host.engine.image(hostile) is not None
