@@ -6,9 +6,12 @@ PYTHON ?= $(shell /usr/bin/python3 -c 'import ensurepip' 2>/dev/null && echo /us
 SETUP := $(PYTHON) -m tools.setup
 BIN := .venv/bin
 TEST_SECONDS := 1800
+# These tests mostly wait, for blocks and containers. The others compute, and leave them the processor when they want it.
+ON_MACHINE := tests/devnet tests/e2e tests/sandbox
+CODE_LOG := build/tests-of-code.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench images proto lock up down status clean tests-alone
+.PHONY: help demo test check format bench images proto lock up down status clean tests-alone tests-of-code tests-on-machine
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-8s %s\n", $$1, $$2 }'
@@ -29,7 +32,15 @@ check: ## style, types, import directions, spelling, generated code (needs the e
 	$(BIN)/python -m tools.gen_chain_config --check
 
 tests-alone:
-	$(BIN)/pytest
+	@$(MAKE) --no-print-directory -j2 tests-of-code tests-on-machine
+
+tests-of-code:
+	@mkdir -p $(dir $(CODE_LOG)); echo "the tests of the code run beside those on the machine; see $(CODE_LOG)"
+	@nice $(BIN)/pytest $(ON_MACHINE:%=--ignore=%) >$(CODE_LOG) 2>&1; \
+	code=$$?; echo; cat $(CODE_LOG); exit $$code
+
+tests-on-machine:
+	@$(BIN)/pytest $(ON_MACHINE)
 
 format: ## bring the code into the project's style
 	$(BIN)/ruff check --fix .
