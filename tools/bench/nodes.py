@@ -1,4 +1,4 @@
-"""One node of each kind with the same settings: ours over two transports, and CometBFT's kvstore."""
+"""One node of each kind with the same settings: ours over two transports, the least in Python, CometBFT's kvstore."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ from learningchain.processes import start_process, stop_process
 from tools.bench.load import LoadError, Rpc
 from tools.bench.transactions import SET_NAME
 
-KINDS: Final = ("socket", "grpc", "kvstore")
+KINDS: Final = ("socket", "signature", "grpc", "kvstore")
 CHAIN_ID: Final = "bench"
 READY_SECONDS: Final = 60.0
 # Batches are how one client process can offer more than a node commits.
@@ -87,9 +87,13 @@ def running_node(kind: str, template: NodeHome, folder: Path) -> Iterator[Node]:
 
 
 def _start_app(kind: str, home: NodeHome, counter: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "tools.bench.counting_app", str(counter), "--home", str(home.app)]
-    address = ["--address", home.abci_address, "--cometbft-home", str(home.cometbft)]
-    app = start_process([*command, "--transport", kind, *address], home.logs / "abci_app.log")
+    if kind == "signature":
+        arguments = ["tools.bench.signature_app", str(counter), home.abci_address]
+    else:
+        options = ["--home", str(home.app), "--cometbft-home", str(home.cometbft)]
+        address = ["--transport", kind, "--address", home.abci_address]
+        arguments = ["tools.bench.counting_app", str(counter), *options, *address]
+    app = start_process([sys.executable, "-m", *arguments], home.logs / "abci_app.log")
     end = time.monotonic() + READY_SECONDS
     while not (home.app / "abci.sock").exists():  # CometBFT would wait three seconds before it tries again
         if app.poll() is not None or time.monotonic() > end:

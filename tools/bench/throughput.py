@@ -1,4 +1,4 @@
-"""Committed transactions per second: three kinds of node under the same load, in interleaved rounds."""
+"""Committed transactions per second: four kinds of node under the same load, in interleaved rounds."""
 
 import json
 import statistics
@@ -15,7 +15,7 @@ from tools.bench.nodes import CHAIN_ID, KINDS, prepare_home, running_node, write
 from tools.bench.transactions import Load, make_genesis, make_kvstore_load, make_operator, make_senders, sign_transfers
 
 ROUNDS: Final = 3
-EACH: Final = {"socket": 8, "grpc": 4, "kvstore": 12}
+EACH: Final = {"socket": 8, "signature": 12, "grpc": 4, "kvstore": 12}
 """Transfers of each sender in a round: about ten seconds of each kind."""
 MIN_FULL_SHARE: Final = 0.8
 """Of the kvstore's blocks: with fewer full ones the makers of the load were what limited it, and ratios flatter us."""
@@ -50,7 +50,7 @@ def measure_throughput(rounds: int = ROUNDS) -> tuple[dict[str, Series], int]:
         write_chain(template, genesis)
         _say(f"signing {max(EACH.values()) * len(senders)} transfers …")
         load = sign_transfers(senders, compute_genesis_tag(CHAIN_ID, genesis), max(EACH.values()))
-        loads = {"socket": load, "grpc": load, "kvstore": make_kvstore_load(load)}
+        loads = dict.fromkeys(KINDS, load) | {"kvstore": make_kvstore_load(load)}
         series = {kind: Series() for kind in KINDS}
         for number in range(rounds):
             for kind in KINDS:
