@@ -38,7 +38,10 @@ class Measuring:
         self._turns = Turns()
 
     async def evaluate(self, todo: ev.Evaluate) -> None:
-        """Measure an own model several times, each in a fresh sandbox. Checks go before each of them."""
+        """Measure an own model several times, each in a fresh sandbox. Checks go before each of them.
+
+        One that could not be announced any more is left: the next checkpoint needs the time.
+        """
         job = self._get_job(todo.job_id)
         path = self._tools.get_model(todo.digest)
         losses: list[int] = []
@@ -53,6 +56,8 @@ class Measuring:
                 losses = [*losses, RESERVED_LOSS] if result.finding is Finding.MEASURED else []
                 break
             losses.append(result.loss_nano)
+            if not self._state.would_place(job.id, max(losses)):
+                break
         self._deliver(ev.Evaluated(todo.job_id, todo.digest, tuple(losses), math.ceil(100 * use)))
 
     async def check(self, todo: ev.Check) -> None:

@@ -203,11 +203,27 @@ class WorkerState:
         return None
 
     def _plan_evaluation(self, job: pb.Job) -> Iterator[ev.Instruction]:
-        digest = self.memory.fresh.get(job.id)
-        if digest is None or job.state != pb.JOB_STATE_OPEN or self._count(ev.Evaluate):
+        if job.state != pb.JOB_STATE_OPEN:
             return
-        if (job.id, digest) not in self.memory.evaluated:
+        for digest in self._list_unmeasured(job.id):
+            if self._count(ev.Evaluate):
+                return
             yield ev.Evaluate(job.id, digest)
+
+    def _list_unmeasured(self, job_id: int) -> list[bytes]:
+        """Return the newest checkpoint unless it was measured, then those left half measured that would now place."""
+        fresh = self.memory.fresh.get(job_id)
+        unseen = [] if fresh is None or (job_id, fresh) in self.memory.evaluated else [fresh]
+        left = [result for result in self._list_scored(job_id) if not self._is_measured(result)]
+        left.sort(key=lambda result: (result.worst, result.digest))
+        return unseen + [result.digest for result in left if self.would_place(job_id, result.worst)]
+
+    def would_place(self, job_id: int, loss: int) -> bool:
+        """Return whether an own model with this loss (1e-9) would take a place of the job now."""
+        view = self.view
+        if view is None or job_id not in view.jobs:
+            return False
+        return find_place(self.policy, view, view.jobs[job_id], loss) is not None
 
     def _plan_announcement(self, view: ChainView, job: pb.Job) -> Iterator[ev.Instruction]:
         if job.state != pb.JOB_STATE_OPEN or view.now_ms >= job.deadline_ms or job.contractor in self.memory.shunned:
@@ -222,12 +238,16 @@ class WorkerState:
             yield ev.Announce(job.id, best.digest, best.worst, place.secured)
 
     def _find_best(self, job_id: int) -> ev.Evaluated | None:
-        fit = [
-            result
-            for (job, _), result in self.memory.evaluated.items()
-            if job == job_id and result.has_score and result.largest_use <= MAX_USE_PERCENT
-        ]
+        fit = [result for result in self._list_scored(job_id) if self._is_measured(result)]
         return min(fit, key=lambda result: (result.worst, result.digest), default=None)
+
+    def _list_scored(self, job_id: int) -> list[ev.Evaluated]:
+        results = [result for (job, _), result in self.memory.evaluated.items() if job == job_id]
+        return [result for result in results if result.has_score and result.largest_use <= MAX_USE_PERCENT]
+
+    def _is_measured(self, result: ev.Evaluated) -> bool:
+        """Whether it was run as often as an announcement needs: no single run shows that the next one agrees."""
+        return len(result.losses) >= self.policy.evaluations
 
     def _plan_training(self, view: ChainView, job: pb.Job) -> Iterator[ev.Instruction]:
         train = ev.Train(job.id)

@@ -15,6 +15,7 @@ from worker.sandbox.spec import MASKED_PATHS, OWNER_LABEL, PROCESS_LABEL, READ_O
 from worker.sandbox.spec import get_container_config as configure
 
 MEMORY = LIMITS.memory_mib << 20
+USUAL_CPU_SHARES = 1024
 
 
 @contextmanager
@@ -109,9 +110,11 @@ def _check_cpus(action: str, host: dict[str, Any], sandbox: DockerSandbox) -> No
     if action == "train":
         assert host["NanoCpus"] == TRAINING.milli_cpus * 1_000_000
         assert host["CpusetCpus"] == ",".join(map(str, sandbox.host.cpus))
+        assert 0 < host["CpuShares"] < USUAL_CPU_SHARES
     else:
         assert host["NanoCpus"] == 0
-        assert host["CpusetCpus"] == str(sandbox.host.cpus[0])
+        assert host["CpusetCpus"] in map(str, sandbox.host.cpus)  # one core, as the class says
+        assert host["CpuShares"] in (0, USUAL_CPU_SHARES)
 
 
 def _check_places(action: str, container: dict[str, Any]) -> None:

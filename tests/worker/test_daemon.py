@@ -32,6 +32,24 @@ def test_the_best_of_two_workers_without_inbound_port_is_checked_and_paid(tmp_pa
     play(tmp_path, script)
 
 
+def test_a_model_that_cannot_lead_is_run_once_and_one_that_leads_as_often_as_an_announcement_needs(
+    tmp_path: Path,
+) -> None:
+    async def script(fleet: Fleet) -> None:
+        start_checkers(fleet)
+        await fleet.wait_for(fleet.has_relays)
+        job_id = submit(fleet)
+        fleet.start("worker0", (b"0.2",))
+        await fleet.wait_for(lambda: len(fleet.chain.job(job_id).candidates) == 1)
+        fleet.start("worker1", (b"0.3",))
+        job = await fleet.settle(job_id)
+        assert (job.winner, job.announcements) == (fleet.chain.address("worker0"), 1)
+        assert [model for _, model in fleet.sandboxes["worker0"].evaluated] == [b"0.2"] * 3
+        assert [model for _, model in fleet.sandboxes["worker1"].evaluated] == [b"0.3"]
+
+    play(tmp_path, script)
+
+
 def test_a_checkpoint_that_cannot_be_copied_is_missed_and_the_training_goes_on(tmp_path: Path) -> None:
     async def script(fleet: Fleet) -> None:
         fleet.sandboxes["worker0"] = FakeSandbox(checkpoints=(b"0.5", b"0.3"), failing_checkpoints=1)

@@ -123,6 +123,24 @@ def test_nothing_is_announced_that_would_take_no_place() -> None:
     assert state.handle(GOOD) == []
 
 
+def test_a_model_that_was_run_too_seldom_is_run_again_once_it_would_take_a_place() -> None:
+    """It was left after one run because a rival led; the rival is gone now."""
+    state = start(make_job(candidates=[make_candidate(RIVAL, 100)]))
+    assert state.handle(ev.Evaluated(1, b"1" * 32, (7_000,), 1)) == []
+    assert state.handle(ev.Evaluated(1, b"2" * 32, (6_000,), 1)) == []
+    assert observe(state, make_job(), height=11) == [ev.Evaluate(1, b"2" * 32)]
+    assert state.handle(ev.Failed(ev.Evaluate(1, b"2" * 32), "the model is gone")) == [ev.Evaluate(1, b"1" * 32)]
+    done = ev.Evaluated(1, b"1" * 32, (7_000, 7_000, 7_000), 1)
+    assert state.handle(done) == [ev.Announce(1, b"1" * 32, 7_000, secured=False)]
+
+
+def test_the_newest_checkpoint_goes_before_those_that_were_run_too_seldom() -> None:
+    state = start(make_job(candidates=[make_candidate(RIVAL, 100)]))
+    state.handle(ev.Evaluated(1, b"1" * 32, (7_000,), 1))
+    assert state.handle(ev.CheckpointSaved(1, b"2" * 32)) == [ev.Evaluate(1, b"2" * 32)]
+    assert observe(state, make_job(), height=11) == []
+
+
 def test_an_announcement_on_its_way_is_not_sent_twice() -> None:
     state = start(make_job())
     announce = state.handle(GOOD)[0]

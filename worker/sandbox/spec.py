@@ -11,6 +11,7 @@ PIDS_LIMIT = 1024
 OPEN_FILES = 16_384
 TMP_INODES = 262_144
 NANO_CPUS_PER_MILLI = 1_000_000
+TRAIN_CPU_SHARES = 128  # of the engine's usual 1024: evaluations have deadlines, training takes what is left
 OUT_OF_MEMORY_SCORE = 500  # when the whole host runs out of memory, sandboxes go first
 
 OWNER_LABEL = "org.learningchain.sandbox.owner"
@@ -131,6 +132,7 @@ def _get_host_config(spec: RunSpec) -> dict[str, Any]:
         "OomScoreAdj": OUT_OF_MEMORY_SCORE,
         "CpusetCpus": ",".join(map(str, spec.cpus)),
         "NanoCpus": spec.milli_cpus * NANO_CPUS_PER_MILLI,
+        "CpuShares": TRAIN_CPU_SHARES if spec.action is Action.TRAIN else 0,  # 0: the engine's default
         "Ulimits": [
             {"Name": "core", "Soft": 0, "Hard": 0},
             {"Name": "msgqueue", "Soft": 0, "Hard": 0},  # /dev/mqueue would be one more writable place
