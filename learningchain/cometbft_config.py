@@ -53,8 +53,9 @@ SETTINGS: Final = (
     Setting("consensus.create_empty_blocks_interval", _all("0s"), "as create_empty_blocks"),
     Setting(
         "consensus.timeout_commit",
-        _local("200ms", "1s"),
-        "a demo wants short blocks; in the world votes take longer, as by default",
+        ("500ms", "1s", "200ms", "200ms"),
+        "short blocks make a short demo, but each one takes time of the processor that training shares; "
+        "in the world votes take longer, as by default",
     ),
     Setting("consensus.peer_gossip_sleep_duration", _local("10ms"), "on one machine polling is cheap"),
     Setting(

@@ -16,9 +16,10 @@ from learningchain.devnet.plan import CONTRACTOR
 
 BOUNTY: Final = 50
 RACE_SECONDS: Final = 45
-LIE_SECONDS: Final = 15
 RUNNER_UP_SECONDS: Final = 30
-"""How long the three jobs are open on a machine with nothing else to do."""
+"""How long these jobs are open on a machine with nothing else to do; a slow one gets more, see `Stage.stretch`."""
+LIE_SECONDS: Final = 15
+"""How long the job is open in which only the cheater has to announce."""
 MIN_LEAD_CHANGES: Final = 2
 """Fewer are no race. Random seeds decide how many there are: with an undisturbed half core each, nearly always more."""
 WINNER_MODEL: Final = "model.npz"
@@ -58,8 +59,9 @@ def play_race(stage: Stage) -> tuple[Act, Path]:
 
 
 def _race(stage: Stage) -> Act:
-    watcher = Watcher(stage, submit(stage, RACE_SECONDS, runner_ups=0))
-    job = watcher.follow(SETTLED, stage.pace * RACE_SECONDS + SETTLE_SECONDS)
+    seconds = stage.stretch(RACE_SECONDS)
+    watcher = Watcher(stage, submit(stage, seconds, runner_ups=0))
+    job = watcher.follow(SETTLED, seconds + SETTLE_SECONDS)
     require(
         job.state != pb.JOB_STATE_EXPIRED,
         "nobody announced a loss in the race. A worker stays silent when evaluating its model takes more than half of "
@@ -96,7 +98,7 @@ def play_lie(stage: Stage, model: Path) -> Act:
 def play_runner_up(stage: Stage, model: Path) -> Act:
     """Part 3: another cheater, but with a runner-up: after the ban its turn comes, and it is paid."""
     stage.screen.title("Part 3 · a fresh cheater, but with runner-ups 1")
-    act, cheater = _cheat(stage, model, "mallory2", RUNNER_UP_SECONDS, runner_ups=1)
+    act, cheater = _cheat(stage, model, "mallory2", stage.stretch(RUNNER_UP_SECONDS), runner_ups=1)
     require(act.job.state == pb.JOB_STATE_PAID, "the runner-up was not paid")
     require(stage.get_name(act.job.winner) in stage.devnet.plan.workers, "the winner is no honest worker")
     _require_banned(stage, cheater)
@@ -114,7 +116,7 @@ def _cheat(stage: Stage, model: Path, name: str, seconds: int, runner_ups: int) 
     watcher = Watcher(stage, submit(stage, seconds, runner_ups))
     cheater.announce(watcher.story.job_id)
     with cheater.serving() as location:
-        watcher.follow((pb.JOB_STATE_REVEAL,), stage.pace * seconds + SETTLE_SECONDS)
+        watcher.follow((pb.JOB_STATE_REVEAL,), seconds + SETTLE_SECONDS)
         cheater.reveal(watcher.story.job_id, location)
         job = watcher.follow(SETTLED, SETTLE_SECONDS)
     return Act(job, watcher.story), cheater
@@ -129,11 +131,11 @@ def _require_banned(stage: Stage, cheater: Cheater) -> None:
 
 
 def submit(stage: Stage, seconds: int, runner_ups: int) -> int:
-    """Publish a job with the contractor's command and return its id; a slow machine gets more than `seconds`."""
+    """Publish a job that is open for `seconds` with the contractor's command and return its id."""
     answer = stage.run_lc(
         "job", "submit", stage.image, "--yes-public", "--from", CONTRACTOR,
         "--title", "Handwritten digits", "--metric", "log-loss", "--bounty", str(BOUNTY), "--deposit", "0",
-        "--for", f"{round(stage.pace * seconds)}s", "--runner-ups", str(runner_ups), "--reveal-window", "20s",
+        "--for", f"{seconds}s", "--runner-ups", str(runner_ups), "--reveal-window", "20s",
         "--tolerance", "0.000001", "--ban-margin", "0.01", "--min-improvement", "0.001", "--loss-ceiling", "3",
         "--cpus", "0.5", "--memory", "256", "--disk", "64",
     )  # fmt: skip

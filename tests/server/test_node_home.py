@@ -70,7 +70,7 @@ def test_a_home_has_keys_and_the_settings_of_its_set(tmp_path: Path, cometbft: s
     assert config["rpc"]["laddr"] == "tcp://127.0.0.1:1111"
     assert config["p2p"]["laddr"] == "tcp://127.0.0.1:2222"
     assert config["p2p"]["persistent_peers"] == "id@127.0.0.1:3333"
-    assert (config["mempool"]["size"], config["consensus"]["timeout_commit"]) == (77, "200ms")
+    assert (config["mempool"]["size"], config["consensus"]["timeout_commit"]) == (77, "500ms")
     assert len(identity.consensus_key) == 32
     assert len(identity.node_id) == 40
     assert home.root.stat().st_mode & 0o77 == 0
