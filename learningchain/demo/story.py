@@ -15,9 +15,9 @@ from learningchain.demo.watch import SETTLED, Story, Watcher
 from learningchain.devnet.plan import CONTRACTOR
 
 BOUNTY: Final = 50
-RACE_SECONDS: Final = 45
-RUNNER_UP_SECONDS: Final = 30
-"""How long these jobs are open on a machine with nothing else to do; a slow one gets more, see `Stage.stretch`."""
+RACE_SECONDS: Final = (45, 85)
+RUNNER_UP_SECONDS: Final = (30, 45)
+"""How long these jobs are open on a usual machine, and at most: a slow one needs longer races, but people wait for it."""
 LIE_SECONDS: Final = 15
 """How long the job is open in which only the cheater has to announce."""
 MIN_LEAD_CHANGES: Final = 2
@@ -59,7 +59,7 @@ def play_race(stage: Stage) -> tuple[Act, Path]:
 
 
 def _race(stage: Stage) -> Act:
-    seconds = stage.stretch(RACE_SECONDS)
+    seconds = stage.stretch(*RACE_SECONDS)
     watcher = Watcher(stage, submit(stage, seconds, runner_ups=0))
     job = watcher.follow(SETTLED, seconds + SETTLE_SECONDS)
     require(
@@ -98,7 +98,7 @@ def play_lie(stage: Stage, model: Path) -> Act:
 def play_runner_up(stage: Stage, model: Path) -> Act:
     """Part 3: another cheater, but with a runner-up: after the ban its turn comes, and it is paid."""
     stage.screen.title("Part 3 · a fresh cheater, but with runner-ups 1")
-    act, cheater = _cheat(stage, model, "mallory2", stage.stretch(RUNNER_UP_SECONDS), runner_ups=1)
+    act, cheater = _cheat(stage, model, "mallory2", stage.stretch(*RUNNER_UP_SECONDS), runner_ups=1)
     require(act.job.state == pb.JOB_STATE_PAID, "the runner-up was not paid")
     require(stage.get_name(act.job.winner) in stage.devnet.plan.workers, "the winner is no honest worker")
     _require_banned(stage, cheater)

@@ -101,14 +101,10 @@ class Host:
         return labels | {ATTEMPT_LABEL: attempt} if attempt else labels
 
     def choose_cpus(self, count: int) -> tuple[int, ...]:
-        """Return exactly `count` neighbouring cores. Raises OwnFailureError when there are fewer.
-
-        Which ones is left to chance: every worker of a machine would else put its evaluations on the first cores.
-        """
+        """Return exactly `count` cores, always the same ones. Raises OwnFailureError when there are fewer."""
         if count > len(self.cpus):
             raise OwnFailureError(f"{count} cores are needed and this worker may use {len(self.cpus)}: see cpus")
-        first = count * secrets.randbelow(len(self.cpus) // count)
-        return self.cpus[first : first + count]
+        return self.cpus[:count]
 
     def check_memory(self, needed: int) -> None:
         """Raise OwnFailureError when the machine has less than `needed` bytes."""
