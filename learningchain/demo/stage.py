@@ -74,7 +74,7 @@ class Stage:
         self._pace = max(1.0, (time.monotonic() - start) / USUAL_READY_SECONDS)
 
     def stretch(self, seconds: int, most: int) -> int:
-        """Return how long a race of usually `seconds` is on this machine: longer if the network was slow to be ready."""
+        """Return how long a race of `seconds` is on this machine: longer if the network was slow to be ready."""
         return min(round(self._pace * seconds), most)
 
     def wait_for(self, is_true: Callable[[], bool], seconds: float, text: str) -> None:
