@@ -17,7 +17,7 @@ from learningchain.devnet.plan import CONTRACTOR
 BOUNTY: Final = 50
 RACE_SECONDS: Final = (45, 85)
 RUNNER_UP_SECONDS: Final = (30, 45)
-"""How long these jobs are open on a usual machine, and at most: slow ones need longer races, but people wait for them."""
+"""How long these jobs are open on a usual machine, and at most: a slow one needs longer races than people wait for."""
 LIE_SECONDS: Final = 15
 """How long the job is open in which only the cheater has to announce."""
 MIN_LEAD_CHANGES: Final = 2
