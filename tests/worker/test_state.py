@@ -113,6 +113,13 @@ def test_the_newest_checkpoint_is_evaluated_one_at_a_time() -> None:
     assert ev.Evaluate(1, b"3" * 32) in state.handle(done)
 
 
+def test_nothing_is_evaluated_after_the_expiry() -> None:
+    half = ev.Evaluated(1, MODEL, (7_000,), 1)
+    state = WorkerState(Policy(), Memory(TAG, fresh={1: b"2" * 32}, evaluated={(1, MODEL): half}))
+    assert observe(state, make_job(state=pb.JOB_STATE_REVEAL)) == []
+    assert ev.Evaluate(1, b"2" * 32) in observe(state, make_job())
+
+
 def test_the_worst_measured_loss_is_announced() -> None:
     state = start(make_job())
     assert state.handle(GOOD) == [ev.Announce(1, MODEL, 100_500, secured=False)]
