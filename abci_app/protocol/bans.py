@@ -5,7 +5,7 @@ from abci_app.protocol import credits, events, keys
 from abci_app.protocol.accounts import edit_account, require_account
 from abci_app.protocol.context import BlockContext
 from abci_app.protocol.jobs import edit_job
-from abci_app.protocol.settlement import burn_deposit, drop_candidate
+from abci_app.protocol.settlement import drop_candidate
 from abci_app.protocol.state import StateWrite
 from abci_app.protocol.turns import close_round, pass_turn
 
@@ -22,7 +22,7 @@ def ban_account(state: StateWrite, context: BlockContext, address: bytes) -> Non
     edit_account(state, address).banned = True
     jobs = [_edit_candidacy_job(state, key) for key, _ in state.scan(*_get_range(address))]
     places = [(job, _find_place(job, address)) for job in jobs]
-    burned += sum(burn_deposit(state, job.candidates[place]) for job, place in places)
+    burned += sum(credits.burn_deposit(state, job.candidates[place]) for job, place in places)
     state.record(events.account_banned(address, burned))
     for job, place in places:
         _end_candidacy(state, context, job, place)

@@ -6,7 +6,9 @@ Amounts are in ucredit. What is owed to a banned account is burned, whenever and
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from abci_app.protocol import errors, keys
 from abci_app.protocol.accounts import edit_account, require_account
+from abci_app.protocol.context import BlockContext
 from abci_app.protocol.limits import MAX_INT64
+from abci_app.protocol.quota import receive_credits
 from abci_app.protocol.state import StateRead, StateWrite
 
 
@@ -34,10 +36,10 @@ def _edit_supply(state: StateWrite) -> pb.Supply:
     return state.edit(keys.SUPPLY, pb.Supply)
 
 
-def transfer(state: StateWrite, sender: bytes, recipient: bytes, amount: int) -> None:
+def transfer(state: StateWrite, context: BlockContext, sender: bytes, recipient: bytes, amount: int) -> None:
     """Move credits between two balances."""
     edit_account(state, sender).balance -= amount
-    edit_account(state, recipient).balance += amount
+    _receive(state, context, recipient, amount)
 
 
 def escrow(state: StateWrite, address: bytes, job: pb.Job, amount: int) -> None:
@@ -49,11 +51,11 @@ def escrow(state: StateWrite, address: bytes, job: pb.Job, amount: int) -> None:
     supply.escrow += amount
 
 
-def pay_from_escrow(state: StateWrite, job: pb.Job, address: bytes | None, amount: int) -> int:
+def pay_from_escrow(state: StateWrite, context: BlockContext, job: pb.Job, address: bytes | None, amount: int) -> int:
     """Pay out of a job's escrow; None or a banned account: burned. Return what the account received."""
     job.escrow -= amount
     _edit_supply(state).escrow -= amount
-    return _credit(state, address, amount)
+    return _credit(state, context, address, amount)
 
 
 def lock_deposit(state: StateWrite, address: bytes, candidate: pb.Candidate, amount: int) -> None:
@@ -65,11 +67,23 @@ def lock_deposit(state: StateWrite, address: bytes, candidate: pb.Candidate, amo
     supply.deposits += amount
 
 
-def pay_from_deposit(state: StateWrite, candidate: pb.Candidate, address: bytes | None, amount: int) -> int:
-    """Pay out of a locked deposit; None or a banned account: burned. Return what the account received."""
+def pay_from_deposit(
+    state: StateWrite, context: BlockContext, candidate: pb.Candidate, address: bytes, amount: int
+) -> int:
+    """Pay out of a locked deposit; a banned account: burned. Return what the account received."""
     candidate.deposit -= amount
     _edit_supply(state).deposits -= amount
-    return _credit(state, address, amount)
+    return _credit(state, context, address, amount)
+
+
+def burn_deposit(state: StateWrite, candidate: pb.Candidate) -> int:
+    """Burn what a candidate has locked and return how much it was."""
+    burned = candidate.deposit
+    candidate.deposit = 0
+    supply = _edit_supply(state)
+    supply.deposits -= burned
+    supply.burned += burned
+    return burned
 
 
 def bond(state: StateWrite, address: bytes, amount: int) -> None:
@@ -92,13 +106,13 @@ def start_unbonding(state: StateWrite, address: bytes, entry: pb.Unbonding) -> N
     supply.unbonding += entry.amount
 
 
-def release_unbonding(state: StateWrite, address: bytes, number: int) -> int:
+def release_unbonding(state: StateWrite, context: BlockContext, address: bytes, number: int) -> int:
     """Move the unbonding entry with this number back to the balance and return its amount."""
     account = edit_account(state, address)
     position = [entry.number for entry in account.unbonding].index(number)
     amount = account.unbonding[position].amount
     del account.unbonding[position]
-    account.balance += amount
+    _receive(state, context, address, amount)
     supply = _edit_supply(state)
     supply.unbonding -= amount
     supply.balances += amount
@@ -120,11 +134,15 @@ def burn_account(state: StateWrite, address: bytes) -> int:
     return burned
 
 
-def _credit(state: StateWrite, address: bytes | None, amount: int) -> int:
+def _credit(state: StateWrite, context: BlockContext, address: bytes | None, amount: int) -> int:
     supply = _edit_supply(state)
     if address is None or require_account(state, address).banned:
         supply.burned += amount
         return 0
-    edit_account(state, address).balance += amount
+    _receive(state, context, address, amount)
     supply.balances += amount
     return amount
+
+
+def _receive(state: StateWrite, context: BlockContext, address: bytes, amount: int) -> None:
+    receive_credits(edit_account(state, address), context.params, context.time_ms, amount)

@@ -8,7 +8,7 @@ from abci_app.protocol.conduct import add_strike, count_miss, count_vote
 from abci_app.protocol.context import BlockContext
 from abci_app.protocol.jobs import edit_round
 from abci_app.protocol.outcome import DEPOSIT_OUTCOMES, Ballot, Decision, Measure, compute_decision
-from abci_app.protocol.settlement import burn_deposit, pay_winner
+from abci_app.protocol.settlement import pay_winner
 from abci_app.protocol.state import StateWrite
 from abci_app.protocol.turns import close_round, pass_turn
 
@@ -22,7 +22,7 @@ def decide_round(state: StateWrite, context: BlockContext, job: pb.Job) -> None:
     round_ = edit_round(state, job)
     revealed = [vote for vote in round_.votes if vote.finding]
     decision = compute_decision([_get_ballot(vote) for vote in revealed], _get_measure(context.params, job, round_))
-    _pay_seats(state, context.params, job, revealed, decision)
+    _pay_seats(state, context, job, revealed, decision)
     _count_votes(state, context, round_, decision)
     if require_account(state, job.candidates[0].account).banned:
         close_round(state, context, job, pb.OUTCOME_BANNED)
@@ -53,21 +53,25 @@ def _get_measure(params: pb.Params, job: pb.Job, round_: pb.Round) -> Measure:
     )
 
 
-def _pay_seats(state: StateWrite, params: pb.Params, job: pb.Job, revealed: list[pb.Vote], decision: Decision) -> None:
+def _pay_seats(
+    state: StateWrite, context: BlockContext, job: pb.Job, revealed: list[pb.Vote], decision: Decision
+) -> None:
     """Pay each seat its part of the verify fee; what is not paid stays in the escrow until the job settles."""
-    seat_pay = job.terms.verify_fee // params.committee_seats
+    seat_pay = job.terms.verify_fee // context.params.committee_seats
     takes_deposit = decision.outcome in DEPOSIT_OUTCOMES
     for vote, is_paid in zip(revealed, decision.paid, strict=True):
         if is_paid:
-            vote.paid = _pay(state, job, vote.account, vote.seats * seat_pay, takes_deposit)
+            vote.paid = _pay(state, context, job, vote.account, vote.seats * seat_pay, takes_deposit)
 
 
-def _pay(state: StateWrite, job: pb.Job, account: bytes, amount: int, takes_deposit: bool) -> int:
+def _pay(
+    state: StateWrite, context: BlockContext, job: pb.Job, account: bytes, amount: int, takes_deposit: bool
+) -> int:
     """Pay from the candidate's deposit as far as it reaches, if it pays, else from the escrow. Return what arrived."""
     candidate = job.candidates[0]
     part = min(amount, candidate.deposit) if takes_deposit else 0
-    paid = credits.pay_from_deposit(state, candidate, account, part) if part else 0
-    return paid + credits.pay_from_escrow(state, job, account, amount - part)
+    paid = credits.pay_from_deposit(state, context, candidate, account, part) if part else 0
+    return paid + credits.pay_from_escrow(state, context, job, account, amount - part)
 
 
 def _count_votes(state: StateWrite, context: BlockContext, round_: pb.Round, decision: Decision) -> None:
@@ -90,7 +94,7 @@ def _convict(state: StateWrite, context: BlockContext, job: pb.Job) -> None:
 def _reject(state: StateWrite, context: BlockContext, job: pb.Job) -> None:
     """Burn what the seats left of the deposit and give the candidate a strike."""
     candidate = job.candidates[0]
-    burn_deposit(state, candidate)
+    credits.burn_deposit(state, candidate)
     edit_standing(state, candidate.account).rejections += 1
     add_strike(state, context, candidate.account)
     pass_turn(state, context, job)

@@ -12,6 +12,17 @@ def compute_bucket(account: pb.Account, params: pb.Params, now_ms: int) -> int:
     return min(account.bucket_units + elapsed * rate, full)
 
 
+def receive_credits(account: pb.Account, params: pb.Params, now_ms: int, amount: int) -> None:
+    """Add ucredit to a balance; if that lifts the account to 1 credit, its bucket is filled at the poor rate up to now.
+
+    Else one credit, handed on from account to account, would fill them all as if each had held it all the time.
+    """
+    units = compute_bucket(account, params, now_ms) if is_poor(account) else None
+    account.balance += amount
+    if units is not None and not is_poor(account):
+        account.bucket_units, account.bucket_ms = units, now_ms
+
+
 def get_full_bucket(account: pb.Account, params: pb.Params) -> int:
     """Return the units of a full bucket at what the account holds now; a new account starts with them."""
     return _get_rate_and_full(account, params)[1]

@@ -15,18 +15,10 @@ _NAMES = {
 }
 
 
-def return_deposit(state: StateWrite, candidate: pb.Candidate) -> None:
+def return_deposit(state: StateWrite, context: BlockContext, candidate: pb.Candidate) -> None:
     """Give a candidate its deposit back; `candidate` belongs to the caller's editable job."""
     if candidate.deposit:
-        credits.pay_from_deposit(state, candidate, candidate.account, candidate.deposit)
-
-
-def burn_deposit(state: StateWrite, candidate: pb.Candidate) -> int:
-    """Burn what a candidate has locked and return how much it was."""
-    burned = candidate.deposit
-    if burned:
-        credits.pay_from_deposit(state, candidate, None, burned)
-    return burned
+        credits.pay_from_deposit(state, context, candidate, candidate.account, candidate.deposit)
 
 
 def count_leaving(state: StateWrite, candidate: pb.Candidate) -> None:
@@ -54,7 +46,7 @@ def pay_winner(state: StateWrite, context: BlockContext, job: pb.Job, outcome: p
     contractor.jobs_paid += 1
     contractor.jobs_faulty += outcome == pb.OUTCOME_FAULTY_JOB
     contractor.bounties_paid_out = add_capped(contractor.bounties_paid_out, job.bounty)
-    credits.pay_from_escrow(state, job, winner.account, job.bounty)
+    credits.pay_from_escrow(state, context, job, winner.account, job.bounty)
     settle(state, context, job, pb.JOB_STATE_PAID)
 
 
@@ -67,11 +59,11 @@ def refund(state: StateWrite, context: BlockContext, job: pb.Job) -> None:
 def settle(state: StateWrite, context: BlockContext, job: pb.Job, job_state: pb.JobState) -> None:
     """End a job: deposits still locked and what the escrow still holds go back; the record stays for a while."""
     for candidate in job.candidates:
-        return_deposit(state, candidate)
+        return_deposit(state, context, candidate)
         count_leaving(state, candidate)
     del job.candidates[:]
     if job.escrow:
-        credits.pay_from_escrow(state, job, job.contractor, job.escrow)
+        credits.pay_from_escrow(state, context, job, job.contractor, job.escrow)
     edit_standing(state, job.contractor).open_jobs -= 1
     job.state = job_state
     job.settled_ms = context.time_ms

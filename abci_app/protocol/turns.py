@@ -6,7 +6,7 @@ from abci_app.protocol.accounts import edit_standing
 from abci_app.protocol.conduct import add_capped, add_strike
 from abci_app.protocol.context import BlockContext
 from abci_app.protocol.jobs import edit_round
-from abci_app.protocol.settlement import burn_deposit, drop_candidate, refund
+from abci_app.protocol.settlement import drop_candidate, refund
 from abci_app.protocol.state import StateWrite
 from abci_app.protocol.windows import open_window
 
@@ -25,7 +25,7 @@ def _pay_network_fee(state: StateWrite, context: BlockContext, job: pb.Job) -> N
         return
     standing = edit_standing(state, job.contractor)
     standing.network_fees_paid = add_capped(standing.network_fees_paid, job.network_fee)
-    credits.pay_from_escrow(state, job, context.proposer, job.network_fee)
+    credits.pay_from_escrow(state, context, job, context.proposer, job.network_fee)
     job.network_fee = 0
 
 
@@ -66,7 +66,7 @@ def end_by_default(state: StateWrite, context: BlockContext, job: pb.Job) -> Non
     """End the turn of a candidate that has not revealed: its deposit is burned, it gets a strike."""
     candidate = job.candidates[0]
     close_round(state, context, job, pb.OUTCOME_DEFAULTED)
-    burn_deposit(state, candidate)
+    credits.burn_deposit(state, candidate)
     edit_standing(state, candidate.account).defaults += 1
     add_strike(state, context, candidate.account)
     pass_turn(state, context, job)

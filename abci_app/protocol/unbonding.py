@@ -20,12 +20,12 @@ def process_due_unbondings(state: BlockState, context: BlockContext) -> list[Eve
         due.append((address, number))
     released: list[Event] = []
     for address, number in due:
-        released += _release(state, address, number)
+        released += _release(state, context, address, number)
     return released
 
 
-def _release(state: BlockState, address: bytes, number: int) -> list[Event]:
+def _release(state: BlockState, context: BlockContext, address: bytes, number: int) -> list[Event]:
     delta = StateDelta(state)
-    amount = credits.release_unbonding(delta, address, number)
+    amount = credits.release_unbonding(delta, context, address, number)
     delta.record(events.credits_released(address, amount))
     return delta.apply()

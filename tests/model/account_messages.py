@@ -83,7 +83,7 @@ def check_transfer(s: State, sender: bytes, m: Message) -> Reasons:
 
 def do_transfer(s: State, sender: bytes, m: Message) -> None:
     s.accounts[sender].balance -= m["amount"]
-    s.accounts[m["to"]].balance += m["amount"]
+    s.receive(m["to"], m["amount"])
 
 
 def check_move(amount: int, held: int) -> Reasons:

@@ -12,10 +12,9 @@ from tests.model.account_messages import ACCOUNT_MESSAGES, WORK_MESSAGES
 from tests.model.hashes import address_of
 from tests.model.job_messages import JOB_MESSAGES
 from tests.model.lifecycle import ban, prune, run_deadlines
-from tests.model.records import CREDIT, Account, Key, Validator
+from tests.model.records import TX_UNITS, Account, Key, Validator
 from tests.model.state import State, choose_validators, count_commits, fix_table, release_unbondings
 
-TX_UNITS = 60_000
 MESSAGES = ACCOUNT_MESSAGES | JOB_MESSAGES
 Tx = dict[str, Any]
 OK: frozenset[str] = frozenset()
@@ -28,7 +27,7 @@ class Model:
         self.state = State(genesis.params, chain_tag, now=time_ms, period=time_ms // 600_000)
         for g in genesis.accounts:
             account = Account({g.public_key: Key(1)}, g.balance, g.bond, checker=g.checker, silent_since=time_ms)
-            account.bucket, account.bucket_ms = self.capacity(account), time_ms
+            account.bucket, account.bucket_ms = self.state.capacity(account), time_ms
             self.state.accounts[address_of(g.public_key)] = account
         for v in genesis.validators:
             self.state.validators[v.consensus_key] = Validator(v.operator, v.power)
@@ -110,7 +109,7 @@ class Model:
             return "wrong_nonce", OK
         own = frozenset(self.check_message(tx))
         owed = not own and tx["kind"] in ("commit_vote", "reveal_vote")
-        if not owed and self.filled(account) < TX_UNITS:
+        if not owed and self.state.filled(account) < TX_UNITS:
             return "quota_exceeded", OK
         return ("", own) if tx["signature_ok"] else ("bad_signature", OK)
 
@@ -131,27 +130,12 @@ class Model:
             return {"not_supported"}
         return set(MESSAGES[tx["kind"]][0](self.state, tx["account"], tx["message"]))
 
-    def rate(self, account: Account) -> tuple[int, int]:
-        """Return burst and rate per minute that hold for an account now."""
-        p = self.state.params
-        poor = account.balance + account.bond < CREDIT
-        return (p.poor_burst, p.poor_per_minute) if poor else (p.tx_burst, p.tx_per_minute)
-
-    def capacity(self, account: Account) -> int:
-        """Return the units of a full bucket."""
-        return self.rate(account)[0] * TX_UNITS
-
-    def filled(self, account: Account) -> int:
-        """Return what the bucket holds now."""
-        gained = (self.state.now - account.bucket_ms) * self.rate(account)[1]
-        return min(self.capacity(account), account.bucket + gained)
-
     def charge(self, tx: Tx, free: bool) -> None:
         """Consume nonce and quota of an accepted envelope."""
         account = self.state.accounts[tx["account"]]
         account.keys[tx["public_key"]].nonce += 1
         cost = 0 if free else TX_UNITS
-        account.bucket, account.bucket_ms = self.filled(account) - cost, self.state.now
+        account.bucket, account.bucket_ms = self.state.filled(account) - cost, self.state.now
 
     def register(self, tx: Tx) -> frozenset[str]:
         """Create an account, or change nothing."""
@@ -163,7 +147,7 @@ class Model:
             reasons = {"bad_signature"}
         if not reasons:
             account = Account({tx["public_key"]: Key(1)}, silent_since=s.now, registered_height=s.height)
-            account.bucket, account.bucket_ms = self.capacity(account), s.now
+            account.bucket, account.bucket_ms = self.state.capacity(account), s.now
             s.accounts[tx["account"]] = account
             s.recent += 1
             s.registered += 1

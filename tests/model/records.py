@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 CREDIT = 1_000_000
+TX_UNITS = 60_000
 RESERVED_LOSS = 2**63 - 1
 UNSETTLED = ("OPEN", "REVEAL", "VOTE", "TALLY")
 

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from abci_app.pb.learningchain.v1 import state_pb2
-from tests.model.records import UNSETTLED, Account, Entry, Job, Round, Validator
+from tests.model.records import CREDIT, TX_UNITS, UNSETTLED, Account, Entry, Job, Round, Validator
 
 
 @dataclass
@@ -39,7 +39,30 @@ class State:
         if self.accounts[account].banned:
             self.burned += amount
         else:
-            self.accounts[account].balance += amount
+            self.receive(account, amount)
+
+    def receive(self, account: bytes, amount: int) -> None:
+        """Add to a balance. Who is poor no longer has waited at the slower rate until now."""
+        receiver = self.accounts[account]
+        held = receiver.balance + receiver.bond
+        if held < CREDIT <= held + amount:
+            receiver.bucket, receiver.bucket_ms = self.filled(receiver), self.now
+        receiver.balance += amount
+
+    def rate(self, account: Account) -> tuple[int, int]:
+        """Return burst and rate per minute that hold for an account now."""
+        p = self.params
+        poor = account.balance + account.bond < CREDIT
+        return (p.poor_burst, p.poor_per_minute) if poor else (p.tx_burst, p.tx_per_minute)
+
+    def capacity(self, account: Account) -> int:
+        """Return the units of a full bucket."""
+        return self.rate(account)[0] * TX_UNITS
+
+    def filled(self, account: Account) -> int:
+        """Return what the bucket holds now."""
+        gained = (self.now - account.bucket_ms) * self.rate(account)[1]
+        return min(self.capacity(account), account.bucket + gained)
 
     def total(self) -> int:
         """Return all credits there are, each counted where it lies."""
@@ -118,7 +141,7 @@ def release_unbondings(s: State) -> None:
         account = s.accounts[address]
         entry = next(u for u in account.unbonding if u.number == number)
         account.unbonding.remove(entry)
-        account.balance += entry.amount
+        s.receive(address, entry.amount)
 
 
 def count_commits(s: State, missed: tuple[bytes, ...]) -> None:

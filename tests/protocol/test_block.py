@@ -10,6 +10,7 @@ from abci_app.pb.learningchain.v1 import tx_pb2
 from abci_app.protocol import block as block_module
 from abci_app.protocol import credits, errors, keys
 from abci_app.protocol.block import Block, process_block
+from abci_app.protocol.context import BlockContext
 from abci_app.protocol.credits import get_supply
 from abci_app.protocol.invariants import BrokenInvariant, check_totals
 from abci_app.protocol.limits import UCREDIT
@@ -186,7 +187,7 @@ def test_burned_credits_never_come_back(chain: Chain) -> None:
         check_totals(state, before)
 
 
-def mint(state: StateWrite, sender: bytes, recipient: bytes, amount: int) -> None:
+def mint(state: StateWrite, context: BlockContext, sender: bytes, recipient: bytes, amount: int) -> None:
     """A Transfer that forgets to take what it gives."""
     state.edit(keys.account(recipient), pb.Account).balance += amount
 

@@ -4,8 +4,10 @@ import pytest
 
 from abci_app.pb.learningchain.v1 import tx_pb2
 from abci_app.protocol import errors
+from abci_app.protocol.limits import BUCKET_UNIT, UCREDIT
 from abci_app.protocol.quota import compute_bucket
-from tests.support.market import Market, measured
+from tests.support.chain import Holding
+from tests.support.market import CHECKERS, Market, measured
 
 PROFILE = tx_pb2.SetProfile(name="x")
 
@@ -74,3 +76,83 @@ def test_a_bucket_never_loses_by_time_that_goes_back(market: Market) -> None:
     account = market.account("worker0")
     now = account.bucket_ms
     assert [compute_bucket(account, market.params, now - ms) for ms in (0, 1, 10**9)] == [account.bucket_units] * 3
+
+
+# --- credits that arrive ---
+
+RATES = {"tx_burst": 50, "tx_per_minute": 60, "poor_burst": 2, "poor_per_minute": 1}
+MINUTE_MS = 60_000
+
+
+def pass_on(market: Market, sender: str, recipient: str) -> int:
+    """Hand one credit on and return the code."""
+    return market.send(sender, tx_pb2.Transfer(to=market.address(recipient), amount=UCREDIT)).code
+
+
+def count_accepted(market: Market, name: str) -> int:
+    """Return how many transactions of an account a block takes at once."""
+    return [result.code for result in market.block([(name, PROFILE)] * 60, dt_ms=0).tx_results].count(0)
+
+
+def open_with(**balances: int) -> Market:
+    """Return a chain that is some minutes old, so that all buckets are full."""
+    holdings = {name: Holding(balance) for name, balance in balances.items()}
+    market = Market(checkers={**CHECKERS, **holdings}, overrides=RATES)
+    market.block(dt_ms=10 * MINUTE_MS)
+    return market
+
+
+def test_time_below_one_credit_counts_at_the_poor_rate_when_credits_arrive() -> None:
+    market = open_with(rich=5 * UCREDIT, poor=0)
+    assert count_accepted(market, "poor") == RATES["poor_burst"]
+    market.block(dt_ms=MINUTE_MS)
+    assert not pass_on(market, "rich", "poor")
+    account = market.account("poor")
+    assert account.bucket_ms == market.time_ms
+    assert BUCKET_UNIT <= account.bucket_units < 2 * BUCKET_UNIT
+    assert count_accepted(market, "poor") == 1
+
+
+def test_from_then_on_it_fills_at_the_other_rate() -> None:
+    market = open_with(rich=5 * UCREDIT, poor=0)
+    assert count_accepted(market, "poor") == RATES["poor_burst"]
+    assert not pass_on(market, "rich", "poor")
+    market.block(dt_ms=10_000)
+    assert count_accepted(market, "poor") == 10 * RATES["tx_per_minute"] // 60
+
+
+def test_who_holds_one_credit_anyway_loses_nothing_when_more_arrive() -> None:
+    market = open_with(rich=5 * UCREDIT, other=UCREDIT)
+    assert not pass_on(market, "rich", "other")
+    assert count_accepted(market, "other") == RATES["tx_burst"]
+
+
+def test_one_credit_handed_round_fills_no_other_bucket() -> None:
+    """Else fifty accounts with one credit between them would send as much as fifty credits."""
+    names = [f"ring{number}" for number in range(8)]
+    market = open_with(**{name: UCREDIT if name == "ring0" else 0 for name in names})
+    accepted = []
+    for holder, heir in zip(names, [*names[1:], "ring0"], strict=True):
+        assert not pass_on(market, holder, heir)
+        accepted.append(count_accepted(market, heir))
+    assert accepted[:-1] == [RATES["poor_burst"]] * 7
+
+
+def test_a_refund_counts_like_a_transfer() -> None:
+    market = open_with(rich=1_000 * UCREDIT)
+    market.submit("rich")
+    cost = 1_000 * UCREDIT - market.balance("rich")
+    market = open_with(other=cost)
+    job_id = market.submit("other")
+    assert market.balance("other") == 0
+    market.skip_to(market.job(job_id).deadline_ms)
+    assert market.balance("other") == cost
+    assert count_accepted(market, "other") == RATES["poor_burst"]
+
+
+def test_released_credits_count_like_a_transfer() -> None:
+    market = Market(checkers={"other": Holding(0, 5 * UCREDIT)}, overrides=RATES)
+    market.must("other", tx_pb2.Unbond(amount=5 * UCREDIT))
+    market.skip_to(market.account("other").unbonding[0].release_ms)
+    assert market.balance("other") == 5 * UCREDIT
+    assert count_accepted(market, "other") == RATES["poor_burst"]

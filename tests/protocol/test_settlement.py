@@ -8,6 +8,7 @@ from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from abci_app.protocol import credits
 from abci_app.protocol.bech32 import encode_address
 from abci_app.protocol.conduct import add_capped
+from abci_app.protocol.context import BlockContext
 from abci_app.protocol.jobs import edit_job
 from abci_app.protocol.limits import MAX_INT64, RESERVED_LOSS, UCREDIT
 from abci_app.protocol.state import StateDelta
@@ -230,7 +231,8 @@ def take_from_deposit(market: Market, job_id: int, amount: int) -> None:
     state = market.state()
     delta = StateDelta(state)
     candidate = edit_job(delta, job_id).candidates[0]
-    credits.pay_from_deposit(delta, candidate, candidate.account, amount)
+    context = BlockContext(market.tag, market.params, market.height, market.time_ms)
+    credits.pay_from_deposit(delta, context, candidate, candidate.account, amount)
     delta.apply()
     market.committed.commit(state)
 

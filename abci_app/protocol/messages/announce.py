@@ -112,7 +112,7 @@ def execute(state: StateWrite, context: TxContext, message: pb.Announce) -> None
         credits.lock_deposit(state, context.account, new, job.terms.deposit)
     placement = _place(job, new)
     for candidate in placement.left:
-        return_deposit(state, candidate)
+        return_deposit(state, context.block, candidate)
         count_leaving(state, candidate)
     del job.candidates[:]
     job.candidates.extend(placement.kept)

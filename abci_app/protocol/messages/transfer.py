@@ -31,5 +31,5 @@ def check_stateful(state: StateRead, context: TxContext, message: pb.Transfer) -
 
 def execute(state: StateWrite, context: TxContext, message: pb.Transfer) -> None:
     """Move the credits."""
-    credits.transfer(state, context.account, message.to, message.amount)
+    credits.transfer(state, context.block, context.account, message.to, message.amount)
     state.record(events.credits_transferred(context.account, message.to, message.amount))
