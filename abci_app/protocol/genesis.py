@@ -10,7 +10,7 @@ from abci_app.pb.learningchain.v1 import tx_pb2
 from abci_app.protocol import keys
 from abci_app.protocol.genesis_json import BadGenesis, sort_genesis
 from abci_app.protocol.hashing import compute_address, compute_chain_tag
-from abci_app.protocol.limits import KEY_BYTES, MAX_INT64
+from abci_app.protocol.limits import KEY_BYTES, MAX_INT64, MAX_TX_BYTES
 from abci_app.protocol.params import BadParams, check_params
 from abci_app.protocol.quota import get_full_bucket
 from abci_app.protocol.state import BlockState, EmptyState
@@ -18,19 +18,27 @@ from abci_app.protocol.state import BlockState, EmptyState
 MAX_CHAIN_ID_BYTES = 50
 """CometBFT's own bound (types/genesis.go)."""
 MAX_BLOCK_BYTES = 1024 * 1024
+BLOCK_FRAME_BYTES = 731
+"""What CometBFT sets aside in a block for framing, header and the commit's own fields (types/block.go)."""
+SIGNATURE_BYTES = 111
+"""What it sets aside for the signature of each validator."""
+TX_FRAME_BYTES = 8
+"""What a block needs for a transaction besides its bytes."""
 MAX_EVIDENCE_BYTES = 64 * 1024
 EVIDENCE_DELAY_BLOCKS = 2
 """Blocks for which a validator that leaves the set may still sign."""
+KEY_TYPE = "ed25519"
 
 
 @dataclass(frozen=True, slots=True)
 class ConsensusLimits:
-    """What CometBFT's consensus parameters say about blocks and evidence: bytes, bytes, blocks, ms."""
+    """What CometBFT's consensus parameters say about blocks, evidence and keys: bytes, bytes, blocks, ms, names."""
 
     block_max_bytes: int
     evidence_max_bytes: int
     evidence_max_age_blocks: int
     evidence_max_age_ms: int
+    key_types: tuple[str, ...] = (KEY_TYPE,)
 
 
 def check_genesis(genesis: pb.Genesis) -> None:
@@ -42,21 +50,33 @@ def check_genesis(genesis: pb.Genesis) -> None:
     accounts = _check_accounts(genesis)
     if compute_supply(genesis) > MAX_INT64:
         raise BadGenesis("accounts: the supply exceeds 2^63-1 ucredit")
-    if compute_supply(genesis) // genesis.params.power_unit >= 2**60:
-        raise BadGenesis("params.power_unit: supply / power_unit must be below 2^60, CometBFT's bound on all power")
+    if compute_supply(genesis) // genesis.params.power_unit >= 2**59:  # a kept validator's credits may be bonded twice
+        raise BadGenesis("params.power_unit: supply / power_unit must be below 2^59, half of CometBFT's bound on power")
     _check_validators(genesis, accounts)
 
 
 def check_consensus_limits(params: pb.Params, limits: ConsensusLimits) -> None:
     """Raise BadGenesis unless CometBFT's consensus parameters fit the chain's."""
-    if not 0 < limits.block_max_bytes <= MAX_BLOCK_BYTES:
-        raise BadGenesis(f"consensus_params.block.max_bytes must lie from 1 to {MAX_BLOCK_BYTES}")
     if not 0 <= limits.evidence_max_bytes <= MAX_EVIDENCE_BYTES:
         raise BadGenesis(f"consensus_params.evidence.max_bytes must lie from 0 to {MAX_EVIDENCE_BYTES}")
+    least = compute_least_block_bytes(params, limits.evidence_max_bytes)
+    if not least <= limits.block_max_bytes <= MAX_BLOCK_BYTES:
+        raise BadGenesis(f"consensus_params.block.max_bytes must lie from {least} to {MAX_BLOCK_BYTES}")
     if limits.evidence_max_age_blocks + EVIDENCE_DELAY_BLOCKS > params.unbonding_blocks:
         raise BadGenesis("params.unbonding_blocks must exceed evidence.max_age_num_blocks by 2 or more")
     if limits.evidence_max_age_ms >= params.unbonding_ms:
         raise BadGenesis("params.unbonding_ms must exceed evidence.max_age_duration")
+    if KEY_TYPE not in limits.key_types:
+        raise BadGenesis(f"consensus_params.validator.pub_key_types must contain {KEY_TYPE}: validators have such keys")
+
+
+def compute_least_block_bytes(params: pb.Params, evidence_max_bytes: int) -> int:
+    """Return the block size with which a full set, full evidence and the largest transaction fit into one block.
+
+    CometBFT panics where a proposal has no room left, and what never fits into a block never happens.
+    """
+    signatures = SIGNATURE_BYTES * (params.max_validators + 1)  # one more may be kept
+    return BLOCK_FRAME_BYTES + signatures + evidence_max_bytes + MAX_TX_BYTES + TX_FRAME_BYTES
 
 
 def check_validator_list(genesis: pb.Genesis, given: Mapping[bytes, int]) -> None:
@@ -78,7 +98,12 @@ def compute_genesis_tag(chain_id: str, genesis: pb.Genesis) -> bytes:
 
 
 def build_genesis_state(genesis: pb.Genesis, time_ms: int) -> BlockState:
-    """Return the overlay over nothing that holds all records of a checked genesis; `time_ms` is the genesis time."""
+    """Return the overlay over nothing that holds all records of a checked genesis; `time_ms` is the genesis time.
+
+    Raises BadGenesis for a time at which no chain begins.
+    """
+    if time_ms < 1:
+        raise BadGenesis("genesis_time must lie after 1970-01-01")
     state = BlockState(EmptyState())
     supply = compute_supply(genesis)
     bonds = sum(account.bond for account in genesis.accounts)

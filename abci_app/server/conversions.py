@@ -89,6 +89,7 @@ def to_consensus_limits(request: abci.RequestInitChain) -> ConsensusLimits:
         evidence_max_bytes=evidence.max_bytes,
         evidence_max_age_blocks=evidence.max_age_num_blocks,
         evidence_max_age_ms=age.seconds * 1_000 + -(-age.nanos // 1_000_000),
+        key_types=tuple(request.consensus_params.validator.pub_key_types),
     )
 
 

@@ -22,6 +22,8 @@ from abci_app.protocol.params import get_params
 from tests.support.chain import GENESIS_MS, Chain, DictState, Holding, consensus_key
 
 Change = Callable[[dict[str, Any]], object]
+LEAST_BLOCK = 731 + 101 * 111 + 16_384 + 8
+"""For 100 validators and no evidence, in bytes."""
 
 
 @pytest.fixture
@@ -222,8 +224,8 @@ def test_a_genesis_that_cannot_run_is_refused(
 
 def test_power_beyond_cometbfts_bound_is_refused(genesis: pb.Genesis) -> None:
     genesis.params.power_unit = 4
-    genesis.accounts[0].balance = 2**62
-    with pytest.raises(BadGenesis, match="2\\^60"):
+    genesis.accounts[0].balance = 2**61
+    with pytest.raises(BadGenesis, match="2\\^59"):
         check_genesis(genesis)
 
 
@@ -231,10 +233,10 @@ def test_the_largest_supply_for_a_power_unit_is_taken(genesis: pb.Genesis) -> No
     genesis.params.power_unit = 2
     for validator in genesis.validators:
         validator.power = validator.power * UCREDIT // 2
-    genesis.accounts[0].balance += 2**61 - 1 - compute_supply(genesis)
+    genesis.accounts[0].balance += 2**60 - 1 - compute_supply(genesis)
     check_genesis(genesis)
     genesis.accounts[0].balance += 1
-    with pytest.raises(BadGenesis, match="2\\^60"):
+    with pytest.raises(BadGenesis, match="2\\^59"):
         check_genesis(genesis)
 
 
@@ -256,17 +258,28 @@ def test_the_validators_must_be_those_given_to_init_chain(genesis: pb.Genesis) -
         (ConsensusLimits(2**20, -1, 0, 0), "evidence.max_bytes"),
         (ConsensusLimits(2**20, 2**16, 101, 30_000), "unbonding_blocks"),
         (ConsensusLimits(2**20, 2**16, 100, 60_000), "unbonding_ms"),
+        (ConsensusLimits(LEAST_BLOCK - 1, 0, 0, 0), "block.max_bytes must lie from 28334"),
+        (ConsensusLimits(LEAST_BLOCK + 2**16 - 1, 2**16, 0, 0), "block.max_bytes must lie from 93870"),
+        (ConsensusLimits(2**20, 0, 0, 0, ("secp256k1",)), "pub_key_types must contain ed25519"),
+        (ConsensusLimits(2**20, 0, 0, 0, ()), "pub_key_types must contain ed25519"),
     ],
 )
-def test_unbonding_outlives_evidence_and_blocks_stay_small(limits: ConsensusLimits, words: str) -> None:
+def test_cometbfts_own_parameters_fit_the_chain(limits: ConsensusLimits, words: str) -> None:
     params = get_params("devnet")
-    for fit in (ConsensusLimits(2**20, 2**16, 100, 59_999), ConsensusLimits(1, 0, 0, 0)):
+    both = ("secp256k1", "ed25519")
+    for fit in (ConsensusLimits(2**20, 2**16, 100, 59_999), ConsensusLimits(LEAST_BLOCK, 0, 0, 0, both)):
         check_consensus_limits(params, fit)
     with pytest.raises(BadGenesis, match=words):
         check_consensus_limits(params, limits)
 
 
 # --- state ---
+
+
+@pytest.mark.parametrize("time_ms", [0, -1_000])
+def test_no_chain_begins_before_1970(genesis: pb.Genesis, time_ms: int) -> None:
+    with pytest.raises(BadGenesis, match="1970"):
+        build_genesis_state(genesis, time_ms)
 
 
 def test_the_first_state_is_sound_and_holds_what_the_genesis_says(genesis: pb.Genesis) -> None:

@@ -46,6 +46,7 @@ class Driver:
         request.consensus_params.evidence.max_bytes = 65_536
         request.consensus_params.evidence.max_age_num_blocks = 10
         request.consensus_params.evidence.max_age_duration.FromSeconds(30)
+        request.consensus_params.validator.pub_key_types.append("ed25519")
         for validator in self.chain.genesis.validators:
             request.validators.add(pub_key=PublicKey(ed25519=validator.consensus_key), power=validator.power)
         for name, value in changes.items():

@@ -44,6 +44,7 @@ def test_every_set_lets_evidence_expire_before_credits_are_released(set_name: st
             int(evidence["max_bytes"]),
             int(evidence["max_age_num_blocks"]),
             int(evidence["max_age_duration"]) // 1_000_000,
+            tuple(given["validator"]["pub_key_types"]),
         ),
     )
 
