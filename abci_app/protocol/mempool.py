@@ -19,6 +19,10 @@ URGENT_KINDS: Final = ("reveal", "commit_vote", "reveal_vote")
 POOR_SHARE: Final = 4
 """Accounts below 1 credit fill at most one of so many parts of a mempool."""
 
+MAX_READ_RECORDS: Final = 10_000
+"""Of what a CheckState has only read, so many records are remembered. While no block comes, junk can name any number
+of accounts, which are looked up before a signature is."""
+
 
 class CheckState:
     """Nonces, quota and places of what waits in the mempool. Begin a new one at each Commit; recheck fills it again.
@@ -38,6 +42,7 @@ class CheckState:
 
 def check_tx(check: CheckState, cache: TxCache, tx: bytes) -> None:
     """Take a new transaction into the mempool, or raise the TxError that refuses it, which changes nothing."""
+    check.overlay.forget_unchanged(MAX_READ_RECORDS)
     parsed = cache.parse(tx)
     context = TxContext(check.context, parsed.account, 0, parsed.public_key)
     admission = check_envelope(check.overlay, context, parsed)

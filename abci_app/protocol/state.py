@@ -105,6 +105,11 @@ class BlockState:
         """Note that a record of the overlay itself was changed, in fields that neither index nor totals depend on."""
         self.dirty[key] = None
 
+    def forget_unchanged(self, most: int) -> None:
+        """Let go of what was only read, absent records included, if that is more than `most` records."""
+        if len(self._records) > most + len(self.dirty):
+            self._records = {key: self._records[key] for key in self.dirty}
+
     def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yield the index entries with start <= key < end; the overlay must not change meanwhile."""
         ordered = self._ordered.get(start[0], [])

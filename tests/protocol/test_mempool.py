@@ -3,7 +3,7 @@
 import pytest
 
 from abci_app.pb.learningchain.v1 import tx_pb2
-from abci_app.protocol import crypto, errors, transaction
+from abci_app.protocol import crypto, errors, keys, mempool, transaction
 from abci_app.protocol.context import BlockContext
 from abci_app.protocol.errors import TxError
 from abci_app.protocol.limits import BUCKET_UNIT, UCREDIT
@@ -223,3 +223,28 @@ def test_the_memo_of_transactions_is_bounded_in_number_and_bytes(chain: Chain) -
         again = [cache.parse(tx) for tx in txs[-kept:]]
         assert all(a is b for a, b in zip(parsed[-kept:], again, strict=True))
         assert cache.parse(txs[0]) is not first
+
+
+def test_accounts_that_junk_names_are_not_remembered_without_bound(
+    chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While no block comes, unsigned junk could else fill the memory of a node."""
+    monkeypatch.setattr(mempool, "MAX_READ_RECORDS", 50)
+    check = begin(chain)
+    check_tx(check, chain.cache, chain.sign("alice", PROFILE))
+    names = [f"unknown{number}" for number in range(200)]
+    for name in names:
+        refuse(check, chain, chain.sign(name, PROFILE, nonce=1), errors.UnknownAccount)
+    again, following = chain.sign(names[0], PROFILE, nonce=1), chain.sign("alice", PROFILE)
+    read: list[bytes] = []
+    committed_get = chain.committed.get
+
+    def get(key: bytes) -> bytes | None:
+        read.append(key)
+        return committed_get(key)
+
+    monkeypatch.setattr(chain.committed, "get", get)
+    refuse(check, chain, again, errors.UnknownAccount)
+    check_tx(check, chain.cache, following)
+    assert keys.account(chain.address(names[0])) in read  # forgotten, so looked up again
+    assert keys.account(chain.address("alice")) not in read  # one of its own waits: its nonce stays known
