@@ -1,6 +1,7 @@
 """Where a URL that a stranger wrote may lead: to public addresses only, and to the very address that was checked."""
 
 import ipaddress
+import re
 import socket
 from dataclasses import dataclass
 from typing import Final
@@ -10,6 +11,8 @@ IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 """Carries an IPv4 address in its last four bytes, which a gateway connects to."""
+
+_PLAIN: Final = re.compile("[!-~]*")
 
 
 class AddressRefused(Exception):
@@ -34,9 +37,9 @@ def resolve(url: str, allow_loopback: bool) -> Target:
     host = parts.hostname or ""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
+        addresses = [ipaddress.ip_address(entry[4][0]) for entry in found]
+    except (OSError, ValueError) as error:
         raise AddressRefused(f"{host} cannot be resolved: {error}") from error
-    addresses = [ipaddress.ip_address(entry[4][0]) for entry in found]
     if not addresses or not all(is_allowed(address, allow_loopback) for address in addresses):
         raise AddressRefused(f"{host} is not at a public address")
     literal = f"[{addresses[0]}]" if addresses[0].version == 6 else str(addresses[0])
@@ -62,11 +65,14 @@ def _find_inner(address: IpAddress) -> ipaddress.IPv4Address | None:
 
 
 def _split(url: str) -> tuple[SplitResult, int]:
+    # The resolver reads more than HTTP can say: U+3002 is a dot to it, and no character of a Host header.
+    if _PLAIN.fullmatch(url) is None:
+        raise AddressRefused("the URL has characters other than printable ASCII: write its host in Punycode")
     try:
         parts = urlsplit(url)
         port = parts.port or (443 if parts.scheme == "https" else 80)
     except ValueError:
         raise AddressRefused("the URL cannot be read") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
+    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
         raise AddressRefused("only plain http and https URLs are followed")
     return parts, port

@@ -71,7 +71,7 @@ def fetch_model(
         for source in dict.fromkeys(sources):
             try:
                 _download(model, source, temporary, end, allow_loopback, on_progress)
-            except (httpx2.HTTPError, AddressRefused, _SourceError, OSError) as error:
+            except _SOURCE_FAILURES as error:
                 reasons.append(f"{source}: {error or type(error).__name__}")
                 continue
             os.replace(temporary, path)
@@ -100,6 +100,10 @@ def looks_like_pickle(path: Path) -> bool:
 
 class _SourceError(Exception):
     """This source does not give the model."""
+
+
+# ValueError: what a client refuses to send or cannot read, whichever of its layers says so.
+_SOURCE_FAILURES: Final = (httpx2.HTTPError, httpx2.InvalidURL, AddressRefused, _SourceError, OSError, ValueError)
 
 
 def _download(

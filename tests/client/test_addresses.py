@@ -27,6 +27,8 @@ def test_only_public_addresses_are_contacted(url: str) -> None:
     [
         ("file:///etc/passwd", "only plain"), ("gopher://127.0.0.1/", "only plain"), ("ftp://example.com/m", "plain"),
         ("http://user:secret@93.184.216.34/", "only plain"), ("http://", "only plain"), ("http://[::1", "be read"),
+        ("http://@93.184.216.34/", "only plain"), ("http://8。8。8。8/m", "ASCII"), ("http://8.8.8.8/é", "ASCII"),
+        ("http://8.8.8.8 /", "ASCII"), ("http://8.8.8.8\r\nX: y/", "ASCII"), ("http://bücher.example/", "Punycode"),
         ("http://93.184.216.34:99999/", "be read"), (f"http://{'a' * 70}.example/", "cannot be resolved"),
     ],
 )  # fmt: skip

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from learningchain.addresses import Target
 from learningchain.models import (
     ModelError,
     WantedModel,
@@ -131,6 +132,21 @@ def test_without_sources_it_says_so(tmp_path: Path) -> None:
 def test_an_unreachable_source_is_named_with_its_reason(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"127\.0\.0\.1:1/m"):
         fetch(tmp_path / "model", "http://127.0.0.1:1/m")
+
+
+@pytest.mark.parametrize("text", ["http://8。8。8。8/m", "http://[::1%25x/m", f"http://127.0.0.1:1/{'x' * 70_000}"])
+def test_a_source_that_cannot_be_asked_keeps_nobody_from_the_next(tmp_path: Path, text: str) -> None:
+    with serve({"/m": MODEL}) as node:
+        assert fetch(tmp_path / "model", text, f"{node}/m") == f"{node}/m"
+
+
+def test_a_host_that_http_cannot_say_is_a_failure_of_its_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = Target("http://127.0.0.1:1/m", {"Host": "8。8。8。8"}, {})
+    monkeypatch.setattr("learningchain.models.resolve", lambda url, allow_loopback: target)
+    with pytest.raises(ModelError, match=r"here: .*ascii.*; there: .*ascii"):
+        fetch(tmp_path / "model", "here", "there")
 
 
 def test_the_url_of_a_model_has_one_form() -> None:
