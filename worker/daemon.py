@@ -1,6 +1,7 @@
 """The thin loop of the worker: view in, decisions, actions out; each result is the next happening."""
 
 import asyncio
+import traceback
 from pathlib import Path
 
 import structlog
@@ -124,6 +125,10 @@ class Daemon:
         except (*EXPECTED_FAILURES, errors.ClientError) as error:
             self.deliver(ev.Failed(todo, str(error)))
             log.warning("failed", todo=repr(todo), reason=str(error))
+        except Exception as error:  # noqa: BLE001 (one input that nobody thought of must not end all other jobs)
+            kind, frames = type(error).__name__, traceback.format_tb(error.__traceback__)
+            log.error("failed_unexpectedly", todo=repr(todo), error=kind, reason=str(error), frames=frames)
+            self.deliver(ev.Failed(todo, f"{kind}: {error}"))  # tried again, but not before RETRY_BLOCKS
         else:
             if not isinstance(todo, ev.Train | ev.Evaluate):  # these say themselves how they ended
                 self.deliver(ev.Done(todo))

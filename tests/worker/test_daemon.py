@@ -13,6 +13,8 @@ from abci_app.protocol.limits import UCREDIT
 from tests.support.fake_sandbox import FakeSandbox
 from tests.worker.fleet import RACE_MS, Fleet, play, start_checkers, submit
 from worker.cli import app as worker_commands
+from worker.sandbox import Evaluation, EvaluationLimits
+from worker.state import RETRY_BLOCKS
 
 
 def test_the_best_of_two_workers_without_inbound_port_is_checked_and_paid(tmp_path: Path) -> None:
@@ -72,6 +74,36 @@ def test_a_worker_that_could_not_deliver_a_win_announces_nothing(tmp_path: Path)
         assert (job.state, job.announcements) == (pb.JOB_STATE_EXPIRED, 0)
 
     play(tmp_path, script)
+
+
+class SurprisingSandbox(FakeSandbox):
+    """Fails in a way that nobody thought of when it is to evaluate the model `surprise`."""
+
+    def evaluate(self, image: str, model: Path, limits: EvaluationLimits) -> Evaluation:
+        found = super().evaluate(image, model, limits)
+        if model.read_bytes() == b"7":
+            raise RuntimeError("nobody thought of \x1b[31m this")
+        return found
+
+
+def test_a_failure_that_nobody_thought_of_ends_one_action_which_is_tried_again_after_a_pause(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def script(fleet: Fleet) -> None:
+        sandbox = fleet.sandboxes["worker0"] = SurprisingSandbox(checkpoints=(b"7",))
+        fleet.start("worker0")
+        submit(fleet)
+        await fleet.wait_for(lambda: len(sandbox.evaluated) == 1)
+        begun = fleet.chain.height
+        await fleet.wait_for(lambda: len(sandbox.evaluated) == 3)
+        assert fleet.chain.height - begun >= 2 * RETRY_BLOCKS - 1
+        assert not fleet.tasks["worker0"].done()
+
+    play(tmp_path, script)
+    logged = [line for line in capsys.readouterr().out.splitlines() if "failed_unexpectedly" in line]
+    assert len(logged) >= 2
+    assert all("RuntimeError" in line and "nobody thought of" in line and "Evaluate" in line for line in logged)
+    assert "\x1b[31m this" not in "".join(logged)
 
 
 def test_a_worker_ends_at_once_when_it_is_told_to_while_it_looks_for_a_model(tmp_path: Path) -> None:
