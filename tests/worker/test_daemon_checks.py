@@ -44,6 +44,35 @@ def test_a_model_that_nobody_has_is_unavailable_and_holds_up_no_other_check(tmp_
     play(tmp_path, script)
 
 
+def test_a_location_that_no_client_can_ask_for_is_one_where_the_model_is_not(tmp_path: Path) -> None:
+    locations = ["http://8。8。8。8/m", "http://8.8.8.8 /m", "http://[", "é"]
+
+    async def script(fleet: Fleet) -> None:
+        start_checkers(fleet)
+        await fleet.wait_for(fleet.has_relays)
+        job_id = fleet.chain.submit()
+        fleet.chain.announce("worker0", job_id, 0)
+        fleet.chain.expire(job_id)
+        fleet.chain.must("worker0", fleet.chain.revelation("worker0", job_id, locations=locations))
+        job = await fleet.settle(job_id)
+        assert job.outcome == pb.OUTCOME_REJECTED
+        assert {vote.finding for vote in fleet.chain.round(job_id, 0).votes} == {tx_pb2.FINDING_UNAVAILABLE}
+
+    play(tmp_path, script)
+
+
+def test_a_relay_that_no_client_can_ask_for_stops_neither_winner_nor_checkers(tmp_path: Path) -> None:
+    async def script(fleet: Fleet) -> None:
+        fleet.chain.must("checker4", tx_pb2.SetProfile(name="x", endpoint="http://8。8。8。8"))
+        for number in range(4):
+            fleet.start(f"checker{number}", checks=True)
+        fleet.start("worker0", (b"0.5",))
+        job = await fleet.settle(submit(fleet))
+        assert job.outcome == pb.OUTCOME_ACCEPTED
+
+    play(tmp_path, script)
+
+
 class BoastfulSandbox(FakeSandbox):
     """Measures 0.1 whatever the model says."""
 

@@ -1,6 +1,7 @@
 """The model store over real HTTP: ranges, uploads with and without a right, sources that lie."""
 
 import asyncio
+import errno
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -14,12 +15,13 @@ from abci_app.pb.learningchain.v1 import tx_pb2
 from abci_app.protocol.hashing import compute_model_commitment
 from abci_app.protocol.limits import MIB
 from abci_app.protocol.params import get_params
+from learningchain.addresses import Target, resolve
 from learningchain.models import get_model_url
 from learningchain.wallet import SecretKey
 from tests.worker.fleet import find_port
 from tests.worker.worlds import RIVAL, SALT, TAG, make_candidate, make_job
 from worker.models.server import create_app
-from worker.models.store import ModelStore
+from worker.models.store import ModelStore, StoreFull
 from worker.models.transfer import ModelTransfer, TransferError
 from worker.models.uploads import UploadClaim, UploadRefused, check_claim
 from worker.service import serving
@@ -308,6 +310,51 @@ def test_a_source_that_drips_does_not_keep_the_next_from_its_turn(
             path = await transfer.fetch(DIGEST, len(MODEL), [slow, get_model_url(full, DIGEST)], 60)
         await transfer.aclose()
         assert path is not None
+
+    run(script)
+
+
+def test_whatever_a_source_or_a_relay_provokes_the_next_one_has_its_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look_up(url: str, allow_loopback: bool) -> Target:
+        if "unheard" in url:
+            raise RuntimeError("nobody thought of this")
+        odd = Target("http://127.0.0.1:1/", {"Host": "8。8。8。8"}, {})
+        return odd if "odd" in url else resolve(url, allow_loopback)
+
+    monkeypatch.setattr("worker.models.transfer.resolve", look_up)
+
+    async def script() -> None:
+        (tmp_path / "model").write_bytes(MODEL)
+        transfer = ModelTransfer(ModelStore(tmp_path / "own", MIB), allow_loopback=True)
+        async with relay(tmp_path / "full") as (full, store):
+            add(store, tmp_path)
+            for bad in ("http://odd", "http://unheard"):
+                with pytest.raises(TransferError, match=f"{bad} cannot be reached: .*Error: "):
+                    await transfer.upload(tmp_path / "model", make_claim(), bad)
+            sources = ["http://8。8。8。8/m", "http://odd", "http://unheard", get_model_url(full, DIGEST)]
+            assert await transfer.fetch(DIGEST, len(MODEL), sources, 10) is not None
+        await transfer.aclose()
+
+    run(script)
+
+
+def test_a_disk_that_is_full_is_no_fault_of_the_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a checker would say that nobody has the model."""
+
+    def refuse(fd: int) -> None:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    async def script() -> None:
+        transfer = ModelTransfer(ModelStore(tmp_path / "own", MIB), allow_loopback=True)
+        async with relay(tmp_path / "full") as (full, store):
+            add(store, tmp_path)
+            monkeypatch.setattr("os.fsync", refuse)
+            with pytest.raises(StoreFull, match="no space"):
+                await transfer.fetch(DIGEST, len(MODEL), [get_model_url(full, DIGEST)], 5)
+        await transfer.aclose()
+        assert list((tmp_path / "own").iterdir()) == []
 
     run(script)
 

@@ -1,11 +1,12 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
+from io import FileIO
 from pathlib import Path
 
 import pytest
 
-from worker.models.store import ModelStore, ModelTooLarge, StoreFull, WrongDigest
+from worker.models.store import ModelStore, ModelTooLarge, StoreFull, WrongDigest, _Writer
 
 
 def digest_of(data: bytes) -> bytes:
@@ -105,6 +106,11 @@ def test_promises_to_others_leave_half_of_the_store(tmp_path: Path) -> None:
     store.keep(add(store, tmp_path, b"11111"), 60)
     assert store.may_promise(5)
     assert not store.may_promise(6)
+
+
+def test_a_write_that_the_disk_refuses_is_this_machine_s_own_failure() -> None:
+    with FileIO("/dev/full", "wb") as full, pytest.raises(StoreFull, match="No space left"):
+        _Writer(full, 10).write(b"0123456789")
 
 
 def test_what_is_on_its_way_in_counts(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 from abci_app.protocol.limits import MIB
 
@@ -25,7 +25,7 @@ class WrongDigest(ModelStoreError):
 
 
 class StoreFull(ModelStoreError):
-    """Pinned models fill the store: this machine's own failure."""
+    """Pinned models fill the store, or its disk takes no more: this machine's own failure."""
 
 
 class ModelStore:
@@ -109,7 +109,9 @@ class ModelStore:
         part = self._folder / f"{secrets.token_hex(16)}.part"
         self._incoming.append(size)
         try:
-            with part.open("xb") as file:
+            with _own_disk():
+                file = FileIO(part, "xb")  # without a buffer, which would fail once more when it is closed
+            with file:
                 writer = _Writer(file, size)
                 yield writer
                 writer.finish(expected)
@@ -134,10 +136,19 @@ class ModelStore:
         return (path for path in self._folder.iterdir() if len(path.name) == 64)
 
 
+@contextmanager
+def _own_disk() -> Iterator[None]:
+    """Tell failures of this disk from those of where a model comes from."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreFull(f"the store cannot be written: {error}") from error
+
+
 class _Writer:
     """Writes a file while counting and hashing."""
 
-    def __init__(self, file: BinaryIO, size: int) -> None:
+    def __init__(self, file: FileIO, size: int) -> None:
         self._file = file
         self._left = size
         self._hash = hashlib.sha256()
@@ -149,12 +160,14 @@ class _Writer:
         if self._left < 0:
             raise ModelTooLarge("the model is larger than it said")
         self._hash.update(chunk)
-        self._file.write(chunk)
+        with _own_disk():
+            while chunk:
+                chunk = chunk[self._file.write(chunk) :]
 
     def finish(self, expected: bytes | None) -> None:
         """Make the file durable and check it. Raises WrongDigest."""
         self.digest = self._hash.digest()
         if self._left or (expected is not None and self.digest != expected):
             raise WrongDigest("the bytes are not those of the model's digest and size")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with _own_disk():
+            os.fsync(self._file.fileno())

@@ -48,19 +48,22 @@ class Uploader:
 
     async def upload(self, path: Path, claim: UploadClaim, relay: str) -> None:
         """Bring a model to one relay. Raises TransferError."""
+        try:
+            async with asyncio.timeout(_get_share(claim.size)):
+                await self._put(path, claim, relay)
+        except TransferError:
+            raise
+        except Exception as error:  # whatever a stranger's relay provokes, the next one has its turn
+            raise TransferError(f"{relay} cannot be reached: {_describe(error)}") from error
+
+    async def _put(self, path: Path, claim: UploadClaim, relay: str) -> None:
         target = await self._resolve(get_model_url(relay, claim.digest))
         headers = {**target.headers, **claim.to_headers(), "Content-Length": str(claim.size), **AS_IS}
-        try:
-            async with (
-                asyncio.timeout(_get_share(claim.size)),
-                self._http.stream(
-                    "PUT", target.url, headers=headers, content=_read_chunks(path), extensions=target.extensions
-                ) as response,
-            ):
-                if response.status_code != 201:
-                    raise TransferError(f"{relay} answered {response.status_code}: {await _read_start(response)!r}")
-        except (httpx2.HTTPError, TimeoutError) as error:
-            raise TransferError(f"{relay} cannot be reached: {type(error).__name__}") from error
+        async with self._http.stream(
+            "PUT", target.url, headers=headers, content=_read_chunks(path), extensions=target.extensions
+        ) as response:
+            if response.status_code != 201:
+                raise TransferError(f"{relay} answered {response.status_code}: {await _read_start(response)!r}")
 
     async def may_reach(self, relay: str) -> bool:
         """Tell whether a relay's address is one that uploads may go to; nothing is sent."""
@@ -104,8 +107,10 @@ class ModelTransfer(Uploader):
                         async with asyncio.timeout(share):
                             await self._fetch_from(source, digest, size)
                         return self._store.get_path(digest)
-                    except (TransferError, httpx2.HTTPError, TimeoutError) as error:
-                        log.info("source_failed", source=source, reason=str(error) or type(error).__name__)
+                    except StoreFull:
+                        raise
+                    except Exception as error:  # noqa: BLE001 (whatever a source provokes, the next one has its turn)
+                        log.info("source_failed", source=source, reason=_describe(error))
         except TimeoutError:
             log.info("sources_timed_out", seconds=seconds)
         return None
@@ -122,6 +127,10 @@ class ModelTransfer(Uploader):
                 raise
             except ModelStoreError as error:
                 raise TransferError(f"{url}: {error}") from error
+
+
+def _describe(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
 def _get_share(size: int) -> float:
