@@ -107,7 +107,10 @@ class Daemon:
         """Take in what happened, make it durable, and start what follows from it."""
         instructions = self.state.handle(happening)
         self._journal.save(self.state.memory)
-        self._report.write(self.state)
+        try:
+            self._report.write(self.state)
+        except OSError as error:  # nothing but people depends on it
+            log.warning("status_not_written", reason=str(error))
         if self._tasks is None or self._stopping.is_set():
             return
         for instruction in instructions:

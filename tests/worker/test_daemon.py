@@ -135,6 +135,16 @@ def test_the_status_names_the_filter_that_refused_each_job(tmp_path: Path) -> No
     play(tmp_path, script)
 
 
+def test_a_status_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
+    async def script(fleet: Fleet) -> None:
+        (tmp_path / "worker0" / "status.part").mkdir(parents=True)
+        fleet.start("worker0", (b"0.5",))
+        submit(fleet)
+        await fleet.wait_for(lambda: len(fleet.sandboxes["worker0"].evaluated) == 3)
+
+    play(tmp_path, script)
+
+
 def test_workers_go_on_after_their_node_was_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker.daemon.RECONNECT_SECONDS", 0.05)
 
