@@ -19,6 +19,7 @@ from learningchain.client import ChainClient, FileJournal, Sender, connect, erro
 from learningchain.wallet import Keystore, SecretKey
 from worker.daemon import Daemon
 from worker.journal import Journal
+from worker.models.connections import BACKLOG, MAX_CONNECTIONS, Connection
 from worker.models.server import create_app
 from worker.models.store import ModelStore
 from worker.models.transfer import ModelTransfer
@@ -32,8 +33,6 @@ NODE_WAIT_SECONDS = 1.0
 THREADS = 96
 """At most; one is started when all others are at work."""
 KEEP_ALIVE_SECONDS = 5
-MAX_CONNECTIONS = 64
-"""Requests served at once by the model store."""
 
 
 def open_key(home: Path, settings: WorkerSettings, ask_password: Callable[[], str]) -> SecretKey:
@@ -162,7 +161,10 @@ async def serving(app: FastAPI, listen: str) -> AsyncIterator[None]:
         access_log=False,
         lifespan="off",
         server_header=False,
-        limit_concurrency=MAX_CONNECTIONS,
+        http=Connection,
+        ws="none",
+        backlog=BACKLOG,
+        limit_concurrency=MAX_CONNECTIONS + 1,  # requests whose client has left could be more than the connections
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=KEEP_ALIVE_SECONDS,
     )
