@@ -271,6 +271,29 @@ async def refusing() -> AsyncIterator[tuple[str, list[int]]]:
         server.close()
 
 
+def test_no_cookie_of_a_source_is_kept(tmp_path: Path) -> None:
+    heads: list[bytes] = []
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        cookies = b"".join(b"set-cookie: c%d=%s; max-age=999999\r\n" % (i, b"x" * 500) for i in range(10))
+        writer.write(b"HTTP/1.1 404 No\r\n" + cookies + b"content-length: 0\r\nconnection: close\r\n\r\n")
+        writer.close()
+
+    async def script() -> None:
+        transfer = ModelTransfer(ModelStore(tmp_path / "own", MIB), allow_loopback=True)
+        server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/model"
+        for _ in range(2):
+            assert await transfer.fetch(DIGEST, 500, [url], 5) is None
+        server.close()
+        await transfer.aclose()
+
+    run(script)
+    assert heads[0] == heads[1]
+    assert b"cookie" not in heads[1].lower()
+
+
 def test_of_a_relay_s_refusal_only_the_beginning_is_read_and_nothing_of_it_is_obeyed(tmp_path: Path) -> None:
     async def script() -> None:
         (tmp_path / "model").write_bytes(MODEL)

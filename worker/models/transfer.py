@@ -5,6 +5,7 @@ URLs come from strangers: `learningchain/addresses.py` says where they may lead.
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 
 import httpx2
@@ -40,7 +41,9 @@ class Uploader:
         """`allow_loopback` lets nodes of one machine reach each other."""
         self._allow_loopback = allow_loopback
         timeout = httpx2.Timeout(READ_SECONDS, connect=CONNECT_SECONDS)
-        self._http = httpx2.AsyncClient(timeout=timeout, follow_redirects=False, trust_env=False)
+        # All sources and relays share this client: what one of them wants remembered would be told to the others.
+        no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=()))
+        self._http = httpx2.AsyncClient(timeout=timeout, follow_redirects=False, trust_env=False, cookies=no_cookies)
 
     async def aclose(self) -> None:
         """Close all connections."""
