@@ -195,6 +195,39 @@ def test_a_client_that_leaves_is_no_error(tmp_path: Path, caplog: pytest.LogCapt
     assert caplog.records == []
 
 
+UPLOAD = b"PUT /v1/models/" + b"ab" * 32 + b" HTTP/1.1\r\nHost: relay\r\n"
+CHUNKED = b"Transfer-Encoding: chunked\r\n"
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"GET / HTTP/9.9\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n",
+        b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n", b"GET /%ff%00 HTTP/1.1\r\nHost: \xff\r\n\r\n", b"x" * 70_000,
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"GET /v1/models/%0a HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
+        b"Connection: upgrade\r\n\r\n", UPLOAD + b"\r\n", UPLOAD + b"Content-Length: -1\r\n\r\n",
+        UPLOAD + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nx", UPLOAD + b"Content-Length: 9\r\n\r\nx",
+        UPLOAD + CHUNKED + b"\r\n", UPLOAD + CHUNKED + b"\r\nno size\r\n",
+        UPLOAD + b"Content-Length: 1\r\nx-lc-job: \xb2\r\n\r\nx",
+    ],
+)  # fmt: skip
+def test_what_cannot_be_read_is_answered_with_4xx_and_leaves_no_trace_of_an_error(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, request_: bytes
+) -> None:
+    async def script() -> None:
+        async with relay(tmp_path / "s") as (url, _):
+            reader, writer = await dial(url)
+            writer.write(request_)
+            assert (await reader.readline()).startswith(b"HTTP/1.1 4")
+            for _ in range(3):  # what follows an answer is no better
+                writer.write(b"no size\r\n")
+                await asyncio.sleep(0.02)
+            writer.close()
+
+    run(script)
+    assert [record for record in caplog.records if record.levelname != "WARNING" or record.exc_info] == []
+
+
 def test_an_origin_is_an_address_or_what_one_machine_has_of_ipv6() -> None:
     first, second, other = (("2001:db8::1", 1), ("2001:db8::ffff:2", 2), ("2001:db8:0:1::1", 1))
     find = connections._find_origin

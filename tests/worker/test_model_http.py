@@ -16,6 +16,7 @@ from abci_app.protocol.hashing import compute_model_commitment
 from abci_app.protocol.limits import MIB
 from abci_app.protocol.params import get_params
 from learningchain.addresses import Target, resolve
+from learningchain.client import errors
 from learningchain.models import get_model_url
 from learningchain.wallet import SecretKey
 from tests.worker.fleet import find_port
@@ -23,7 +24,7 @@ from tests.worker.worlds import RIVAL, SALT, TAG, make_candidate, make_job
 from worker.models.server import create_app
 from worker.models.store import ModelStore, StoreFull
 from worker.models.transfer import ModelTransfer, TransferError
-from worker.models.uploads import UploadClaim, UploadRefused, check_claim
+from worker.models.uploads import UploadClaim, UploadRefused, check_claim, parse_claim
 from worker.service import serving
 
 MODEL = b"0123456789" * 50
@@ -189,6 +190,37 @@ def test_a_full_relay_says_so(tmp_path: Path) -> None:
         async with relay(tmp_path / "t", max_bytes=2 * len(MODEL)) as (url, store):
             await transfer.upload(tmp_path / "model", make_claim(), url)
             assert store.get_path(DIGEST) is not None
+        await transfer.aclose()
+
+    run(script)
+
+
+@pytest.mark.parametrize(
+    ("header", "value"),
+    [
+        ("account", ""), ("account", "0"), ("account", "00"), ("account", "00" * 21), ("account", "zz" * 20),
+        ("key", "00" * 31), ("salt", ""), ("signature", "00" * 65), ("job", "-1"), ("job", "\u00b2"),
+        ("job", "9999999999999999999"), ("job", "18446744073709551616"),
+    ],
+)  # fmt: skip
+def test_a_claim_that_cannot_be_read_never_gets_to_the_node(header: str, value: str) -> None:
+    headers = make_claim().to_headers()
+    assert parse_claim(headers, DIGEST, len(MODEL)) == make_claim()
+    with pytest.raises(UploadRefused, match=r"x-lc-job, x-lc-account \(20 bytes in hex\)"):
+        parse_claim({**headers, f"x-lc-{header}": value}, DIGEST, len(MODEL))
+
+
+def test_an_upload_that_the_node_cannot_judge_now_is_for_another_relay(tmp_path: Path) -> None:
+    async def check(claim: UploadClaim) -> int:
+        raise errors.NodeUnreachable("the node cannot be reached")
+
+    async def script() -> None:
+        (tmp_path / "model").write_bytes(MODEL)
+        transfer = ModelTransfer(ModelStore(tmp_path / "own", MIB), allow_loopback=True)
+        listen = f"127.0.0.1:{find_port()}"
+        async with serving(create_app(ModelStore(tmp_path / "s", MIB), check, 60), listen):
+            with pytest.raises(TransferError, match=r"503.*another relay"):
+                await transfer.upload(tmp_path / "model", make_claim(), f"http://{listen}")
         await transfer.aclose()
 
     run(script)

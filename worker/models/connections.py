@@ -95,6 +95,7 @@ class Connection(H11Protocol):
         try:
             await self._inner(scope, receive, send_in_time)
         except ClientDisconnect:
+            self.cycle.disconnected = True  # else an answer is missed, and tried once more
             self.drop()
         finally:
             self._answers -= 1

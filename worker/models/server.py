@@ -4,16 +4,20 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Annotated
 
+import structlog
 from fastapi import FastAPI, HTTPException, Path, Request, Response
 from fastapi.responses import FileResponse
 
+from learningchain.client import errors
 from worker.models.store import ModelStore, ModelStoreError, StoreFull
 from worker.models.uploads import UploadClaim, UploadRefused, parse_claim
+
+log = structlog.get_logger()
 
 MODEL_PATH = "/v1/models/{digest}"
 Digest = Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
 CheckUpload = Callable[[UploadClaim], Awaitable[int]]
-"""Checks a claim against the chain and returns the largest size in bytes; raises UploadRefused."""
+"""Checks a claim against the chain and returns the largest size in bytes; raises UploadRefused or a ClientError."""
 PATIENCE_SECONDS = 30.0
 SLOWEST = 64 << 10
 """Bytes per second: an upload that takes longer than PATIENCE_SECONDS and this for all of it is cut off."""
@@ -41,6 +45,9 @@ def create_app(store: ModelStore, check_upload: CheckUpload, retention_seconds: 
             limit = await check_upload(claim)
         except UploadRefused as error:
             raise HTTPException(403, str(error)) from error
+        except errors.ClientError as error:
+            log.warning("upload_not_checked", job=claim.job_id, reason=str(error))
+            raise HTTPException(503, "this relay's node does not answer: try another relay") from error
         if store.get_path(wanted) is None:
             await _receive(store, request, claim, limit)
         store.keep(wanted, retention_seconds)

@@ -8,9 +8,9 @@ from abci_app.pb.learningchain.v1 import tx_pb2
 from abci_app.protocol.accounts import find_key
 from abci_app.protocol.crypto import is_valid_signature
 from abci_app.protocol.hashing import compute_model_commitment, join
-from abci_app.protocol.limits import MIB
+from abci_app.protocol.limits import ADDRESS_BYTES, KEY_BYTES, MAX_INT64, MIB, SALT_BYTES, SIGNATURE_BYTES
 
-_HEADERS = ("job", "account", "key", "salt", "signature")
+_LENGTHS = {"account": ADDRESS_BYTES, "key": KEY_BYTES, "salt": SALT_BYTES, "signature": SIGNATURE_BYTES}
 HEADER_PREFIX = "x-lc-"
 
 
@@ -36,21 +36,35 @@ class UploadClaim:
 
     def to_headers(self) -> dict[str, str]:
         """Return the HTTP headers that carry the claim."""
-        values = (str(self.job_id), self.account.hex(), self.public_key.hex(), self.salt.hex(), self.signature.hex())
-        return {HEADER_PREFIX + name: value for name, value in zip(_HEADERS, values, strict=True)}
+        parts = (self.account, self.public_key, self.salt, self.signature)
+        values = {"job": str(self.job_id)} | {name: part.hex() for name, part in zip(_LENGTHS, parts, strict=True)}
+        return {HEADER_PREFIX + name: value for name, value in values.items()}
 
 
 def parse_claim(headers: Mapping[str, str], digest: bytes, size: int) -> UploadClaim:
     """Read a claim from HTTP headers. Raises UploadRefused."""
     try:
-        job, account, key, salt, signature = (headers[HEADER_PREFIX + name] for name in _HEADERS)
-        if not (job.isascii() and job.isdigit() and len(job) <= 19):
-            raise ValueError
-        parts = (bytes.fromhex(account), bytes.fromhex(key), bytes.fromhex(salt), bytes.fromhex(signature))
+        job_id = _parse_job(headers[HEADER_PREFIX + "job"])
+        account, key, salt, signature = (
+            _parse_hex(headers[HEADER_PREFIX + name], length) for name, length in _LENGTHS.items()
+        )
     except (KeyError, ValueError):
-        names = ", ".join(HEADER_PREFIX + name for name in _HEADERS)
-        raise UploadRefused(f"an upload carries the headers {names}") from None
-    return UploadClaim(int(job), parts[0], parts[1], digest, size, parts[2], parts[3])
+        parts = ", ".join(f"{HEADER_PREFIX}{name} ({length} bytes in hex)" for name, length in _LENGTHS.items())
+        raise UploadRefused(f"an upload carries the headers {HEADER_PREFIX}job, {parts}") from None
+    return UploadClaim(job_id, account, key, digest, size, salt, signature)
+
+
+def _parse_job(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 19 and int(text) <= MAX_INT64):
+        raise ValueError
+    return int(text)
+
+
+def _parse_hex(text: str, length: int) -> bytes:
+    value = bytes.fromhex(text)
+    if len(value) != length:
+        raise ValueError
+    return value
 
 
 def check_claim(claim: UploadClaim, chain_tag: bytes, params: pb.Params, job: pb.Job | None, owner: pb.Account) -> None:
