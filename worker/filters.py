@@ -1,7 +1,9 @@
 """Which jobs a worker trains. Each filter is one function that returns the reason of a refusal in words, or None."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from abci_app.protocol.bech32 import encode_address
@@ -12,6 +14,10 @@ from worker.view import ChainView
 
 MIN_SETTLED_JOBS = 4
 """Settled jobs of a contractor from which on its share of refunds counts."""
+
+HUB = "docker.io"
+_HUB_ALIASES = ("index.docker.io", "registry-1.docker.io")
+HTTPS_PORT = "443"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +110,10 @@ def _refuse_registry(policy: Policy, view: ChainView, job: pb.Job) -> str | None
 
 def _find_registry_reason(policy: Policy, image: str) -> str | None:
     registry = get_registry(image)
-    if registry in policy.refused_registries:
+    refused = {_normalise(host) for host in policy.refused_registries}
+    if registry in refused or _split_port(registry)[0] in refused:  # without a port: at every port
         return f"registry {registry} is refused"
-    if policy.allowed_registries and registry not in policy.allowed_registries:
+    if policy.allowed_registries and registry not in {_normalise(host) for host in policy.allowed_registries}:
         return f"registry {registry} is not among the allowed ones"
     return None
 
@@ -142,9 +149,23 @@ _FILTERS: dict[str, Callable[[Policy, ChainView, pb.Job], str | None]] = {
 
 
 def get_registry(image: str) -> str:
-    """Return the registry host of an image reference, `docker.io` if it names none."""
+    """Return the registry host of an image reference in its one form, `docker.io` if it names none."""
     first, _, rest = image.partition("/")
-    return first if rest and ("." in first or ":" in first or first == "localhost") else "docker.io"
+    return _normalise(first) if rest and ("." in first or ":" in first or first == "localhost") else HUB
+
+
+def _normalise(host: str) -> str:
+    """Return the one form of the many in which `HOST[:PORT]` can be written: case, zeros, the usual port, aliases."""
+    name, port = _split_port(host.lower())
+    name = HUB if name in _HUB_ALIASES else name
+    with suppress(ValueError):
+        name = f"[{IPv6Address(name.strip('[]'))}]"
+    return name if port in ("", HTTPS_PORT) else f"{name}:{port}"
+
+
+def _split_port(host: str) -> tuple[str, str]:
+    name, colon, port = host.rpartition(":")
+    return (name, port.lstrip("0")) if colon and port.isdigit() else (host, "")
 
 
 def _credits(amount: int) -> str:

@@ -202,7 +202,7 @@ max_parallel = 1
 allowed_owners = []       # lc1… addresses; empty = all
 refused_owners = []
 allowed_registries = []   # hosts as in the image reference; empty = all
-refused_registries = []
+refused_registries = []   # one without a port is refused at every port
 max_refunded_share = 50   # percent of a contractor's settled jobs that may have ended badly
 max_image = 8192
 max_deposit = "0"         # larger deposits are not locked: only free places are taken then

@@ -7,7 +7,7 @@ from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from abci_app.pb.learningchain.v1 import tx_pb2
 from abci_app.protocol.limits import UCREDIT
 from tests.worker.worlds import CONTRACTOR, ME, NOW, make_job, make_view
-from worker.filters import Refusal, find_refusal, get_registry
+from worker.filters import Refusal, find_check_refusal, find_refusal, get_registry
 from worker.policy import Policy
 from worker.resources import compute_use
 
@@ -117,7 +117,30 @@ def test_a_job_that_names_no_needs_gets_an_equal_share() -> None:
         ("localhost/digits@sha256:0", "localhost"),
         ("127.0.0.1:5000/digits@sha256:0", "127.0.0.1:5000"),
         ("ghcr.io/ada/digits@sha256:0", "ghcr.io"),
+        ("GHCR.io:443/ada/digits@sha256:0", "ghcr.io"),
+        ("ghcr.io:00443/ada/digits@sha256:0", "ghcr.io"),
+        ("ghcr.io:4430/ada/digits@sha256:0", "ghcr.io:4430"),
+        ("registry-1.docker.io/ada/digits@sha256:0", "docker.io"),
+        ("Index.Docker.io:443/ada/digits@sha256:0", "docker.io"),
+        ("[2001:DB8:0::1]:05000/digits@sha256:0", "[2001:db8::1]:5000"),
+        ("[2001:db8::1]/digits@sha256:0", "[2001:db8::1]"),
     ],
 )
 def test_the_registry_of_an_image(image: str, registry: str) -> None:
     assert get_registry(image) == registry
+
+
+@pytest.mark.parametrize("entry", ["evil.example", "EVIL.example:443", "evil.example:0443"])
+@pytest.mark.parametrize("host", ["evil.example", "EVIL.Example", "evil.example:443", "eviL.example:0443"])
+def test_a_registry_is_the_same_however_it_is_written(entry: str, host: str) -> None:
+    job = make_job(image=f"{host}/x/y@sha256:" + "a" * 64)
+    assert refuse(Policy(refused_registries=frozenset({entry})), job) == "registries"
+    assert find_check_refusal(Policy(refused_registries=frozenset({entry})), job) is not None
+    assert refuse(Policy(allowed_registries=frozenset({entry})), job) is None
+
+
+def test_a_registry_refused_without_a_port_is_refused_at_every_port_and_allowed_at_the_usual_one_only() -> None:
+    job = make_job(image="evil.example:8443/x/y@sha256:" + "a" * 64)
+    assert refuse(Policy(refused_registries=frozenset({"evil.example"})), job) == "registries"
+    assert refuse(Policy(allowed_registries=frozenset({"evil.example"})), job) == "registries"
+    assert refuse(Policy(refused_registries=frozenset({"evil.example:8444"})), job) is None
