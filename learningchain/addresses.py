@@ -11,6 +11,10 @@ IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 """Carries an IPv4 address in its last four bytes, which a gateway connects to."""
+GLOBAL_UNICAST: Final = ipaddress.IPv6Network("2000::/3")
+"""All that the public IPv6 internet uses; old site-local addresses, IPv4-compatible ones and the like are outside."""
+NOT_PUBLIC: Final = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "192.88.99.0/24", "3fff::/20")))
+"""Networks for protocols, old relays and documentation that some versions of Python call global."""
 
 _PLAIN: Final = re.compile("[!-~]*")
 
@@ -51,8 +55,13 @@ def is_allowed(address: IpAddress, allow_loopback: bool) -> bool:
     """Tell whether an address is one of the public internet, or loopback where that is allowed."""
     inner = _find_inner(address)
     if inner is not None:
-        return inner.is_global and not inner.is_multicast
-    return (address.is_global and not address.is_multicast) or (allow_loopback and address.is_loopback)
+        return _is_public(inner)
+    is_unicast = address.version == 4 or address in GLOBAL_UNICAST
+    return (is_unicast and _is_public(address)) or (allow_loopback and address.is_loopback)
+
+
+def _is_public(address: IpAddress) -> bool:
+    return address.is_global and not address.is_multicast and not any(address in network for network in NOT_PUBLIC)
 
 
 def _find_inner(address: IpAddress) -> ipaddress.IPv4Address | None:

@@ -73,9 +73,12 @@ def test_loopback_does_not_open_other_inner_addresses(address: str) -> None:
     ("address", "allowed"),
     [
         ("64:ff9b::a00:1", False), ("64:ff9b::5db8:d822", True), ("2002:a00:1::", False), ("::ffff:10.0.0.1", False),
+        ("fec0::1", False), ("::7f00:1", False), ("::5db8:d822", False), ("3fff::1", False), ("5f00::1", False),
+        ("64:ff9b:1::1", False), ("100::1", False), ("192.0.0.8", False), ("192.88.99.1", False),
+        ("::ffff:192.0.0.8", False), ("::ffff:93.184.216.34", True), ("8.8.8.8", True),
         ("2001:0:5db8:d822:0:0:f5ff:fffe", False), ("2606:2800:220:1::1", True),
     ],
 )  # fmt: skip
-def test_an_inner_address_in_an_ipv6_one_is_seen(address: str, allowed: bool) -> None:
+def test_an_inner_address_in_an_ipv6_one_is_seen_and_what_nobody_routes_refused(address: str, allowed: bool) -> None:
     """Through a translator 64:ff9b::a00:1 is 10.0.0.1."""
     assert is_allowed(ipaddress.ip_address(address), allow_loopback=True) is allowed
