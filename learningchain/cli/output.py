@@ -28,9 +28,9 @@ class Output:
         self.notes = _make_console(sys.stderr)
 
     def show(self, data: object, render: Callable[[Console], None] | None = None) -> None:
-        """Write data to stdout: as JSON, or through `render`, or as lines of names and values."""
+        """Write data to stdout: as JSON in ASCII, or through `render`, or as lines of names and values."""
         if self.is_json:
-            self.data.out(json.dumps(data, indent=2, ensure_ascii=False), highlight=False)
+            self.data.out(json.dumps(data, indent=2), highlight=False)
         elif render is not None:
             render(self.data)
         else:
@@ -38,7 +38,7 @@ class Output:
 
     def show_line(self, data: object) -> None:
         """Write one line of JSON to stdout, for streams."""
-        self.data.out(json.dumps(data, ensure_ascii=False), highlight=False)
+        self.data.out(json.dumps(data), highlight=False)
 
     def say(self, text: str) -> None:
         """Write a line to stderr."""
@@ -50,7 +50,7 @@ class Output:
             fields = {"message": report.message, "hint": report.hint, "exit_code": report.exit_code}
             if report.code is not None:
                 fields |= {"code": report.code, "name": report.name or ""}
-            self.notes.out(json.dumps({"error": fields}, ensure_ascii=False), highlight=False)
+            self.notes.out(json.dumps({"error": fields}), highlight=False)
             return
         self.notes.print(Text.assemble(("error: ", "bold red"), clean(report.message)))
         self.notes.print(Text.assemble(("next: ", "bold"), clean(report.hint)))

@@ -139,3 +139,15 @@ def test_the_status_is_shown_and_its_age_is_told(terminal: Terminal) -> None:
     assert "state: running" in terminal.run("worker", "status").out
     os.utime(path, (time.time() - 600, time.time() - 600))
     assert "does not run" in terminal.json("worker", "status").err
+
+
+def test_what_a_training_printed_is_data_and_not_obeyed(terminal: Terminal) -> None:
+    """Half of a surrogate pair, a C1 control and an override of the direction of text."""
+    terminal.home.mkdir()
+    shown = {"training": {"1": {"metrics": {"\ud800": "\x9b31m \u202e é"}}}}
+    (terminal.home / "status.json").write_text(json.dumps(shown))
+    done = terminal.json("worker", "status")
+    assert (done.code, done.data) == (0, shown)
+    assert done.out.isascii()
+    text = terminal.run("worker", "status")
+    assert (text.code, "\ufffd: \ufffd31m \ufffd é" in text.out) == (0, True)
