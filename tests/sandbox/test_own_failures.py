@@ -23,6 +23,7 @@ from worker.sandbox import (
     evaluate_model,
 )
 from worker.sandbox import sandbox as sandbox_module
+from worker.sandbox.memory import Meter
 from worker.sandbox.spec import OWNER_LABEL
 
 GOOD = Evaluation(Finding.MEASURED, 5, b"r" * 32, 0.1, Usage(), "")
@@ -119,6 +120,25 @@ def test_an_engine_that_dies_under_an_evaluation_is_no_finding(
     assert sandbox.host.engine.containers(f"{OWNER_LABEL}={sandbox.host.owner}") == []
     assert list_mounts(home) == []
     sandbox.close()
+
+
+def test_an_evaluation_that_cannot_be_watched_is_no_finding(
+    sandbox: DockerSandbox, hostile: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is ended at once: nobody sees what it writes any more."""
+    model = tmp_path / "model"
+    model.write_text("0.5", encoding="ascii")
+    sandbox.evaluate(hostile, model, LIMITS)
+    model.write_text("sleep 20", encoding="ascii")
+
+    def fail(_: Meter) -> int:
+        raise RuntimeError("what nobody thought of")
+
+    monkeypatch.setattr(Meter, "read", fail)
+    started = time.monotonic()
+    with pytest.raises(OwnFailureError, match="what nobody thought of"):
+        sandbox.evaluate(hostile, model, LIMITS)
+    assert time.monotonic() - started < 10
 
 
 def test_a_training_whose_engine_dies_says_so(

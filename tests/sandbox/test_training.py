@@ -1,5 +1,6 @@
 """Training containers: progress, checkpoints, stop and resume, caps, deadline."""
 
+import errno
 import functools
 import json
 import os
@@ -144,6 +145,71 @@ def test_it_is_killed_when_its_time_is_over(
     assert (status.state, status.reason) == (TrainingState.STOPPED, StopReason.TIME)
     assert status.seconds < 8
     assert training.checkpoint(tmp_path / "model") is not None
+
+
+def test_its_time_ends_on_a_full_disk_too(
+    any_sandbox: DockerSandbox, hostile: str, train: Train, deadline_ms: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The seconds used cannot be written down: that must not end the watch over it."""
+    training = train(any_sandbox, get_spec(hostile, "ignore_term", deadline_ms, limits=replace(TRAINING, seconds=2)))
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(train_module, "NOTE_SECONDS", 0.0)
+    monkeypatch.setattr("worker.sandbox.attempts.os.fsync", refuse)
+    wait_for_end(training)
+    assert training.status().reason is StopReason.TIME
+
+
+def test_a_training_that_cannot_be_watched_is_ended(
+    any_sandbox: DockerSandbox, hostile: str, train: Train, deadline_ms: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = train(any_sandbox, get_spec(hostile, "ignore_term", deadline_ms))
+    assert isinstance(training, ContainerTraining)
+
+    def fail(_: str) -> bool:
+        raise RuntimeError("what nobody thought of")
+
+    monkeypatch.setattr(training._workspace, "is_over", fail)
+    training._attendant.join(20)
+    with pytest.raises(OwnFailureError, match="what nobody thought of"):
+        training.status()
+    assert not any_sandbox.host.engine.inspect(training.container_id)["State"]["Running"]
+
+
+def test_a_clock_that_is_set_forward_ends_no_training(
+    sandbox: DockerSandbox, hostile: str, train: Train, deadline_ms: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = train(sandbox, get_spec(hostile, "ignore_term", deadline_ms))
+    assert isinstance(training, ContainerTraining)
+    wait_for_line(training, "ready")
+    monkeypatch.setattr("worker.sandbox.train.time.time", lambda: deadline_ms / 1000 + 3700)
+    training._attendant.join(2.5)
+    assert training.status().state is TrainingState.RUNNING
+
+
+def test_a_model_that_could_not_be_copied_is_copied_the_next_time(
+    sandbox: DockerSandbox, hostile: str, train: Train, deadline_ms: int, tmp_path: Path
+) -> None:
+    training = train(sandbox, get_spec(hostile, "ignore_term", deadline_ms))
+    wait_for_line(training, "ready")
+    with pytest.raises(OwnFailureError, match="cannot be copied"):
+        training.checkpoint(tmp_path / "missing" / "model")
+    assert training.checkpoint(tmp_path / "model") is not None
+
+
+def test_an_attempt_that_cannot_be_read_begins_with_an_empty_state(
+    any_sandbox: DockerSandbox, hostile: str, train: Train, deadline_ms: int
+) -> None:
+    """The state belongs to the uid that was lost."""
+    spec = get_spec(hostile, "resume", deadline_ms)
+    for _ in range(2):
+        training = train(any_sandbox, spec)
+        assert json.loads(wait_for_line(training, "ready")[0])["starts"] == 0
+        training.close(forget=False)
+        (any_sandbox.host.home / "attempts" / spec.attempt / "attempt.json").write_bytes(b"")
+    train(any_sandbox, spec).close(forget=True)
 
 
 @pytest.mark.parametrize("action", ["idle", "ignore_term"])

@@ -1,8 +1,9 @@
 """Where a run's inputs lie and its outputs go, and the version of it that mounts loop file systems."""
 
+import contextlib
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -83,6 +84,15 @@ def bind(source: Path, target: str, *, is_writable: bool = False) -> Mount:
     }
 
 
+@contextlib.contextmanager
+def disk_failures(folder: Path) -> Iterator[None]:
+    """Raise OwnFailureError for what the worker's own disk refuses inside the block."""
+    try:
+        yield
+    except OSError as error:
+        raise OwnFailureError(f"{folder} cannot be written: {error.strerror}") from error
+
+
 def write_inputs(folder: Path, uid: int, inputs: Inputs) -> tuple[Mount, ...]:
     """Write the inputs and the user's files below `folder`, all with time 0, and return their mounts."""
     etc, given = folder / "etc", folder / "in"
@@ -135,6 +145,10 @@ class LoopStorage:
 
     def open(self, folder: Path, uid: int, inputs: Inputs, out_bytes: int, state: State | None = None) -> Workspace:
         """See Storage."""
+        with disk_failures(folder):
+            return self._open(folder, uid, inputs, out_bytes, state)
+
+    def _open(self, folder: Path, uid: int, inputs: Inputs, out_bytes: int, state: State | None) -> Workspace:
         state_bytes = state.size if state is not None and not Disk(state.folder, "state").exists() else 0
         folder.mkdir(mode=0o700)
         workspace = LoopWorkspace(folder)

@@ -6,6 +6,8 @@ import threading
 import time
 from pathlib import Path
 
+import structlog
+
 from worker.sandbox.artifacts import NoArtifactError
 from worker.sandbox.attempts import Attempt
 from worker.sandbox.container import Container, End
@@ -26,8 +28,11 @@ from worker.sandbox.types import (
     TrainingStatus,
 )
 
+log = structlog.get_logger()
+
 OUT_SPARE_BYTES = 64 * MIB
-LOOK_SECONDS = 1.0  # between two looks at the caps, and at most between two notes of the seconds used
+LOOK_SECONDS = 1.0  # between two looks at the caps
+NOTE_SECONDS = 5.0  # between two notes of the seconds used; each waits for the disk
 FIRST_MODEL_SECONDS = 60.0  # after a start, by the contract; an untrained one will do
 
 _WORDS = {
@@ -56,6 +61,8 @@ class ContainerTraining:
         self._end: End | None = None
         self._failure: OwnFailureError | None = None
         with contextlib.ExitStack() as undo:
+            # Counted down from here: a clock that is set meanwhile does not end a training.
+            self._deadline = time.monotonic() + spec.deadline_ms / 1000 - time.time()
             self._attempt = Attempt.open(host.home, spec.attempt, host.take_uid())
             undo.callback(self._attempt.close, forget=False)
             self._used_before = self._attempt.used_seconds
@@ -124,6 +131,8 @@ class ContainerTraining:
         name = host.take_name()
         undo.callback(host.give_back_name, name)
         self._name = name
+        if self._attempt.is_new:  # a state without its attempt belongs to a uid that nobody knows any more
+            host.storage.remove_state(self._attempt.folder, self._attempt.id)
         state = State(self._attempt.folder, self._attempt.id, limits.state_mib * MIB)
         out_bytes = 2 * limits.model_mib * MIB + OUT_SPARE_BYTES
         inputs = {"job.json": get_job_json(self.spec)}
@@ -148,19 +157,31 @@ class ContainerTraining:
         """Wait for the end, which comes at the deadline at the latest, and note how it ended."""
         try:
             while not self._container.wait(min(max(self._get_left(), 0.0), LOOK_SECONDS)):
+                self._check_limits()
                 self._note_seconds()
-                if self._get_left() <= 0:
-                    self._container.kill(StopReason.TIME)
-                elif self._workspace.is_over(self._container.id):
-                    self._container.kill(StopReason.SPACE)
-                elif self._is_without_model():
-                    self._container.kill(StopReason.NO_MODEL)
-            self._note_seconds()
+            self._attempt.used_seconds = self._get_seconds()
+            self._attempt.try_to_save()
             self._end = self._container.get_end()
         except OwnFailureError as failure:
-            self._failure = failure
-            with contextlib.suppress(OwnFailureError):  # close() tries again
-                self._container.kill(StopReason.STOPPED)
+            self._fail(failure)
+        except Exception as error:
+            # Nobody else watches it: whatever happened here, it must not run on without a deadline.
+            log.exception("training_not_watched", attempt=self._attempt.id)
+            self._fail(OwnFailureError(f"a training could not be watched any more: {error!r}"))
+
+    def _fail(self, failure: OwnFailureError) -> None:
+        """Let `status` raise the failure, and end the container: it is watched no more."""
+        self._failure = failure
+        with contextlib.suppress(OwnFailureError):  # close() tries again
+            self._container.kill(StopReason.STOPPED)
+
+    def _check_limits(self) -> None:
+        if self._get_left() <= 0:
+            self._container.kill(StopReason.TIME)
+        elif self._workspace.is_over(self._container.id):
+            self._container.kill(StopReason.SPACE)
+        elif self._is_without_model():
+            self._container.kill(StopReason.NO_MODEL)
 
     def _is_without_model(self) -> bool:
         """Tell whether the program breaks the contract: it has run long enough and has not written a model yet."""
@@ -171,19 +192,24 @@ class ContainerTraining:
 
     def _copy(self, into: Path) -> Checkpoint | None:
         """Copy the model of the frozen or dead container; a file that is no model is not looked at again."""
-        self._signature = self._workspace.get_signature(self._container.id, "model")
+        signature = self._workspace.get_signature(self._container.id, "model")
         part = into.with_name(f"{into.name}.part")
         try:
             with part.open("wb") as target:
                 cap = self.spec.limits.model_mib * MIB
                 copied = self._workspace.copy_output(self._container.id, "model", cap, target)
-            if copied.digest == self._digest:
-                return None
-            part.replace(into)
+            if copied.digest != self._digest:
+                part.replace(into)
         except NoArtifactError:
+            self._signature = signature
             return None
+        except OSError as error:
+            raise OwnFailureError(f"a model cannot be copied to {into}: {error.strerror}") from error
         finally:
             part.unlink(missing_ok=True)
+        self._signature = signature  # not before: what this machine failed to copy is copied next time
+        if copied.digest == self._digest:
+            return None
         self._digest = copied.digest
         return Checkpoint(into, copied.digest, copied.size)
 
@@ -191,12 +217,14 @@ class ContainerTraining:
         return self._used_before + time.monotonic() - self._container.started
 
     def _get_left(self) -> float:
-        """Return seconds until the first of its limits: running time and wall clock."""
-        return min(self.spec.limits.seconds - self._get_seconds(), self.spec.deadline_ms / 1000 - time.time())
+        """Return seconds until the first of its limits: running time and deadline."""
+        return min(self.spec.limits.seconds - self._get_seconds(), self._deadline - time.monotonic())
 
     def _note_seconds(self) -> None:
-        self._attempt.used_seconds = self._get_seconds()
-        self._attempt.save()
+        seconds = self._get_seconds()
+        if seconds >= self._attempt.used_seconds + NOTE_SECONDS:
+            self._attempt.used_seconds = seconds
+            self._attempt.try_to_save()
 
 
 def get_job_json(spec: TrainingSpec) -> bytes:

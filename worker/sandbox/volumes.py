@@ -22,6 +22,7 @@ from worker.sandbox.storage import (
     State,
     Workspace,
     check_space,
+    disk_failures,
     get_inputs_size,
     write_inputs,
 )
@@ -47,6 +48,10 @@ class EngineStorage:
 
     def open(self, folder: Path, uid: int, inputs: Inputs, out_bytes: int, state: State | None = None) -> Workspace:
         """See Storage."""
+        with disk_failures(folder):
+            return self._open(folder, uid, inputs, out_bytes, state)
+
+    def _open(self, folder: Path, uid: int, inputs: Inputs, out_bytes: int, state: State | None) -> Workspace:
         check_space(folder.parent, get_inputs_size(inputs), self._reserve)
         check_space(self._root, out_bytes + (state.size if state else 0), self._reserve)
         folder.mkdir(mode=0o700)

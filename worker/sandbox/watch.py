@@ -1,12 +1,17 @@
 """Looks at a running container from time to time: its largest memory, and what it writes where caps are not hard."""
 
+import contextlib
 import threading
+
+import structlog
 
 from worker.sandbox.container import Container
 from worker.sandbox.engine import Engine
 from worker.sandbox.memory import Meter
 from worker.sandbox.storage import Workspace
 from worker.sandbox.types import OwnFailureError, StopReason
+
+log = structlog.get_logger()
 
 FIRST_LOOK_SECONDS = 0.02  # what ends sooner has no peak: the kernel's limit holds, and little fits into that time
 LOOK_SECONDS = 0.1
@@ -36,15 +41,26 @@ class Watch:
             raise self._failure
 
     def _look(self) -> None:
+        try:
+            self._look_until_over()
+        except OwnFailureError as failure:
+            self._fail(failure)
+        except Exception as error:
+            # Its memory and its writing are not seen any more: what it leaves is no finding.
+            log.exception("container_not_watched", container=self._container.id)
+            self._fail(OwnFailureError(f"a container could not be watched any more: {error!r}"))
+
+    def _look_until_over(self) -> None:
         pause = FIRST_LOOK_SECONDS
         meter = Meter(self._engine, self._container.id)
         while not self._is_over.wait(pause):
             pause = LOOK_SECONDS
-            try:
-                self.peak_bytes = max(self.peak_bytes, meter.read())
-                if self._workspace.is_over(self._container.id):
-                    self._container.kill(StopReason.SPACE)
-            except OwnFailureError as failure:
-                self._failure = failure
-                self._container.kill(StopReason.STOPPED)
-                return
+            self.peak_bytes = max(self.peak_bytes, meter.read())
+            if self._workspace.is_over(self._container.id):
+                self._container.kill(StopReason.SPACE)
+
+    def _fail(self, failure: OwnFailureError) -> None:
+        """Let `stop` raise the failure, and end the container."""
+        self._failure = failure
+        with contextlib.suppress(OwnFailureError):  # whoever waits for its end kills it once more at the deadline
+            self._container.kill(StopReason.STOPPED)
