@@ -17,6 +17,7 @@ from worker.models.transfer import TransferError
 from worker.models.uploads import UploadClaim
 from worker.state import WorkerState
 from worker.tools import RELAYS, ActionFailed, Tools
+from worker.training import get_scratch_name
 from worker.view import ChainView
 
 log = structlog.get_logger()
@@ -159,6 +160,7 @@ class Actions:
     async def forget(self, todo: ev.Forget) -> None:
         """Release what a job held; what was promised to be served stays until its time."""
         self._tools.store.unpin(f"job {todo.job_id}")
+        (self._tools.scratch / get_scratch_name(todo.job_id)).unlink(missing_ok=True)
 
     async def _send(self, message: Message) -> None:
         await self._tools.sender.send(message, timeout_s=SEND_SECONDS)

@@ -10,12 +10,14 @@ import structlog
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from abci_app.protocol.limits import MIB
 from worker import events as ev
+from worker.models.store import StoreFull
 from worker.policy import Policy
 from worker.report import Report
 from worker.resources import compute_use
 from worker.sandbox import (
     BrokenImageError,
     OwnFailureError,
+    StopReason,
     Training,
     TrainingLimits,
     TrainingSpec,
@@ -93,7 +95,7 @@ class Trainer:
                 await self._save_checkpoint(job, training, is_last=is_last)
                 next_checkpoint = time.monotonic() + self._policy.checkpoint_ms / 1000
             if not running:
-                self._end(job, status)
+                self._end(job, status, training.spec.limits)
                 return
             if self._stop.is_set():
                 await asyncio.to_thread(training.stop)
@@ -107,24 +109,41 @@ class Trainer:
         except TimeoutError:
             return
 
-    def _end(self, job: pb.Job, status: TrainingStatus) -> None:
+    def _end(self, job: pb.Job, status: TrainingStatus, limits: TrainingLimits) -> None:
         log.info("training_ended", job=job.id, detail=status.detail, exit_code=status.exit_code, seconds=status.seconds)
-        self._deliver(ev.TrainingEnded(job.id, f"its training has ended ({status.detail})", final=True))
+        is_final = is_end_of_training(status, limits)
+        self._deliver(ev.TrainingEnded(job.id, f"its training has ended ({status.detail})", final=is_final))
 
     async def _save_checkpoint(self, job: pb.Job, training: Training, *, is_last: bool) -> None:
-        path = self._tools.scratch / f"checkpoint-{job.id}"
+        path = self._tools.scratch / get_scratch_name(job.id)
         try:
-            checkpoint = await asyncio.to_thread(training.checkpoint, path)
-        except OwnFailureError as error:
+            await asyncio.to_thread(training.checkpoint, path)
+            if not path.exists():  # else it is new, or one that the store could not take yet
+                return
+            digest = await asyncio.to_thread(self._tools.store.add_file, path, 2**24 * MIB)
+        except (OwnFailureError, StoreFull) as error:
             if is_last:
                 raise
-            # A busy machine may fail to freeze a container: no reason to end a training that goes on well.
+            # A busy machine may fail to freeze a container, a full one to keep a copy: no reason to end a training
+            # that goes on well.
             log.warning("checkpoint_missed", job=job.id, reason=str(error))
             return
-        if checkpoint is None:
-            return
-        digest = await asyncio.to_thread(self._tools.store.add_file, path, 2**24 * MIB)
         path.unlink(missing_ok=True)
         self._tools.store.unpin(f"job {job.id}")
         self._tools.store.pin(digest, f"job {job.id}")
         self._deliver(ev.CheckpointSaved(job.id, digest))
+
+
+def get_scratch_name(job_id: int) -> str:
+    """Return the name of the file through which a job's checkpoints go into the store."""
+    return f"checkpoint-{job_id}"
+
+
+def is_end_of_training(status: TrainingStatus, limits: TrainingLimits) -> bool:
+    """Return whether a training that ended is not worth another start.
+
+    That the job's deadline is over says the chain, not this machine's clock: until then it may be started again.
+    """
+    if status.reason is StopReason.TIME:
+        return status.seconds >= limits.seconds
+    return status.reason is not StopReason.KILLED

@@ -24,7 +24,7 @@ from worker.sandbox import (
 )
 from worker.sandbox import train as train_module
 from worker.sandbox.output import LINES_KEPT
-from worker.sandbox.train import ContainerTraining
+from worker.sandbox.train import MAX_KILLS, ContainerTraining
 
 Train = Callable[[DockerSandbox, TrainingSpec], Training]
 
@@ -176,6 +176,25 @@ def test_a_training_that_cannot_be_watched_is_ended(
     with pytest.raises(OwnFailureError, match="what nobody thought of"):
         training.status()
     assert not any_sandbox.host.engine.inspect(training.container_id)["State"]["Running"]
+
+
+def test_a_kill_from_outside_is_no_end_by_itself_until_it_happens_too_often(
+    sandbox: DockerSandbox, hostile: str, train: Train, deadline_ms: int
+) -> None:
+    """The machine's memory or the engine's restart may have done it; a program that always ends so is at its end."""
+    spec = get_spec(hostile, "ignore_term", deadline_ms)
+    ends = []
+    for _ in range(MAX_KILLS + 1):
+        training = train(sandbox, spec)
+        assert isinstance(training, ContainerTraining)
+        wait_for_line(training, "ready")
+        assert sandbox.host.engine.kill(training.container_id)
+        wait_for_end(training)
+        status = training.status()
+        ends.append((status.state, status.reason, status.exit_code))
+        training.close(forget=False)
+    killed = (TrainingState.STOPPED, StopReason.KILLED, 137)
+    assert ends == [killed] * MAX_KILLS + [(TrainingState.ENDED, None, 137)]
 
 
 def test_a_clock_that_is_set_forward_ends_no_training(

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import signal
 import threading
 import time
 from pathlib import Path
@@ -33,6 +34,8 @@ log = structlog.get_logger()
 OUT_SPARE_BYTES = 64 * MIB
 LOOK_SECONDS = 1.0  # between two looks at the caps
 NOTE_SECONDS = 5.0  # between two notes of the seconds used; each waits for the disk
+KILLED_EXITS = (128 + signal.SIGKILL, 128 + signal.SIGTERM)
+MAX_KILLS = 3  # of an attempt, taken for the machine's doing; a program that always ends like that does it by itself
 FIRST_MODEL_SECONDS = 60.0  # after a start, by the contract; an untrained one will do
 
 _WORDS = {
@@ -42,6 +45,7 @@ _WORDS = {
     StopReason.OUTPUT: f"it printed more than {TRAINING_OUTPUT // MIB} MiB",
     StopReason.NO_MODEL: f"it wrote no model within {FIRST_MODEL_SECONDS:.0f} s",
     StopReason.STOPPED: "the worker stopped it",
+    StopReason.KILLED: "it was killed from outside of the worker",
 }
 
 
@@ -160,8 +164,9 @@ class ContainerTraining:
                 self._check_limits()
                 self._note_seconds()
             self._attempt.used_seconds = self._get_seconds()
+            end = self._judge(self._container.get_end())
             self._attempt.try_to_save()
-            self._end = self._container.get_end()
+            self._end = end
         except OwnFailureError as failure:
             self._fail(failure)
         except Exception as error:
@@ -174,6 +179,15 @@ class ContainerTraining:
         self._failure = failure
         with contextlib.suppress(OwnFailureError):  # close() tries again
             self._container.kill(StopReason.STOPPED)
+
+    def _judge(self, end: End) -> End:
+        """Return how it ended; a kill that came neither from the sandbox nor from its memory limit has a reason too."""
+        if end.reason is not None or end.exit_code not in KILLED_EXITS:
+            return end
+        if self._host.closing.is_set():
+            return End(end.exit_code, StopReason.STOPPED)
+        self._attempt.kills += 1
+        return End(end.exit_code, StopReason.KILLED if self._attempt.kills <= MAX_KILLS else None)
 
     def _check_limits(self) -> None:
         if self._get_left() <= 0:

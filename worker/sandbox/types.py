@@ -52,6 +52,7 @@ class StopReason(Enum):
     OUTPUT = "output"  # wrote more to stdout and stderr than the cap
     NO_MODEL = "no_model"  # a training that did not write its first model in time
     STOPPED = "stopped"  # the worker asked for it
+    KILLED = "killed"  # not the worker: a machine short of memory, an engine that was restarted; only of trainings
 
 
 @dataclass(frozen=True, slots=True)

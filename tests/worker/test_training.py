@@ -1,0 +1,93 @@
+"""How a training ends, and what becomes of its checkpoints when this machine fails."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from abci_app.pb.learningchain.v1 import state_pb2 as pb
+from tests.support.fake_sandbox import FakeSandbox, FakeTraining
+from tests.worker.fleet import Fleet, play, submit
+from worker.models.store import ModelStore, StoreFull
+from worker.sandbox import StopReason, TrainingLimits, TrainingSpec, TrainingState, TrainingStatus
+from worker.training import is_end_of_training
+
+LIMITS = TrainingLimits(milli_cpus=500, memory_mib=96, state_mib=4, image_mib=8, model_mib=4, seconds=60)
+
+
+def stopped(reason: StopReason, seconds: float = 5.0) -> TrainingStatus:
+    return TrainingStatus(TrainingState.STOPPED, seconds, 137, reason)
+
+
+@pytest.mark.parametrize(
+    ("status", "is_end"),
+    [
+        (TrainingStatus(TrainingState.ENDED, 5.0, 0), True),
+        (TrainingStatus(TrainingState.ENDED, 5.0, 1), True),
+        (stopped(StopReason.MEMORY), True),
+        (stopped(StopReason.TIME, 60.1), True),
+        (stopped(StopReason.TIME, 59.9), False),  # the deadline by this machine's clock: the chain decides
+        (stopped(StopReason.KILLED), False),
+    ],
+)
+def test_only_an_end_that_another_start_would_repeat_is_one(status: TrainingStatus, is_end: bool) -> None:
+    assert is_end_of_training(status, LIMITS) == is_end
+
+
+class KilledTraining(FakeTraining):
+    """Ends as if the machine had no memory left."""
+
+    def status(self) -> TrainingStatus:
+        return stopped(StopReason.KILLED)
+
+
+@dataclass
+class KillingSandbox(FakeSandbox):
+    """Its first training is killed from outside."""
+
+    def start_training(self, spec: TrainingSpec) -> FakeTraining:
+        training = super().start_training(spec)
+        if len(self.trainings) == 1:
+            self.trainings[0] = training = KilledTraining(spec, [])
+        return training
+
+
+def test_a_training_that_was_killed_from_outside_goes_on(tmp_path: Path) -> None:
+    async def script(fleet: Fleet) -> None:
+        fleet.start("checker0", checks=True)
+        sandbox = fleet.sandboxes["worker0"] = KillingSandbox(checkpoints=(b"0.5",))
+        fleet.start("worker0")
+        job_id = submit(fleet)
+        await fleet.wait_for(lambda: len(fleet.chain.job(job_id).candidates) == 1)
+        first, second = sandbox.trainings
+        assert (first.spec.attempt, first.forgotten) == (second.spec.attempt, False)
+
+    play(tmp_path, script)
+
+
+def test_a_checkpoint_that_the_store_cannot_take_yet_is_taken_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The container gives each of them once."""
+    add_file = ModelStore.add_file
+    refused: list[Path] = []
+
+    def refuse_once(store: ModelStore, path: Path, max_bytes: int) -> bytes:
+        if not refused:
+            refused.append(path)
+            raise StoreFull("the disk is full")
+        return add_file(store, path, max_bytes)
+
+    monkeypatch.setattr(ModelStore, "add_file", refuse_once)
+
+    async def script(fleet: Fleet) -> None:
+        fleet.start("checker0", checks=True)
+        fleet.start("worker0", (b"0.5",))
+        job_id = submit(fleet)
+        await fleet.wait_for(lambda: len(fleet.chain.job(job_id).candidates) == 1)
+        assert len(fleet.sandboxes["worker0"].trainings) == 1
+        assert refused
+        assert not refused[0].exists()
+        assert fleet.chain.job(job_id).state == pb.JOB_STATE_OPEN
+
+    play(tmp_path, script)
