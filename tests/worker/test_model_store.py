@@ -1,6 +1,9 @@
 import asyncio
+import errno
 import hashlib
+import os
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from io import FileIO
 from pathlib import Path
 
@@ -137,3 +140,49 @@ def test_what_is_on_its_way_in_counts(tmp_path: Path) -> None:
     assert names(tmp_path / "s") == {digest_of(b"11111").hex()}
     assert not store.may_promise(6)
     assert store.may_promise(5)
+
+
+def test_models_come_in_and_are_evicted_by_several_threads(tmp_path: Path) -> None:
+    """Trainings add models from threads of their own while the event loop asks what may be promised."""
+    store = ModelStore(tmp_path / "s", 40)  # full all the time
+
+    def fill(number: int) -> None:
+        path = tmp_path / f"incoming{number}"
+        for count in range(200):
+            path.write_bytes(f"{number}{count:4}".encode())
+            store.add_file(path, 10)
+
+    with ThreadPoolExecutor() as threads:
+        fillings = [threads.submit(fill, number) for number in range(2)]
+        while not all(filling.done() for filling in fillings):
+            store.may_promise(5)
+        for filling in fillings:
+            filling.result()
+    assert store.get_size() <= 40
+
+
+def test_a_model_that_vanishes_under_the_store_is_not_here(tmp_path: Path) -> None:
+    store = ModelStore(tmp_path / "s", 10)
+    vanished = digest_of(b"vanished")
+    (tmp_path / "s" / vanished.hex()).symlink_to("nowhere")  # listed, but gone when it is looked at
+    assert store.get_path(vanished) is None
+    assert store.get_size() == 0
+    assert store.may_promise(5)
+    assert store.get_path(add(store, tmp_path, b"11111")) is not None
+
+
+def test_a_full_disk_is_a_full_store_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = ModelStore(tmp_path / "s", 10)
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("worker.models.store.os.fsync", refuse)
+    with pytest.raises(StoreFull, match="No space left"):
+        add(store, tmp_path, b"11111")
+    assert names(tmp_path / "s") == set()
+    monkeypatch.undo()
+    add(store, tmp_path, b"11111")
+    monkeypatch.setattr(Path, "touch", refuse)
+    with pytest.raises(StoreFull, match="No space left"):
+        store.keep(digest_of(b"11111"), 60)

@@ -3,9 +3,10 @@
 import hashlib
 import os
 import secrets
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 
@@ -29,7 +30,10 @@ class StoreFull(ModelStoreError):
 
 
 class ModelStore:
-    """Files named by their SHA-256 in one folder (mode 0700). Sizes in bytes."""
+    """Files named by their SHA-256 in one folder (mode 0700). Sizes in bytes. Used by any thread.
+
+    A file that somebody deletes by hand is a model that is not here.
+    """
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
         """Open or create the store; unfinished files of a crash are removed."""
@@ -37,55 +41,65 @@ class ModelStore:
         self._folder = folder
         self._max_bytes = max_bytes
         self._pins: dict[bytes, set[str]] = {}
-        self._incoming: list[int] = []  # bytes of models that are on their way in
+        self._incoming: dict[Path, int] = {}  # bytes of models that are on their way in, by their unfinished files
+        self._lock = threading.RLock()  # held while nothing waits for a disk or a line, but for names and sizes
         for path in folder.glob("*.part"):
             path.unlink()
 
     def get_path(self, digest: bytes) -> Path | None:
         """Return the file of a model that is here, and mark it as used."""
         path = self._folder / digest.hex()
-        if not path.is_file():
-            return None
-        os.utime(path)
-        return path
+        with self._lock:
+            if not path.is_file():
+                return None
+            try:
+                os.utime(path)
+            except FileNotFoundError:
+                return None
+            return path
 
     def get_size(self) -> int:
         """Return the bytes in use."""
-        return sum(path.stat().st_size for path in self._iter_models())
+        return sum(status.st_size for _, status in self._list_models())
 
     def pin(self, digest: bytes, reason: str) -> None:
         """Keep a model for `reason` until it is unpinned."""
-        self._pins.setdefault(digest, set()).add(reason)
+        with self._lock:
+            self._pins.setdefault(digest, set()).add(reason)
 
     def unpin(self, reason: str) -> None:
         """Drop one reason everywhere."""
-        for digest in list(self._pins):
-            self._pins[digest].discard(reason)
-            if not self._pins[digest]:
-                del self._pins[digest]
+        with self._lock:
+            for digest in list(self._pins):
+                self._pins[digest].discard(reason)
+                if not self._pins[digest]:
+                    del self._pins[digest]
 
     def keep(self, digest: bytes, seconds: float) -> None:
-        """Do not evict a model for so long, restarts included: what a relay has promised."""
+        """Do not evict a model for so long, restarts included: what a relay has promised. Raises StoreFull."""
         marker = self._folder / f"{digest.hex()}.keep"
-        marker.touch()
-        until = max(marker.stat().st_mtime, time.time() + seconds)
-        os.utime(marker, (until, until))
+        with self._lock, _own_disk():
+            marker.touch()
+            until = max(marker.stat().st_mtime, time.time() + seconds)
+            os.utime(marker, (until, until))
 
     def may_promise(self, size: int) -> bool:
         """Tell whether one more model may be kept for others: promises fill at most half of the store.
 
         The other half stays for own models and those to check, whatever strangers upload.
         """
-        kept = sum(path.stat().st_size for path in self._iter_models() if self._is_kept(path))
-        return 2 * (kept + sum(self._incoming) + size) <= self._max_bytes
+        with self._lock:
+            kept = sum(status.st_size for path, status in self._list_models() if self._is_kept(path))
+            return 2 * (kept + sum(self._incoming.values()) + size) <= self._max_bytes
 
     def _is_kept(self, path: Path) -> bool:
         marker = path.with_suffix(".keep")
-        if not marker.exists():
+        try:
+            if marker.stat().st_mtime > time.time():
+                return True
+        except FileNotFoundError:
             return False
-        if marker.stat().st_mtime > time.time():
-            return True
-        marker.unlink()
+        marker.unlink(missing_ok=True)
         return False
 
     def add_file(self, path: Path, max_bytes: int) -> bytes:
@@ -105,9 +119,10 @@ class ModelStore:
     def _receive(self, size: int, max_bytes: int, expected: bytes | None = None) -> Iterator["_Writer"]:
         if size > max_bytes:
             raise ModelTooLarge(f"the model has {size} bytes, {max_bytes} are allowed")
-        self._make_room(size)
         part = self._folder / f"{secrets.token_hex(16)}.part"
-        self._incoming.append(size)
+        with self._lock:
+            self._make_room(size)
+            self._incoming[part] = size
         try:
             with _own_disk():
                 file = FileIO(part, "xb")  # without a buffer, which would fail once more when it is closed
@@ -115,25 +130,33 @@ class ModelStore:
                 writer = _Writer(file, size)
                 yield writer
                 writer.finish(expected)
-            part.replace(self._folder / writer.digest.hex())
+            with self._lock, _own_disk():
+                part.replace(self._folder / writer.digest.hex())
+                del self._incoming[part]
         finally:
-            self._incoming.remove(size)
+            with self._lock:
+                self._incoming.pop(part, None)
             part.unlink(missing_ok=True)
 
     def _make_room(self, size: int) -> None:
-        models = sorted(self._iter_models(), key=lambda path: path.stat().st_mtime)
-        used = sum(path.stat().st_size for path in models) + sum(self._incoming)
-        for path in models:
+        models = sorted(self._list_models(), key=lambda model: model[1].st_mtime)
+        used = sum(status.st_size for _, status in models) + sum(self._incoming.values())
+        for path, status in models:
             if used + size <= self._max_bytes:
                 return
             if bytes.fromhex(path.name) not in self._pins and not self._is_kept(path):
-                used -= path.stat().st_size
-                path.unlink()
+                used -= status.st_size
+                path.unlink(missing_ok=True)
         if used + size > self._max_bytes:
             raise StoreFull(f"{size} bytes do not fit: raise models.max_size ({self._max_bytes // MIB} MiB)")
 
-    def _iter_models(self) -> Iterator[Path]:
-        return (path for path in self._folder.iterdir() if len(path.name) == 64)
+    def _list_models(self) -> list[tuple[Path, os.stat_result]]:
+        found = []
+        for path in self._folder.iterdir():
+            if len(path.name) == 64:
+                with suppress(FileNotFoundError):
+                    found.append((path, path.stat()))
+        return found
 
 
 @contextmanager
