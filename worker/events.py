@@ -175,6 +175,14 @@ class Announced:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelLost:
+    """An own model is not in the model store any more: it made room for others."""
+
+    job_id: int
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
     """An instruction was carried out."""
 
@@ -190,4 +198,6 @@ class Failed:
     final: bool = False
 
 
-Happening = Observed | Taken | CheckpointSaved | TrainingEnded | Evaluated | Measured | Announced | Done | Failed
+Happening = (
+    Observed | Taken | CheckpointSaved | TrainingEnded | Evaluated | Measured | Announced | ModelLost | Done | Failed
+)

@@ -19,6 +19,8 @@ RETRY_BLOCKS = 5
 """Blocks to wait before an instruction that failed is given again."""
 MAX_USE_PERCENT = 50
 """Share of any limit of the class above which an own evaluation stays silent: slower checkers would overrun."""
+KEPT_RESULTS = 16
+"""Results remembered of a job, the best ones: of models run as often as an announcement needs, and of others."""
 MAX_CHECKS = 64
 """Checks under way: most of them wait for a model, and only one evaluates at a time (see `measuring.py`)."""
 
@@ -70,22 +72,29 @@ class WorkerState:
         match happening:
             case ev.Observed(view):
                 self.view = view
-            case ev.Taken(job_id, attempt):
-                self.memory.taken[job_id] = attempt
-            case ev.CheckpointSaved(job_id, digest):
-                self.memory.fresh[job_id] = digest
             case ev.TrainingEnded(job_id, reason, final):
                 self._end_training(job_id, reason, final)
             case ev.Evaluated():
                 self._take_evaluation(happening)
-            case ev.Measured(job_id, number):
-                self.memory.votes[job_id, number] = happening
-            case ev.Announced(job_id, digest):
-                self.memory.announced[job_id, digest] = happening
+            case ev.ModelLost(job_id, digest):
+                self._lose_model(job_id, digest)
             case ev.Done(instruction):
                 self._finish(instruction)
             case ev.Failed(instruction, reason, final):
                 self._fail(instruction, reason, final)
+            case _:
+                self._remember(happening)
+
+    def _remember(self, happening: ev.Taken | ev.CheckpointSaved | ev.Measured | ev.Announced) -> None:
+        match happening:
+            case ev.Taken(job_id, attempt):
+                self.memory.taken[job_id] = attempt
+            case ev.CheckpointSaved(job_id, digest):
+                self.memory.fresh[job_id] = digest
+            case ev.Measured(job_id, number):
+                self.memory.votes[job_id, number] = happening
+            case ev.Announced(job_id, digest):
+                self.memory.announced[job_id, digest] = happening
 
     def _end_training(self, job_id: int, reason: str, final: bool) -> None:
         self._fail(ev.Train(job_id), reason, final)
@@ -93,13 +102,31 @@ class WorkerState:
             self.memory.over[job_id] = reason
 
     def _take_evaluation(self, result: ev.Evaluated) -> None:
+        self.memory.evaluated.pop((result.job_id, result.digest), None)  # the newest stands last
         self.memory.evaluated[result.job_id, result.digest] = result
+        self._drop_results(result)
         self.running.pop(ev.Evaluate(result.job_id, result.digest), None)
         job = None if self.view is None else self.view.jobs.get(result.job_id)
         if job is not None and result.spread > job.terms.tolerance:
             reason = "its evaluation of the same model differs by more than the tolerance"
             self.memory.shunned[job.contractor] = reason
             self.memory.over[result.job_id] = reason
+
+    def _drop_results(self, newest: ev.Evaluated) -> None:
+        """Forget results of a job that no decision needs any more: a long training has thousands of checkpoints."""
+        job_id = newest.job_id
+        scored = sorted(self._list_scored(job_id), key=lambda result: (result.worst, result.digest))
+        whole = [result.digest for result in scored if self._is_measured(result)]
+        left = [result.digest for result in scored if not self._is_measured(result)]
+        kept = {*whole[:KEPT_RESULTS], *left[:KEPT_RESULTS], newest.digest, self.memory.fresh.get(job_id)}
+        for key in [key for key in self.memory.evaluated if key[0] == job_id and key[1] not in kept]:
+            del self.memory.evaluated[key]
+
+    def _lose_model(self, job_id: int, digest: bytes) -> None:
+        """Choose it no more: it cannot be handed over. What was announced stays: it opens a commitment."""
+        self.memory.evaluated.pop((job_id, digest), None)
+        if self.memory.fresh.get(job_id) == digest:
+            del self.memory.fresh[job_id]
 
     def _finish(self, instruction: ev.Instruction) -> None:
         self.running.pop(instruction, None)

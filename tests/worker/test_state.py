@@ -1,3 +1,6 @@
+import hashlib
+import random
+
 import pytest
 
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
@@ -17,7 +20,7 @@ from tests.worker.worlds import (
 )
 from worker import events as ev
 from worker.policy import Policy
-from worker.state import MAX_CHECKS, RETRY_BLOCKS, Memory, WorkerState
+from worker.state import KEPT_RESULTS, MAX_CHECKS, RETRY_BLOCKS, Memory, WorkerState
 from worker.view import ChainView
 
 GOOD = ev.Evaluated(1, MODEL, (100_000, 100_500, 100_200), 20)
@@ -146,6 +149,60 @@ def test_the_newest_checkpoint_goes_before_those_that_were_run_too_seldom() -> N
     state.handle(ev.Evaluated(1, b"1" * 32, (7_000,), 1))
     assert state.handle(ev.CheckpointSaved(1, b"2" * 32)) == [ev.Evaluate(1, b"2" * 32)]
     assert observe(state, make_job(), height=11) == []
+
+
+def test_a_model_that_is_lost_leaves_the_announcement_to_the_next_best() -> None:
+    """It made room in the store for others; a lost one must not stand in the way of one that would lead too."""
+    best, next_best = ev.Evaluated(1, b"1" * 32, (2_000,) * 3, 1), ev.Evaluated(1, b"2" * 32, (3_000,) * 3, 1)
+    memory = Memory(TAG, evaluated={(1, result.digest): result for result in (best, next_best)})
+    state = WorkerState(Policy(), memory)
+    announce = ev.Announce(1, best.digest, 2_000, secured=False)
+    assert announce in observe(state, make_job())
+    assert state.handle(ev.ModelLost(1, best.digest)) == []
+    again = ev.Announce(1, next_best.digest, 3_000, secured=False)
+    assert state.handle(ev.Failed(announce, "the model is not in the store any more")) == [again]
+    assert list(memory.evaluated) == [(1, next_best.digest)]
+
+
+def test_a_newest_checkpoint_that_is_lost_is_not_evaluated_again() -> None:
+    evaluate = ev.Evaluate(1, MODEL)
+    state = start(make_job())
+    assert state.handle(ev.CheckpointSaved(1, MODEL)) == [evaluate]
+    state.handle(ev.ModelLost(1, MODEL))
+    state.handle(ev.Failed(evaluate, "the model is not in the store any more"))
+    assert observe(state, make_job(), height=100) == []
+    assert state.handle(ev.CheckpointSaved(1, MODEL)) == [evaluate]
+
+
+def test_what_was_announced_can_be_opened_although_its_model_is_lost() -> None:
+    state = WorkerState(Policy(), won_memory())
+    state.handle(ev.ModelLost(1, MODEL))
+    assert observe(state, reveal_job()) == [ev.Upload(1, MODEL)]
+
+
+def test_a_long_training_leaves_few_results_and_the_same_decisions() -> None:
+    """Rivals come and go meanwhile, so that models run once and models run often have their turn."""
+    few, all_of_them = start(make_job()), start(make_job())
+    chance = random.Random(7)
+    for number in range(400):
+        digest = hashlib.sha256(b"%d" % number).digest()
+        loss = 1_000_000 - 1_000 * number + chance.randrange(400_000)
+        losses = () if number % 17 == 0 else (loss,) * chance.choice((1, 3))
+        rival = [make_candidate(RIVAL, chance.randrange(1_000_000))] if chance.random() < 0.5 else []
+        for happening in (
+            ev.CheckpointSaved(1, digest),
+            ev.Evaluated(1, digest, losses, chance.choice((10, 10, 60))),
+            ev.Observed(make_view(make_job(candidates=rival), height=11 + 10 * number)),
+        ):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr("worker.state.KEPT_RESULTS", 10**6)
+                expected = all_of_them.handle(happening)
+            assert few.handle(happening) == expected
+            for state in (few, all_of_them):
+                for todo in expected:
+                    if not isinstance(todo, ev.Train):
+                        state.handle(ev.Failed(todo, "tried again later"))
+    assert len(few.memory.evaluated) <= 2 * KEPT_RESULTS + 2 < 100 < len(all_of_them.memory.evaluated)
 
 
 def test_an_announcement_on_its_way_is_not_sent_twice() -> None:
