@@ -6,6 +6,8 @@ durable transaction.
 
 import json
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,27 +22,45 @@ class JournalError(RuntimeError):
     """The journal cannot be used; the text says what to do."""
 
 
+@contextmanager
+def _journal_errors(path: Path) -> Iterator[None]:
+    """Raise JournalError, with its cause in words, for what the file or its disk refuses inside the block."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise JournalError(f"{path} is in use by another worker ({error}): stop it first") from error
+        raise JournalError(f"{path} cannot be used ({error}): look at the disk's free space and the file") from error
+    except OSError as error:
+        raise JournalError(f"{path} cannot be used ({error.strerror}): look at the disk and its permissions") from error
+
+
 class Journal:
     """Keeps a `Memory` of one account on one chain."""
 
     def __init__(self, path: Path, chain_tag: bytes, address: bytes) -> None:
         """Open or create the file. Raises JournalError if it belongs to another chain or account, or is in use."""
-        self._written: dict[tuple[str, str], str] = {}
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=1)
-        path.chmod(0o600)
-        try:
-            self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
-            self._db.execute("PRAGMA synchronous=FULL")
-            self._db.execute("BEGIN EXCLUSIVE")
-            self._db.execute("CREATE TABLE IF NOT EXISTS owner (name TEXT PRIMARY KEY)")
-            self._db.execute(
-                "CREATE TABLE IF NOT EXISTS facts (kind TEXT, key TEXT, value TEXT, PRIMARY KEY (kind, key))"
-            )
-            self._check_owner(f"{chain_tag.hex()}/{address.hex()}", path)
-            self._db.execute("COMMIT")
-        except sqlite3.OperationalError as error:
-            raise JournalError(f"{path} is in use by another worker ({error}): stop it first") from error
+        self._written: dict[tuple[str, Any], object] = {}
         self._chain_tag = chain_tag
+        with _journal_errors(path):
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=1)
+        try:
+            with _journal_errors(path):
+                path.chmod(0o600)
+                self._open(f"{chain_tag.hex()}/{address.hex()}", path)
+        except BaseException:
+            self._db.close()
+            raise
+        self._path = path
+
+    def _open(self, owner: str, path: Path) -> None:
+        self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
+        self._db.execute("PRAGMA synchronous=FULL")
+        self._db.execute("BEGIN EXCLUSIVE")
+        self._db.execute("CREATE TABLE IF NOT EXISTS owner (name TEXT PRIMARY KEY)")
+        self._db.execute("CREATE TABLE IF NOT EXISTS facts (kind TEXT, key TEXT, value TEXT, PRIMARY KEY (kind, key))")
+        self._check_owner(owner, path)
+        self._db.execute("COMMIT")
 
     def _check_owner(self, owner: str, path: Path) -> None:
         row = self._db.execute("SELECT name FROM owner").fetchone()
@@ -53,21 +73,32 @@ class Journal:
         """Return what was saved."""
         memory = Memory(self._chain_tag)
         for kind, key, value in self._db.execute("SELECT kind, key, value FROM facts ORDER BY rowid"):
-            self._written[kind, key] = value
-            getattr(memory, kind)[_decode_key(key)] = _decode_value(kind, value)
+            entry, fact = _decode_key(key), _decode_value(kind, value)
+            self._written[kind, entry] = fact
+            getattr(memory, kind)[entry] = fact
         return memory
 
     def save(self, memory: Memory) -> None:
-        """Write what changed, durably. Returns at once if nothing did."""
-        now = {(kind, _encode(key)): _encode(value) for kind in _TABLES for key, value in getattr(memory, kind).items()}
+        """Write what changed, durably. Returns at once if nothing did. Raises JournalError; call it again later."""
+        now = {(kind, key): value for kind in _TABLES for key, value in getattr(memory, kind).items()}
         gone = [entry for entry in self._written if entry not in now]
-        changed = [(kind, key, value) for (kind, key), value in now.items() if self._written.get((kind, key)) != value]
+        changed = [entry for entry, value in now.items() if entry not in self._written or self._written[entry] != value]
         if not gone and not changed:
             return
-        self._db.execute("BEGIN")
-        self._db.executemany("DELETE FROM facts WHERE kind = ? AND key = ?", gone)
-        self._db.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?, ?)", changed)
-        self._db.execute("COMMIT")
+        with _journal_errors(self._path):
+            try:
+                self._db.execute("BEGIN")
+                self._db.executemany(
+                    "DELETE FROM facts WHERE kind = ? AND key = ?", [(kind, _encode(key)) for kind, key in gone]
+                )
+                self._db.executemany(
+                    "INSERT OR REPLACE INTO facts VALUES (?, ?, ?)",
+                    [(kind, _encode(key), _encode(now[kind, key])) for kind, key in changed],
+                )
+                self._db.execute("COMMIT")
+            finally:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
         self._written = now
 
     def close(self) -> None:

@@ -5,12 +5,18 @@ import os
 from collections import deque
 from pathlib import Path
 
+import structlog
+
 from abci_app.protocol.bech32 import encode_address
 from worker.sandbox import LogLine, Progress
 from worker.state import WorkerState
 
+log = structlog.get_logger()
+
 LINES = 50
 """Lines remembered per job."""
+MEASURED = 50
+"""Results shown, the newest ones."""
 
 
 class Report:
@@ -22,6 +28,7 @@ class Report:
         self._lines: dict[int, deque[str]] = {}
         self._progress: dict[int, Progress] = {}
         self._last = ""
+        self._is_behind = False
 
     def add_line(self, job_id: int, line: Progress | LogLine) -> None:
         """Take a line a training printed; untrusted text, already sanitised by the sandbox."""
@@ -31,14 +38,20 @@ class Report:
             self._lines.setdefault(job_id, deque(maxlen=LINES)).append(line.text)
 
     def write(self, state: WorkerState) -> None:
-        """Replace the status file if anything changed."""
+        """Replace the status file if anything changed; a disk that refuses it is warned of, once."""
         text = json.dumps(self._describe(state), indent=1)
         if text == self._last:
             return
         part = self._path.with_suffix(".part")
-        part.write_text(text)
-        os.replace(part, self._path)
-        self._last = text
+        try:
+            part.write_text(text)
+            os.replace(part, self._path)
+        except OSError as error:
+            if not self._is_behind:
+                log.warning("status_not_written", path=str(self._path), reason=error.strerror)
+            self._is_behind = True
+            return
+        self._last, self._is_behind = text, False
 
     def _describe(self, state: WorkerState) -> dict[str, object]:
         view = state.view
@@ -60,7 +73,7 @@ class Report:
             },
             "measured": [
                 {"job": str(job_id), "model": digest.hex(), "loss": str(result.worst)}
-                for (job_id, digest), result in state.memory.evaluated.items()
+                for (job_id, digest), result in list(state.memory.evaluated.items())[-MEASURED:]
                 if result.has_score
             ],
             "lines": {str(job_id): list(lines) for job_id, lines in self._lines.items()},

@@ -1,3 +1,6 @@
+import json
+import resource
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -66,6 +69,57 @@ def test_two_workers_cannot_share_a_journal(tmp_path: Path) -> None:
     with pytest.raises(JournalError, match="stop it first"):
         Journal(tmp_path / "j", TAG, ME)
     first.close()
+
+
+def test_a_full_disk_is_named_at_the_start(tmp_path: Path) -> None:
+    """It is no other worker's doing."""
+    usual, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, most))  # no file may grow
+    try:
+        with pytest.raises(JournalError, match="cannot be used") as failed:
+            Journal(tmp_path / "j", TAG, ME)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (usual, most))
+    assert "another worker" not in str(failed.value)
+    assert isinstance(failed.value.__cause__, sqlite3.OperationalError)
+
+
+def test_what_a_full_disk_refused_is_saved_later(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j", TAG, ME)
+    journal._db.execute("PRAGMA max_page_count=1")
+    memory = full_memory()
+    memory.over.update(dict.fromkeys(range(100), "a reason" * 100))
+    for _ in range(2):
+        with pytest.raises(JournalError, match="disk is full"):
+            journal.save(memory)
+    journal._db.execute("PRAGMA max_page_count=1000000")
+    journal.save(memory)
+    journal.close()
+    assert Journal(tmp_path / "j", TAG, ME).restore() == memory
+
+
+def test_only_what_changed_is_encoded_and_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long training leaves thousands of entries, and the journal is saved with each happening."""
+    journal = Journal(tmp_path / "j", TAG, ME)
+    memory = full_memory()
+    memory.over.update(dict.fromkeys(range(10, 1_000), "a reason"))
+    journal.save(memory)
+    journal.close()
+    again = Journal(tmp_path / "j", TAG, ME)
+    restored = again.restore()
+    restored.over[2] = "another reason"
+    before, encoded = again._db.total_changes, []
+
+    def encode(value: object) -> str:
+        encoded.append(value)
+        return json.dumps(value)
+
+    monkeypatch.setattr("worker.journal._encode", encode)
+    again.save(restored)
+    again.save(restored)
+    assert again._db.total_changes == before + 1
+    assert encoded == [2, "another reason"]
+    again.close()
 
 
 def test_the_journal_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
