@@ -10,13 +10,14 @@ from google.protobuf.message import Message
 from abci_app.pb.learningchain.v1 import tx_pb2
 from abci_app.protocol.hashing import compute_model_commitment, compute_vote_commitment
 from abci_app.protocol.limits import SALT_BYTES
+from learningchain.client.journal import JournalError as SentListError
 from learningchain.models import get_model_url
 from worker import events as ev
 from worker.measuring import Measuring
 from worker.models.transfer import TransferError
 from worker.models.uploads import UploadClaim
 from worker.state import WorkerState
-from worker.tools import RELAYS, ActionFailed, Tools
+from worker.tools import RELAYS, ActionFailed, ModelGone, Tools
 from worker.training import get_scratch_name
 from worker.view import ChainView
 
@@ -29,15 +30,29 @@ SEND_SECONDS = 30.0
 class Actions:
     """The instructions that end by themselves; training is in `training.py`."""
 
-    def __init__(self, tools: Tools, state: WorkerState, deliver: Callable[[ev.Happening], None]) -> None:
-        """Read the view and the memory of `state`, tell `deliver` what happened."""
+    def __init__(
+        self, tools: Tools, state: WorkerState, deliver: Callable[[ev.Happening], None], save: Callable[[], None]
+    ) -> None:
+        """Read the view and the memory of `state`, tell `deliver` what happened.
+
+        `save` returns when all of the memory is on the disk. Raises JournalError.
+        """
         self._tools = tools
         self._state = state
         self._deliver = deliver
+        self._save = save
         self._measuring = Measuring(tools, state, deliver)
 
     async def carry_out(self, todo: ev.Instruction) -> None:
         """Carry out any instruction but those about trainings. Raises one of EXPECTED_FAILURES or a ClientError."""
+        try:
+            await self._carry_out(todo)
+        except ModelGone:
+            if isinstance(todo, ev.Evaluate | ev.Announce):
+                self._deliver(ev.ModelLost(todo.job_id, todo.digest))
+            raise
+
+    async def _carry_out(self, todo: ev.Instruction) -> None:
         match todo:
             case ev.Evaluate():
                 await self._measuring.evaluate(todo)
@@ -75,7 +90,9 @@ class Actions:
         salt = secrets.token_bytes(SALT_BYTES) if known is None else known.salt
         if self._state.view is not None:
             self.keep_own(self._state.view, todo.job_id, todo.digest)
+        self._tools.get_model(todo.digest)  # from here on it stays
         self._deliver(ev.Announced(todo.job_id, todo.digest, salt, todo.loss))
+        self._save()  # without the salt the commitment could not be opened any more
         tools = self._tools
         commitment = compute_model_commitment(tools.chain_tag, todo.job_id, tools.account, todo.digest, salt)
         await self._send(
@@ -135,6 +152,7 @@ class Actions:
 
     async def commit_vote(self, todo: ev.CommitVote) -> None:
         """Commit to the finding in the journal."""
+        self._save()
         vote = self._state.memory.votes[todo.job_id, todo.round]
         commitment = compute_vote_commitment(
             self._tools.chain_tag, vote.job_id, vote.round, self._tools.account, vote.finding, vote.loss, vote.receipt,
@@ -163,4 +181,8 @@ class Actions:
         (self._tools.scratch / get_scratch_name(todo.job_id)).unlink(missing_ok=True)
 
     async def _send(self, message: Message) -> None:
-        await self._tools.sender.send(message, timeout_s=SEND_SECONDS)
+        try:
+            await self._tools.sender.send(message, timeout_s=SEND_SECONDS)
+        except (OSError, SentListError) as error:
+            # It is written before anything is sent; sent again later, the same message is the same transaction.
+            raise ActionFailed(f"the list of what was sent cannot be kept: {error}") from error

@@ -1,6 +1,7 @@
 """`lc worker`: prepare, start and look at a worker."""
 
 import asyncio
+import errno
 import json
 import sys
 import time
@@ -26,6 +27,9 @@ PLACE: Final = Place(Path("~/.learningchain/worker"), "Folder of this worker: se
 KEY: Final = "worker"
 STALE_SECONDS: Final = 30.0
 """A running worker writes its status with every block."""
+
+DISK_ERRORS: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""A machine's own condition: the cause in words is enough."""
 
 app = make_group("Train jobs and check winners on this machine.")
 
@@ -70,6 +74,12 @@ def start(session: Session, password_file: PasswordFile = None) -> None:
         asyncio.run(run_worker(session.settings.home, settings, key))
     except (SettingsError, JournalError, OwnFailureError) as error:
         raise Failure(*split_text(str(error))) from error
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        raise Failure(
+            f"the disk of {session.settings.home} cannot be written: {error.strerror}", "free some space"
+        ) from error
 
 
 @command(app, "status", PLACE)

@@ -12,7 +12,8 @@ from worker import events as ev
 from worker.actions import Actions
 from worker.follower import Follower, NodeBehind
 from worker.handover import Handover
-from worker.journal import Journal
+from worker.journal import Journal, JournalError
+from worker.models.store import StoreFull
 from worker.models.uploads import UploadClaim, UploadRefused, check_claim
 from worker.policy import Policy
 from worker.report import Report
@@ -37,13 +38,14 @@ class Daemon:
         self._journal = journal
         self._report = Report(report_path)
         self.state = WorkerState(policy, journal.restore())
-        self._actions = Actions(tools, self.state, self.deliver)
+        self._actions = Actions(tools, self.state, self.deliver, lambda: journal.save(self.state.memory))
         self._handover = Handover(tools.claims, tools.store)
         self._trainers: dict[int, Trainer] = {}
         self._follower = Follower(tools.client, tools.account)
         self._tasks: asyncio.TaskGroup | None = None
         self._interruptible: set[asyncio.Task[None]] = set()
         self._stopping = stop
+        self._is_unsaved = False
 
     async def run(self) -> None:
         """Work until the stop. Raises NotRegistered, OwnFailureError (engine) or what is not expected at all."""
@@ -79,9 +81,14 @@ class Daemon:
     async def _take_over(self, view: ChainView) -> None:
         for job_id, commitment in self._handover.find(view, self.state.memory):
             announced = await asyncio.to_thread(self._handover.take_over, job_id, commitment)
-            if announced is not None:
+            if announced is None:
+                continue
+            try:
                 self._actions.keep_own(view, job_id, announced.digest)
-                self.deliver(announced)
+            except StoreFull as error:
+                log.warning("announcement_not_taken_over", job=job_id, reason=str(error))
+                continue
+            self.deliver(announced)
 
     async def _wait(self, height: int) -> int:
         """Wait for the next block, or for `stop`."""
@@ -106,11 +113,8 @@ class Daemon:
     def deliver(self, happening: ev.Happening) -> None:
         """Take in what happened, make it durable, and start what follows from it."""
         instructions = self.state.handle(happening)
-        self._journal.save(self.state.memory)
-        try:
-            self._report.write(self.state)
-        except OSError as error:  # nothing but people depends on it
-            log.warning("status_not_written", reason=str(error))
+        self._try_to_save()
+        self._report.write(self.state)
         if self._tasks is None or self._stopping.is_set():
             return
         for instruction in instructions:
@@ -118,6 +122,17 @@ class Daemon:
             if not isinstance(instruction, ev.Train):  # trainings end by themselves, and save first
                 self._interruptible.add(task)
                 task.add_done_callback(self._interruptible.discard)
+
+    def _try_to_save(self) -> None:
+        """Write the journal; what must be in it before it is sent, fails without it and is tried again later."""
+        try:
+            self._journal.save(self.state.memory)
+        except JournalError as error:
+            if not self._is_unsaved:
+                log.warning("journal_not_written", reason=str(error))
+            self._is_unsaved = True
+        else:
+            self._is_unsaved = False
 
     async def _carry_out(self, todo: ev.Instruction) -> None:
         try:

@@ -6,6 +6,7 @@ from pathlib import Path
 from learningchain.claims import Claims
 from learningchain.client import ChainClient, Relay, Sender
 from learningchain.wallet import SecretKey
+from worker.journal import JournalError
 from worker.models.store import ModelStore, StoreFull
 from worker.models.transfer import ModelTransfer, TransferError
 from worker.sandbox import OwnFailureError, Sandbox
@@ -16,6 +17,10 @@ RELAYS = 3
 
 class ActionFailed(Exception):
     """An instruction could not be carried out now; the text says why."""
+
+
+class ModelGone(ActionFailed):
+    """The model is not in the store any more."""
 
 
 @dataclass(slots=True)
@@ -41,11 +46,11 @@ class Tools:
         return relays[start:] + relays[:start]
 
     def get_model(self, digest: bytes) -> Path:
-        """Return a model's file in the store. Raises ActionFailed."""
+        """Return a model's file in the store. Raises ModelGone."""
         path = self.store.get_path(digest)
         if path is None:
-            raise ActionFailed("the model is not in the store any more")
+            raise ModelGone("the model is not in the store any more")
         return path
 
 
-EXPECTED_FAILURES = (ActionFailed, OwnFailureError, StoreFull, TransferError)
+EXPECTED_FAILURES = (ActionFailed, JournalError, OwnFailureError, StoreFull, TransferError)

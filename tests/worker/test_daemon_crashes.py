@@ -89,6 +89,32 @@ def test_an_announcement_that_a_crash_interrupted_is_repeated_with_the_same_comm
     play(tmp_path, script)
 
 
+def test_a_model_that_is_not_in_the_store_any_more_keeps_no_other_from_being_announced(tmp_path: Path) -> None:
+    async def script(fleet: Fleet) -> None:
+        job_id, account, models = submit(fleet), fleet.chain.address("worker0"), (b"0.2", b"0.3")
+        home = tmp_path / "worker0"
+        (home / "models").mkdir(parents=True)
+        gone, held = (hashlib.sha256(model).digest() for model in models)
+        (home / "models" / held.hex()).write_bytes(models[1])
+        memory = Memory(fleet.chain.tag)
+        memory.evaluated[job_id, gone] = ev.Evaluated(job_id, gone, (200_000_000,) * 3, 1)
+        memory.evaluated[job_id, held] = ev.Evaluated(job_id, held, (300_000_000,) * 3, 1)
+        journal = Journal(home / "journal.sqlite", fleet.chain.tag, account)
+        journal.save(memory)
+        journal.close()
+        fleet.start("checker0", checks=True)
+        await fleet.wait_for(lambda: bool(fleet.count_sent("set_profile", "checker0")))
+        fleet.start("worker0")
+        await fleet.wait_for(lambda: len(fleet.chain.job(job_id).candidates) == 1)
+        assert fleet.chain.job(job_id).candidates[0].loss == 300_000_000
+        await fleet.kill("worker0")
+        restored = Journal(home / "journal.sqlite", fleet.chain.tag, account)
+        assert (job_id, gone) not in restored.restore().evaluated
+        restored.close()
+
+    play(tmp_path, script)
+
+
 def test_a_checker_killed_between_commit_and_reveal_still_reveals_its_vote(tmp_path: Path) -> None:
     async def script(fleet: Fleet) -> None:
         start_checkers(fleet)

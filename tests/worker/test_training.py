@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,8 +46,8 @@ class KilledTraining(FakeTraining):
 class KillingSandbox(FakeSandbox):
     """Its first training is killed from outside."""
 
-    def start_training(self, spec: TrainingSpec) -> FakeTraining:
-        training = super().start_training(spec)
+    def start_training(self, spec: TrainingSpec, *rest: Any) -> FakeTraining:
+        training = super().start_training(spec, *rest)
         if len(self.trainings) == 1:
             self.trainings[0] = training = KilledTraining(spec, [])
         return training

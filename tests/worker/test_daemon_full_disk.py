@@ -1,0 +1,69 @@
+"""A disk that is full for a while: nothing is sent that is not in the journals first, and the worker goes on."""
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from learningchain.wallet.files import write_private
+from tests.worker.fleet import Fleet, play, submit
+from worker.journal import Journal, JournalError
+from worker.state import Memory
+
+
+class FullDisk:
+    """Refuses what it is asked to write while it is full."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, kinds: set[str]) -> None:
+        self.is_full = False
+        self.refused = 0
+        save, write_text = Journal.save, Path.write_text
+
+        def refuse(kind: str, error: Exception) -> None:
+            if self.is_full and kind in kinds:
+                self.refused += 1
+                raise error
+
+        full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        def save_if(journal: Journal, memory: Memory) -> None:
+            refuse("journal", JournalError("database or disk is full"))
+            save(journal, memory)
+
+        def write_private_if(*arguments: Any, **options: Any) -> None:
+            refuse("sent", full)
+            write_private(*arguments, **options)
+
+        def write_text_if(*arguments: Any, **options: Any) -> int:
+            refuse("status", full)
+            return write_text(*arguments, **options)
+
+        patch.setattr(Journal, "save", save_if)
+        patch.setattr("learningchain.client.journal.write_private", write_private_if)
+        patch.setattr(Path, "write_text", write_text_if)
+
+
+@pytest.mark.parametrize("kinds", [{"journal"}, {"sent"}, {"journal", "sent", "status"}])
+def test_a_full_disk_delays_an_announcement_and_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kinds: set[str]
+) -> None:
+    disk = FullDisk(monkeypatch, kinds)
+
+    async def script(fleet: Fleet) -> None:
+        fleet.start("checker0", checks=True)
+        await fleet.wait_for(lambda: bool(fleet.count_sent("set_profile", "checker0")))
+        job_id = submit(fleet)
+        fleet.start("worker0", (b"0.5",))
+        await fleet.wait_for(lambda: bool(fleet.sandboxes["worker0"].trainings))
+        disk.is_full = True
+        await fleet.wait_for(lambda: len(fleet.sandboxes["worker0"].evaluated) == 3)
+        refused = disk.refused
+        height = fleet.chain.height
+        await fleet.wait_for(lambda: fleet.chain.height > height + 12 and disk.refused > refused)
+        assert fleet.count_sent("announce", "worker0") == 0
+        disk.is_full = False
+        await fleet.wait_for(lambda: len(fleet.chain.job(job_id).candidates) == 1)
+
+    play(tmp_path, script)
