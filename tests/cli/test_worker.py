@@ -1,5 +1,6 @@
 """`lc worker`: what it writes, shows and says; the worker itself is tested in tests/worker."""
 
+import errno
 import json
 import os
 import re
@@ -113,6 +114,18 @@ def test_a_machine_that_cannot_work_says_what_is_missing(terminal: Terminal, mon
     done = terminal.json("worker", "start")
     assert done.code == exit_codes.FAILED
     assert (done.error["message"], done.error["hint"]) == ("no engine answers", "start Docker")
+
+
+def test_a_full_disk_at_the_start_is_named(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(cli, "run_worker", fail)
+    terminal.run("worker", "init", "--unencrypted")
+    done = terminal.json("worker", "start")
+    assert done.code == exit_codes.FAILED
+    assert "No space left on device" in done.error["message"]
+    assert done.error["hint"] == "free some space"
 
 
 @pytest.mark.parametrize(
