@@ -22,8 +22,8 @@ LARGE = 24 * MIB
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-async def dial(url: str) -> Streams:
-    return await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+async def dial(url: str, origin: str = "127.0.0.1") -> Streams:
+    return await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]), local_addr=(origin, 0))
 
 
 async def is_ended(reader: asyncio.StreamReader, seconds: float) -> bool:
@@ -83,6 +83,24 @@ def test_connections_that_say_nothing_give_way_to_who_asks(
             assert ended == [True] * 13 + [False] * 7
             for _, writer in silent:
                 writer.close()
+
+    run(script)
+
+
+def test_many_connections_of_one_origin_are_no_reason_to_drop_one_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "MAX_OF_ORIGIN", 4)
+    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 6)
+
+    async def script() -> None:
+        async with relay(tmp_path / "s") as (url, _):
+            first, writer = await dial(url, "127.0.0.2")
+            many = [await dial(url) for _ in range(20)]
+            assert await is_ended(many[0][0], 3)
+            assert not await is_ended(first, 0.1)
+            for other in (writer, *(writer for _, writer in many)):
+                other.close()
 
     run(script)
 

@@ -99,7 +99,7 @@ class Connection(H11Protocol):
             self.drop()
         finally:
             self._answers -= 1
-            if self._answers == 0:  # the next one may have begun already
+            if self._answers == 0 and self in self.connections:  # the next may have begun, or the connection be gone
                 self._wait(PATIENCE_SECONDS)
 
     def _wait(self, seconds: float) -> None:
