@@ -179,7 +179,7 @@ def test_who_takes_in_nothing_is_cut_off(
 
 def test_who_takes_in_at_a_pace_gets_all_however_long_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "PATIENCE_SECONDS", 0.5)
-    monkeypatch.setattr(connections, "SLOWEST", 4 * MIB)
+    monkeypatch.setattr(connections, "SLOWEST", MIB)
 
     async def script() -> None:
         async with relay(tmp_path / "s", 2 * LARGE) as (url, store):
