@@ -85,7 +85,9 @@ def start(session: Session) -> None:
 @command(app, "status")
 def status(session: Session) -> None:
     """Show how the node of --node is."""
-    session.client()  # refuses what is no address
+    client = session.client()  # refuses what is no address
+    if session.settings.chain_tag:
+        client.get_chain()  # refuses a node of another chain
     found = get_status(session.settings.node)
     session.out.show(
         {

@@ -9,8 +9,9 @@ from abci_app.protocol import keys
 from abci_app.protocol.bech32 import encode_address
 from abci_app.protocol.hashing import compute_tx_hash
 from abci_app.protocol.jsonform import enum_to_json
+from abci_app.protocol.limits import ADDRESS_BYTES, KEY_BYTES, MAX_INT64, TAG_BYTES
 from learningchain.client import decode
-from learningchain.client.errors import BadAnswer, TxRefused, WaitTimeout, WrongChain
+from learningchain.client.errors import BadAnswer, QueryRefused, TxRefused, WaitTimeout, WrongChain
 from learningchain.client.interface import (
     AccountView,
     BlockEvents,
@@ -26,24 +27,43 @@ from learningchain.client.proofs import check_record_proof
 from learningchain.client.rpc import CometTransport
 from learningchain.client.transport import QueryAnswer, Transport
 
-NOT_FOUND: Final = 3
-"""Code of a view about something that does not exist."""
+UNKNOWN_PATH, BAD_ARGUMENT, NOT_FOUND = 1, 2, 3
+"""Codes of a query: there is no such path, its arguments are wrong, what it is about does not exist."""
 PAGE: Final = 100
 """Jobs that one view shows at most."""
+SHORTEST_LOOK_S: Final = 1.0
+"""For asking the node once when there is no time left to wait."""
+_MAX_UINT64: Final = 2**64 - 1
+_STATE_KEYS: Final = {
+    (key[:1], len(key))
+    for key in (
+        keys.account(bytes(ADDRESS_BYTES)),
+        keys.standing(bytes(ADDRESS_BYTES)),
+        keys.profile(bytes(ADDRESS_BYTES)),
+        keys.job(0),
+        keys.round_(0, 0),
+        keys.validator(bytes(KEY_BYTES)),
+        keys.PARAMS,
+        keys.checker_table(0),
+    )
+}
+"""First byte and length of the keys that the state has."""
 
 
 class Client:
     """A `ChainClient` over any transport. One event loop at a time."""
 
     def __init__(self, transport: Transport, chain_tag: bytes | None = None) -> None:
-        """With `chain_tag` the client refuses nodes of any other chain (WrongChain)."""
+        """With `chain_tag` the client refuses nodes of any other chain (WrongChain). Raises ValueError for no tag."""
+        if chain_tag is not None and len(chain_tag) != TAG_BYTES:
+            raise ValueError(f"a chain tag has {TAG_BYTES} bytes, not {len(chain_tag)}")
         self._transport = transport
         self._expected_tag = chain_tag
         self._chain: ChainInfo | None = None
 
     async def get_status(self) -> Status:
         """Return where the node stands."""
-        info = await self._transport.get_node_info()
+        info = await (await self._reach()).get_node_info()
         view = await self._require_view("/chain")
         return Status(
             decode.get_text(view, "chain_id"),
@@ -57,8 +77,8 @@ class Client:
     async def get_chain(self) -> ChainInfo:
         """Return chain id, chain tag and parameters; asks the node at most once."""
         if self._chain is None:
-            view = await self._require_view("/chain")
-            params = decode.get_record(await self._require_view("/params"), "params", pb.Params)
+            view = await self._ask_unchecked("/chain")
+            params = decode.get_record(await self._ask_unchecked("/params"), "params", pb.Params)
             chain = ChainInfo(decode.get_text(view, "chain_id"), decode.get_bytes(view, "chain_tag"), params)
             if self._expected_tag is not None and chain.chain_tag != self._expected_tag:
                 raise WrongChain(f"the node belongs to the chain {chain.chain_id} ({chain.chain_tag.hex()})")
@@ -84,12 +104,14 @@ class Client:
 
     async def find_account(self, public_key: bytes) -> bytes | None:
         """Return the address of the account that has a public key, removed keys included."""
+        if len(public_key) != KEY_BYTES:
+            raise ValueError(f"a public key has {KEY_BYTES} bytes, not {len(public_key)}")
         view = await self.get_view(f"/key/{public_key.hex()}")
         return None if view is None else decode.get_bytes(view, "address")
 
     async def get_job(self, job_id: int) -> JobView | None:
         """Return a job and its rounds; None if it never existed or is pruned."""
-        view = await self.get_view(f"/job/{job_id}")
+        view = await self._find_numbered("job", job_id)
         if view is None:
             return None
         rounds = decode.get_records(view, "rounds", pb.Round)
@@ -97,7 +119,7 @@ class Client:
 
     async def get_round(self, job_id: int, number: int) -> pb.Round | None:
         """Return one round of a job, the first is 0."""
-        view = await self.get_view(f"/round/{job_id}/{number}")
+        view = await self._find_numbered("round", job_id, number)
         return None if view is None else decode.get_record(view, "round", pb.Round)
 
     async def list_jobs(
@@ -112,6 +134,9 @@ class Client:
 
         Only ids above `after_id`; with `newest_first` ids below `after_id` (0: all), highest first.
         """
+        _check_number(after_id)
+        _check_number(limit)
+        after_id = min(after_id, MAX_INT64)  # no job has a higher number, and no node takes one
         filters = _get_job_filters(states, contractor, newest_first)
         after = "" if newest_first and not after_id else f"&after={after_id}"
         jobs: list[pb.Job] = []
@@ -154,7 +179,7 @@ class Client:
 
     async def check_tx(self, tx: bytes) -> TxCheck:
         """Dry run on top of the last committed state. Sends nothing."""
-        view = _read_view("/check", await self._transport.query("/check", tx)) or {}
+        view = _read_view("/check", await (await self._reach()).query("/check", tx)) or {}
         return TxCheck(
             decode.get_int(view, "code"),
             decode.get_text(view, "stage"),
@@ -164,24 +189,26 @@ class Client:
 
     async def get_view(self, path: str) -> dict[str, Any] | None:
         """Return the JSON object of a query view as it is, for showing; None if there is no such thing."""
-        return _read_view(path, await self._transport.query(path))
+        return _read_view(path, await (await self._reach()).query(path))
 
     async def get_record(self, key: bytes) -> bytes | None:
         """Return the encoded record under a state key (see `protocol/keys.py`), with its proof checked.
 
         The proof ties it to the app hash of a block header of the same node. Raises BadAnswer when it does not hold.
         """
+        if (key[:1], len(key)) not in _STATE_KEYS:
+            raise ValueError(f"{key.hex() or 'nothing'} is not a state key")
         store = keys.STORE_OF[key[0]]
-        answer = await self._transport.query(f"/store/{store}/key", key, prove=True)
+        answer = await (await self._reach()).query(f"/store/{store}/key", key, prove=True)
         if answer.code not in (0, NOT_FOUND):
             raise BadAnswer(f"the node refused a query of the store {store}: {answer.log}")
-        app_hash = await self._transport.get_app_hash(answer.height + 1)
+        app_hash = await (await self._reach()).get_app_hash(answer.height + 1)
         return check_record_proof(app_hash, store, key, answer)
 
     async def broadcast(self, tx: bytes) -> bytes:
         """Put a transaction into the node's mempool and return its hash. Raises TxRefused with CheckTx's code."""
         tx_hash = compute_tx_hash(tx)
-        answer = await self._transport.broadcast(tx)
+        answer = await (await self._reach()).broadcast(tx)
         if answer.code != 0:
             raise TxRefused(answer.code, tx_hash)
         return tx_hash
@@ -199,7 +226,7 @@ class Client:
         filled: list[int] = []
         high = to_height
         while high >= from_height:
-            counts = await self._transport.count_txs(from_height, high)
+            counts = await (await self._reach()).count_txs(from_height, high)
             if not counts:
                 raise BadAnswer(f"the node has no block headers from {from_height} to {high}")
             filled.extend(height for height, count in counts.items() if count)
@@ -211,17 +238,21 @@ class Client:
         loop = asyncio.get_running_loop()
         end = loop.time() + timeout_s
         while True:
-            height = decode.get_int(await self._require_view("/chain"), "height")
+            try:
+                async with asyncio.timeout_at(max(end, loop.time() + SHORTEST_LOOK_S)):
+                    height = decode.get_int(await self._require_view("/chain"), "height")
+            except TimeoutError:
+                raise WaitTimeout(f"no block after {after_height} within {timeout_s:g} s") from None
             if height > after_height:
                 return height
             remaining = end - loop.time()
             if remaining <= 0:
                 raise WaitTimeout(f"no block after {after_height} within {timeout_s:g} s")
-            await self._transport.wait_for_news(remaining)
+            await (await self._reach()).wait_for_news(remaining)
 
     async def get_block_events(self, height: int) -> BlockEvents:
         """Return the events of a block. They are hints; the state is the truth. Raises BadAnswer when pruned."""
-        block = await self._transport.get_block(height)
+        block = await (await self._reach()).get_block(height)
         events = [*block.events, *(event for events in block.tx_events for event in events)]
         return BlockEvents(height, block.time_ms, events)
 
@@ -230,34 +261,65 @@ class Client:
         await self._transport.aclose()
 
     async def _find_in_block(self, tx_hash: bytes, height: int) -> TxResult | None:
-        block = await self._transport.get_block(height)
+        block = await (await self._reach()).get_block(height)
         for index, tx in enumerate(block.txs):
             if compute_tx_hash(tx) == tx_hash:
                 return TxResult(tx_hash, height, index, block.codes[index], block.tx_events[index])
         return None
 
+    async def _reach(self) -> Transport:
+        """Return the node once it is known to be of the chain expected, if one is."""
+        if self._expected_tag is not None:
+            await self.get_chain()
+        return self._transport
+
+    async def _find_numbered(self, view: str, *numbers: int) -> Mapping[str, Any] | None:
+        for number in numbers:
+            _check_number(number)
+        if max(numbers) > MAX_INT64:
+            return None  # jobs and rounds are counted from the beginning, and no node takes such a number
+        return await self.get_view("/".join(("", view, *map(str, numbers))))
+
     async def _require_view(self, path: str) -> Mapping[str, Any]:
-        view = await self.get_view(path)
-        if view is None:
-            raise BadAnswer(f"the node does not know {path}")
-        return view
+        return _require(path, await self.get_view(path))
+
+    async def _ask_unchecked(self, path: str) -> Mapping[str, Any]:
+        return _require(path, _read_view(path, await self._transport.query(path)))
 
 
 def connect(node: str, chain_tag: bytes | None = None) -> Client:
-    """Return a client of the node at `http://HOST:PORT` or `unix:///PATH`. Raises ValueError for another form."""
+    """Return a client of the node at `http://HOST:PORT` or `unix:///PATH`.
+
+    Raises ValueError for another form, and for a chain tag that is none.
+    """
     return Client(CometTransport(node), chain_tag)
+
+
+def _require(path: str, view: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    if view is None:
+        raise BadAnswer(f"the node does not know {path}")
+    return view
 
 
 def _read_view(path: str, answer: QueryAnswer) -> dict[str, Any] | None:
     if answer.code == NOT_FOUND:
         return None
+    if answer.code in (UNKNOWN_PATH, BAD_ARGUMENT):
+        raise QueryRefused(f"the node refused the query {path}: {answer.log}")
     if answer.code != 0:
         raise BadAnswer(f"the node refused the query {path}: {answer.log}")
     return decode.parse_object(answer.value)
 
 
+def _check_number(number: int) -> None:
+    if not 0 <= number <= _MAX_UINT64:
+        raise ValueError(f"{number} is not a number from 0 to 2^64-1")
+
+
 def _get_job_filters(states: Collection[int], contractor: bytes | None, newest_first: bool) -> str:
     query = [f"order={'desc' if newest_first else 'asc'}"]
+    if not set(states) <= set(pb.JobState.values()):
+        raise ValueError(f"{sorted(states)} are not numbers of pb.JobState")
     if states:
         names = sorted(enum_to_json(pb.JobState.DESCRIPTOR, state) for state in states)
         query.append("state=" + ",".join(names))

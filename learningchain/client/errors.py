@@ -20,10 +20,25 @@ class NodeUnreachable(ClientError):
     hint = "start a node (lc node start, lc devnet up) or name one with --node"
 
 
+class ClientClosed(ClientError):
+    """The client was closed before."""
+
+    hint = "connect again"
+
+    def __init__(self) -> None:
+        super().__init__("the client is closed")
+
+
 class BadAnswer(ClientError):
     """The node answered something that a node of this chain and version would not."""
 
     hint = "the node may be of another version or still starting: look at lc node status, or use another --node"
+
+
+class QueryRefused(BadAnswer):
+    """The node knows no such query, or not with these arguments."""
+
+    hint = "correct the path: docs/protocol.md lists the views; a node of another version may have others"
 
 
 class WaitTimeout(ClientError):
@@ -84,4 +99,4 @@ class TxExpired(ClientError):
 class WrongChain(ClientError):
     """The node belongs to another chain than expected."""
 
-    hint = "check --node and the chain tag in the settings; nothing was signed for this node"
+    hint = "check --node and the chain tag in the settings; no transaction was sent to this node"

@@ -4,7 +4,8 @@
 protobuf messages of `abci_app.pb.learningchain.v1.state_pb2` and must not be changed.
 Units as there: amounts in ucredit, times in ms of block time, losses in 1e-9. Addresses are 20 bytes.
 
-Every method may raise `NodeUnreachable` or `BadAnswer` (see `errors.py`). What is absent is None, never an error.
+Every method may raise `NodeUnreachable` or `BadAnswer` (see `errors.py`), `WrongChain` if a chain was named,
+`ClientClosed` after `aclose`, and ValueError for an argument that no chain has. What is absent is None, never an error.
 """
 
 from collections.abc import Collection, Mapping, Sequence

@@ -1,7 +1,7 @@
 """The client's questions, answered by the node's own views over a chain in memory."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import pytest
@@ -10,8 +10,15 @@ from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from abci_app.pb.learningchain.v1 import tx_pb2
 from abci_app.protocol import keys
 from abci_app.protocol.limits import UCREDIT
-from learningchain.client import Client
-from learningchain.client.errors import BadAnswer, NodeUnreachable, TxRefused, WaitTimeout, WrongChain
+from learningchain.client import ChainClient, Client, connect
+from learningchain.client.errors import (
+    BadAnswer,
+    NodeUnreachable,
+    QueryRefused,
+    TxRefused,
+    WaitTimeout,
+    WrongChain,
+)
 from learningchain.client.transport import QueryAnswer
 from tests.support.chain import CHAIN_ID
 from tests.support.market import Market, digest_of
@@ -50,6 +57,50 @@ def test_a_node_of_another_chain_is_refused(market: Market) -> None:
     with pytest.raises(WrongChain, match=market.tag.hex()):
         run(Client(transport, b"another!").get_chain())
     assert run(Client(transport, market.tag).get_chain()).chain_tag == market.tag
+
+
+QUESTIONS: dict[str, Callable[[Client], Coroutine[Any, Any, object]]] = {
+    "get_status": lambda client: client.get_status(),
+    "get_chain": lambda client: client.get_chain(),
+    "get_supply": lambda client: client.get_supply(),
+    "get_account": lambda client: client.get_account(bytes(20)),
+    "find_account": lambda client: client.find_account(bytes(32)),
+    "get_job": lambda client: client.get_job(1),
+    "get_round": lambda client: client.get_round(1, 0),
+    "list_jobs": lambda client: client.list_jobs(),
+    "list_candidacies": lambda client: client.list_candidacies(bytes(20)),
+    "get_checker_table": lambda client: client.get_checker_table(),
+    "list_relays": lambda client: client.list_relays(),
+    "list_validators": lambda client: client.list_validators(),
+    "get_required_bits": lambda client: client.get_required_bits(),
+    "check_tx": lambda client: client.check_tx(b"tx"),
+    "get_view": lambda client: client.get_view("/supply"),
+    "get_record": lambda client: client.get_record(keys.PARAMS),
+    "broadcast": lambda client: client.broadcast(b"tx"),
+    "find_tx": lambda client: client.find_tx(bytes(32), 1, 1),
+    "list_filled_blocks": lambda client: client.list_filled_blocks(1, 1),
+    "wait_for_block": lambda client: client.wait_for_block(0, 1),
+    "get_block_events": lambda client: client.get_block_events(2),
+}
+
+
+def test_there_is_a_question_for_every_method() -> None:
+    assert {*QUESTIONS, "aclose"} == {name for name in vars(ChainClient) if not name.startswith("_")}
+
+
+@pytest.mark.parametrize("question", sorted(QUESTIONS))
+def test_nothing_is_asked_of_a_node_of_another_chain(market: Market, question: str) -> None:
+    transport = MemoryTransport(market)
+    market.block()
+    with pytest.raises(WrongChain):
+        run(QUESTIONS[question](Client(transport, b"another!")))
+    assert transport.broadcasts == []
+
+
+@pytest.mark.parametrize("tag", [b"", b"short", b"too long for a tag"])
+def test_what_is_no_chain_tag_is_refused(tag: bytes) -> None:
+    with pytest.raises(ValueError, match="8 bytes"):
+        connect("http://127.0.0.1:26657", tag)
 
 
 def test_an_account_comes_with_its_deeds_and_profile(market: Market) -> None:
@@ -268,3 +319,51 @@ def test_a_refused_query_says_why(market: Market) -> None:
     market.block()
     with pytest.raises(BadAnswer, match="there is no such path"):
         run(client.get_view("/nonsense"))
+
+
+@pytest.mark.parametrize("path", ["/nonsense", "/job/one", "/job/18446744073709551615", "/account/lc1x", ""])
+def test_a_wrong_path_is_told_from_a_wrong_node(market: Market, path: str) -> None:
+    client = make_client(market)
+    market.block()
+    with pytest.raises(QueryRefused) as refused:
+        run(client.get_view(path))
+    assert "correct the path" in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        lambda client: client.get_record(b""),
+        lambda client: client.get_record(b"zz"),
+        lambda client: client.get_record(b"a"),
+        lambda client: client.get_job(-1),
+        lambda client: client.get_job(2**64),
+        lambda client: client.get_round(1, -1),
+        lambda client: client.list_jobs(after_id=-1),
+        lambda client: client.list_jobs(after_id=2**64),
+        lambda client: client.list_jobs(limit=-1),
+        lambda client: client.list_jobs(states=[99]),
+        lambda client: client.list_jobs(contractor=b""),
+        lambda client: client.find_account(b""),
+        lambda client: client.get_account(b"short"),
+    ],
+)
+def test_an_argument_that_no_chain_has_is_not_sent(
+    market: Market, question: Callable[[Client], Coroutine[Any, Any, object]]
+) -> None:
+    class Silent(MemoryTransport):
+        async def query(self, path: str, data: bytes = b"", height: int = 0, prove: bool = False) -> QueryAnswer:
+            raise AssertionError(path)
+
+    with pytest.raises(ValueError):  # noqa: PT011
+        run(question(Client(Silent(market))))
+
+
+def test_numbers_above_all_jobs_are_no_error(market: Market) -> None:
+    client = make_client(market)
+    job_id = market.submit()
+    highest = 2**64 - 1
+    assert run(client.get_job(highest)) is None
+    assert run(client.get_round(highest, 0)) is None
+    assert run(client.list_jobs(after_id=highest)) == []
+    assert [job.id for job in run(client.list_jobs(after_id=highest, newest_first=True))] == [job_id]
