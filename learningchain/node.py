@@ -4,8 +4,10 @@ Neither is of use without the other: over gRPC CometBFT would go on with a resta
 that replays what it missed, so the end of one always ends the other.
 """
 
+import asyncio
 import contextlib
 import fcntl
+import json
 import os
 import signal
 import socket
@@ -20,7 +22,8 @@ from typing import Any, Final
 import httpx2
 import tomlkit
 
-from learningchain.client.rpc import split_address
+from learningchain.client.errors import BadAnswer
+from learningchain.client.rpc import fetch, split_address
 from learningchain.node_home import NodeError, NodeHome, NodeSilent, check_socket_address, find_cometbft
 from learningchain.processes import Log, describe_end, start_process, stop_process
 
@@ -169,14 +172,20 @@ def get_status(node: str) -> NodeStatus:
     except ValueError as error:
         raise NodeError(str(error)) from None
     try:
-        with httpx2.Client(transport=httpx2.HTTPTransport(uds=uds), timeout=STATUS_SECONDS) as http:
-            status = http.get(f"{base}/status").json()["result"]
-            net_info = http.get(f"{base}/net_info").json()["result"]
+        status, net_info = asyncio.run(_fetch_status(base, uds))
         return _read_status(status, net_info)
-    except httpx2.HTTPError as error:
+    except OSError as error:
         raise NodeSilent(f"no node answers at {node}: start it with 'lc node start', or name another one") from error
-    except (ValueError, LookupError, TypeError) as error:
+    except (BadAnswer, ValueError, LookupError, TypeError, RecursionError) as error:
         raise NodeError(f"what answers at {node} is no node: name the address of CometBFT's RPC") from error
+
+
+async def _fetch_status(base: str, uds: str | None) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    transport = httpx2.AsyncHTTPTransport(uds=uds, trust_env=False)
+    async with httpx2.AsyncClient(transport=transport, trust_env=False) as http:
+        status = json.loads(await fetch(http, "GET", f"{base}/status", STATUS_SECONDS))
+        net_info = json.loads(await fetch(http, "GET", f"{base}/net_info", STATUS_SECONDS))
+    return status["result"], net_info["result"]
 
 
 def _read_status(status: Mapping[str, Any], net_info: Mapping[str, Any]) -> NodeStatus:

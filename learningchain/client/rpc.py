@@ -1,21 +1,25 @@
 """CometBFT's RPC over a loopback or remote HTTP address or a Unix socket."""
 
+import asyncio
 import base64
 import binascii
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import httpx2
 
 from abci_app.protocol.events import Event
-from learningchain.client.errors import BadAnswer, NodeUnreachable
+from learningchain.client.errors import BadAnswer, ClientClosed, NodeUnreachable
 from learningchain.client.follow import BlockFollower
 from learningchain.client.transport import BlockData, CheckAnswer, NodeInfo, ProofOp, QueryAnswer
 
 TIMEOUT_S: Final = 10.0
 """For one call: longer than CometBFT's own limit of a query, shorter than people's patience."""
+SLOWEST_BYTES_PER_S: Final = 256 << 10
+"""A large answer has more time than TIMEOUT_S, by what it takes at this rate: its bytes are not late, they are many."""
 MAX_ANSWER_BYTES: Final = 64 << 20
 MAX_HEADERS: Final = 20
 """Blocks whose headers one call may ask for (CometBFT's limit)."""
@@ -41,21 +45,22 @@ class CometTransport:
         self._base, uds = split_address(node)
         # The environment's proxies are not used: a node is near, and a proxy would see every transaction.
         transport = httpx2.AsyncHTTPTransport(uds=uds, retries=1, trust_env=False)
-        self._http = httpx2.AsyncClient(transport=transport, timeout=TIMEOUT_S, trust_env=False)
+        self._http = httpx2.AsyncClient(transport=transport, trust_env=False)
         self._follower = BlockFollower(self._base, uds)
         self._calls = 0
 
     async def call(self, method: str, **params: object) -> dict[str, Any]:
         """Make one JSON-RPC call and return its result object."""
+        if self._http.is_closed:
+            raise ClientClosed
         self._calls += 1
         request = {"jsonrpc": "2.0", "id": self._calls, "method": method, "params": params}
         try:
-            answer = await self._http.post(self._base, json=request)
-        except httpx2.TimeoutException:
+            return _unwrap(method, await fetch(self._http, "POST", self._base, TIMEOUT_S, json=request))
+        except TimeoutError:
             raise NodeUnreachable(f"the node at {self.node} did not answer within {TIMEOUT_S:.0f} s") from None
-        except httpx2.HTTPError as error:
+        except OSError as error:
             raise NodeUnreachable(f"the node at {self.node} cannot be reached: {error}") from error
-        return _unwrap(method, answer.content)
 
     async def query(self, path: str, data: bytes = b"", height: int = 0, prove: bool = False) -> QueryAnswer:
         """Ask the application."""
@@ -122,12 +127,42 @@ class CometTransport:
 
     async def wait_for_news(self, timeout_s: float) -> None:
         """Return when a block may have been committed since the last call, or when the time is over."""
+        if self._http.is_closed:
+            raise ClientClosed
         await self._follower.wait(timeout_s)
 
     async def aclose(self) -> None:
         """Close all connections."""
         await self._follower.aclose()
         await self._http.aclose()
+
+
+async def fetch(http: httpx2.AsyncClient, method: str, url: str, timeout_s: float, **body: Any) -> bytes:
+    """Make a request and return the answer's body, whole and in time whatever the other side does.
+
+    httpx's own limits are per read and come after the body was kept: a byte a second, or an endless body, pass them.
+    Raises TimeoutError, ConnectionError if there is no connection, BadAnswer for more than MAX_ANSWER_BYTES.
+    """
+    begin = asyncio.get_running_loop().time()
+    content = bytearray()
+    # A compressed body could grow past the limit in one step; none is asked for, and none is unpacked.
+    headers = {"Accept-Encoding": "identity"}
+    try:
+        async with (
+            asyncio.timeout(timeout_s) as limit,
+            http.stream(method, url, headers=headers, timeout=timeout_s, **body) as answer,
+        ):
+            async for chunk in answer.aiter_raw():
+                content += chunk
+                if len(content) > MAX_ANSWER_BYTES:
+                    raise BadAnswer(f"the node's answer has more than {MAX_ANSWER_BYTES} bytes")
+                limit.reschedule(begin + timeout_s + len(content) / SLOWEST_BYTES_PER_S)
+    except httpx2.TimeoutException as error:
+        raise TimeoutError(str(error)) from error
+    except (httpx2.HTTPError, httpx2.InvalidURL, ExceptionGroup) as error:
+        # A group is what failed, for each address of a host, in a way that httpx does not know.
+        raise ConnectionError(str(error)) from error
+    return bytes(content)
 
 
 def split_address(node: str) -> tuple[str, str | None]:
@@ -141,7 +176,19 @@ def split_address(node: str) -> tuple[str, str | None]:
         node = "http://" + node.removeprefix("tcp://")
     if not node.startswith(("http://", "https://")):
         raise ValueError(f"{node} is not a node address: write http://127.0.0.1:26657 or unix:///path/rpc.sock")
+    _check_url(node)
     return node.rstrip("/"), None
+
+
+def _check_url(node: str) -> None:
+    """Raise ValueError unless the address has a host and a port that can exist."""
+    try:
+        url = httpx2.URL(node)
+        port = urlsplit(node).port
+    except (httpx2.InvalidURL, ValueError) as error:
+        raise ValueError(f"{node!r} is not a node address: {error}") from None
+    if not url.host or port == 0:
+        raise ValueError(f"{node!r} is not a node address: it needs a host and a port from 1 to 65535")
 
 
 def parse_time_ms(text: str) -> int:
@@ -155,8 +202,6 @@ def parse_time_ms(text: str) -> int:
 
 
 def _unwrap(method: str, content: bytes) -> dict[str, Any]:
-    if len(content) > MAX_ANSWER_BYTES:
-        raise BadAnswer(f"the node's answer to {method} has more than {MAX_ANSWER_BYTES} bytes")
     try:
         answer = json.loads(content)
     except (ValueError, RecursionError):

@@ -9,6 +9,7 @@ from typing import Any, Self, TypeVar
 from google.protobuf.message import Message
 
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
+from learningchain.client.errors import ClientClosed
 from learningchain.client.interface import (
     AccountView,
     BlockEvents,
@@ -40,6 +41,9 @@ class SyncClient:
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the client's loop and return its result; an interrupt cancels it."""
+        if self._loop.is_closed():
+            work.close()
+            raise ClientClosed
         try:
             future = asyncio.run_coroutine_threadsafe(work, self._loop)
         except BaseException:

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,6 +14,7 @@ from abci_app.protocol.genesis_json import parse_genesis
 from learningchain.cli import exit_codes, node
 from learningchain.node_home import NodeHome, NodeIdentity, NodeSettings
 from tests.cli.terminal import Terminal
+from tests.support.slow_server import HEAD, drip, serve_pieces
 
 
 @pytest.fixture
@@ -88,12 +90,21 @@ def test_a_node_that_does_not_answer_says_to_start_one(terminal: Terminal) -> No
     assert "lc node start" in done.error["hint"]
 
 
-@pytest.mark.parametrize("answer", [b"[1] no JSON", b"{}", b'{"result": {"sync_info": 5}}'])
+@pytest.mark.parametrize("answer", [b"[1] no JSON", b"{}", b'{"result": {"sync_info": 5}}', b"[" * 100_000])
 def test_what_answers_but_is_no_node_is_told_apart(terminal: Terminal, answer: bytes) -> None:
     with serve(answer) as address:
         done = terminal.json("node", "status", "--node", address)
     assert done.code == exit_codes.FAILED
     assert "is no node" in done.error["message"]
+
+
+def test_a_node_that_sends_a_byte_now_and_then_is_given_up(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("learningchain.node.STATUS_SECONDS", 0.4)
+    begin = time.monotonic()
+    with serve_pieces(drip(HEAD + b"\r\n" + b" " * 100, 0.1)) as address:
+        done = terminal.json("node", "status", "--node", address)
+    assert done.code == exit_codes.UNREACHABLE
+    assert time.monotonic() - begin < 5
 
 
 def test_the_state_of_a_node_is_shown(terminal: Terminal) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -13,8 +14,10 @@ from typing import Any, TypeVar
 
 import pytest
 
-from learningchain.client.errors import BadAnswer, NodeUnreachable
+from learningchain.client import Client, connect, rpc
+from learningchain.client.errors import BadAnswer, ClientClosed, NodeUnreachable, WaitTimeout
 from learningchain.client.rpc import CometTransport, RpcError, parse_time_ms, split_address
+from tests.support.slow_server import CHUNKED, HEAD, drip, serve_pieces
 
 T = TypeVar("T")
 Answer = Callable[[str, dict[str, Any]], object]
@@ -186,3 +189,104 @@ def test_addresses_of_nodes_have_three_forms() -> None:
     for wrong in ("127.0.0.1:26657", "unix://relative", "ftp://x", ""):
         with pytest.raises(ValueError, match="not a node address"):
             split_address(wrong)
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        "http://127.0.0.1:99999",
+        "http://127.0.0.1:abc",
+        "http://[::1",
+        "http://",
+        "http://:80",
+        "http://h:0",
+        "http://256.1.1.1",
+        "http://h\n",
+    ],
+)
+def test_an_address_without_a_possible_host_and_port_is_refused_before_any_call(node: str) -> None:
+    with pytest.raises(ValueError, match="not a node address"):
+        connect(node)
+
+
+LATE_S = 0.4
+"""Stands for TIMEOUT_S."""
+PATIENCE_S = 5.0
+"""By which a call has long been given up, on a busy machine too."""
+
+
+@pytest.fixture
+def late(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rpc, "TIMEOUT_S", LATE_S)
+
+
+@pytest.mark.parametrize("start", [b"", HEAD, CHUNKED, HEAD + b"Content-Length: 1000\r\n\r\n"])
+def test_a_node_that_sends_a_byte_now_and_then_is_given_up(late: None, start: bytes) -> None:
+    def pieces(over: threading.Event) -> Iterator[bytes]:
+        yield start
+        yield from drip((b"" if start else HEAD) + b"1\r\n \r\n" * 100, LATE_S / 4)(over)
+
+    begin = time.monotonic()
+    with serve_pieces(pieces) as node, pytest.raises(NodeUnreachable, match="did not answer within"):
+        ask(node, lambda transport: transport.call("status"))
+    assert time.monotonic() - begin < PATIENCE_S
+
+
+def test_an_answer_without_end_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rpc, "MAX_ANSWER_BYTES", 1 << 20)
+    sent = []
+
+    def pieces(over: threading.Event) -> Iterator[bytes]:
+        yield CHUNKED
+        while not over.is_set():
+            yield b"10000\r\n" + b" " * 0x10000 + b"\r\n"
+            sent.append(0x10000)
+
+    with serve_pieces(pieces) as node, pytest.raises(BadAnswer, match="more than 1048576 bytes"):
+        ask(node, lambda transport: transport.call("status"))
+    assert sum(sent) < 32 << 20  # what the buffers of two sockets take besides
+
+
+def test_a_large_answer_has_time_for_its_bytes(late: None) -> None:
+    filling, parts = 1 << 16, 12
+
+    def pieces(over: threading.Event) -> Iterator[bytes]:
+        body = json.dumps({"result": {"text": "x" * (filling * parts)}}).encode()
+        yield HEAD + f"Content-Length: {len(body)}\r\n\r\n".encode()
+        for begin in range(0, len(body), filling):
+            yield body[begin : begin + filling]
+            over.wait(LATE_S / 4)
+
+    begin = time.monotonic()
+    with serve_pieces(pieces) as node:
+        result = ask(node, lambda transport: transport.call("status"))
+    assert len(result["text"]) == filling * parts
+    assert time.monotonic() - begin > 2 * LATE_S
+
+
+def test_waiting_for_a_block_ends_in_time_though_the_node_is_silent() -> None:
+    async def work(node: str) -> None:
+        client = Client(CometTransport(node))
+        try:
+            await client.wait_for_block(1, 0.1)
+        finally:
+            await client.aclose()
+
+    begin = time.monotonic()
+    with serve_pieces(drip(HEAD, 60)) as node, pytest.raises(WaitTimeout, match="no block after 1"):
+        asyncio.run(work(node))
+    assert time.monotonic() - begin < PATIENCE_S
+
+
+def test_a_closed_client_says_so() -> None:
+    async def work() -> None:
+        client = connect("http://127.0.0.1:1")
+        await client.aclose()
+        with pytest.raises(ClientClosed, match="closed"):
+            await client.get_supply()
+        with pytest.raises(ClientClosed, match="closed"):
+            await client.wait_for_block(1, 1)
+        with pytest.raises(ClientClosed):
+            await client.broadcast(b"tx")
+
+    asyncio.run(work())

@@ -11,7 +11,7 @@ from abci_app.pb.learningchain.v1 import tx_pb2
 from abci_app.protocol import keys
 from abci_app.protocol.limits import UCREDIT
 from learningchain.client import ChainClient, Client, Sender, SyncClient, SyncSender
-from learningchain.client.errors import TxRefused
+from learningchain.client.errors import ClientClosed, TxRefused
 from learningchain.wallet import SecretKey
 from tests.support.market import Market
 from tests.support.memory_client import make_sync_client
@@ -97,3 +97,10 @@ def test_an_interrupt_cancels_what_was_under_way(monkeypatch: pytest.MonkeyPatch
     assert cancelled.wait(5)
     client.close()
     client.close()
+
+
+def test_a_closed_client_says_so() -> None:
+    client = make_sync_client(Market())
+    client.close()
+    with pytest.raises(ClientClosed):
+        client.get_supply()
