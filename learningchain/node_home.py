@@ -66,6 +66,11 @@ class NodeHome:
         return self.cometbft / "config" / "genesis.json"
 
     @property
+    def has_blocks(self) -> bool:
+        """Whether the node was started and belongs to its chain for good."""
+        return (self.cometbft / "data" / "state.db").exists()
+
+    @property
     def abci_address(self) -> str:
         """Where application and CometBFT meet."""
         return f"unix://{self.app.absolute() / 'abci.sock'}"
@@ -153,7 +158,7 @@ def write_genesis(home: NodeHome, genesis_file: bytes) -> None:
     """Write the chain's genesis file. Raises NodeError if the node has another one and has made blocks."""
     if home.genesis.exists() and home.genesis.read_bytes() == genesis_file:
         return
-    if (home.cometbft / "data" / "state.db").exists():
+    if home.has_blocks:
         raise NodeError(f"{home.root} belongs to another chain already: choose another folder or remove this one")
     home.genesis.write_bytes(genesis_file)
 

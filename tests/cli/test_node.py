@@ -13,8 +13,18 @@ import pytest
 from abci_app.protocol.genesis_json import parse_genesis
 from learningchain.cli import exit_codes, node
 from learningchain.node_home import NodeHome, NodeIdentity, NodeSettings
+from learningchain.wallet import Entry, SecretKey
 from tests.cli.terminal import Terminal
 from tests.support.slow_server import HEAD, drip, serve_pieces
+
+PEER = "ab" * 20 + "@y.example:1"
+
+
+def make_genesis(chain_id: str = "theirs") -> bytes:
+    """Return the genesis file of a chain with one validator."""
+    key = SecretKey(b"f" * 32)
+    entry = Entry("founder", key.address, key.public_key, key.address, False)
+    return node.build_founding_genesis(chain_id, "devnet", entry, NodeIdentity("ab" * 20, b"c" * 32))
 
 
 @pytest.fixture
@@ -24,7 +34,7 @@ def homes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[NodeHome, NodeSettings]
 
     def create(home: NodeHome, settings: NodeSettings) -> NodeIdentity:
         made.append((home, settings))
-        home.genesis.parent.mkdir(parents=True)
+        home.genesis.parent.mkdir(parents=True, exist_ok=True)
         return NodeIdentity("aa" * 20, b"c" * 32)
 
     monkeypatch.setattr(node, "create_home", create)
@@ -34,11 +44,11 @@ def homes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[NodeHome, NodeSettings]
 def test_a_new_chain_has_its_founder_as_only_validator(
     carl: Terminal, homes: list[tuple[NodeHome, NodeSettings]]
 ) -> None:
-    done = carl.json("node", "init", "--new-chain", "mine", "--moniker", "m", "--rpc-port", "1234", "--peer", "x@y:1")
+    done = carl.json("node", "init", "--new-chain", "mine", "--moniker", "m", "--rpc-port", "1234", "--peer", PEER)
     assert done.code == 0
     home, settings = homes[0]
     assert home.root == carl.home / "node"
-    assert (settings.moniker, settings.rpc_port, settings.persistent_peers) == ("m", 1234, ("x@y:1",))
+    assert (settings.moniker, settings.rpc_port, settings.persistent_peers) == ("m", 1234, (PEER,))
     document = json.loads(home.genesis.read_bytes())
     genesis = parse_genesis(json.dumps(document["app_state"]).encode())
     assert (document["chain_id"], done.data["chain_id"]) == ("mine", "mine")
@@ -50,7 +60,7 @@ def test_an_existing_chain_is_joined_by_its_genesis(
     terminal: Terminal, homes: list[tuple[NodeHome, NodeSettings]], tmp_path: Path
 ) -> None:
     genesis = tmp_path / "genesis.json"
-    genesis.write_text('{"chain_id": "theirs"}')
+    genesis.write_bytes(make_genesis())
     done = terminal.json("node", "init", "--genesis", str(genesis))
     assert done.data["chain_id"] == "theirs"
     assert homes[0][0].genesis.read_bytes() == genesis.read_bytes()
@@ -63,7 +73,18 @@ def test_an_existing_chain_is_joined_by_its_genesis(
         ("--new-chain", "x", "--params", "nonsense"),
         ("--new-chain", "x", "--transport", "pigeon"),
         ("--new-chain", "x", "--rpc-port", "99999"),
-        ("--genesis", "/no/such/file"),
+        ("--new-chain", "x", "--rpc-port", "4000", "--p2p-port", "4000"),
+        ("--new-chain", ""),
+        ("--new-chain", "a" * 51),
+        ("--new-chain", "\u00e4" * 26),
+        ("--new-chain", "two\nlines"),
+        ("--new-chain", "x", "--peer", "foo"),
+        ("--new-chain", "x", "--peer", PEER + ",foo"),
+        ("--new-chain", "x", "--peer", "ab" * 20 + "@host:99999"),
+        ("--new-chain", "x", "--peer", "ab" * 20 + "@host:0"),
+        ("--new-chain", "x", "--moniker", " "),
+        ("--new-chain", "x", "--moniker", "n\u00e4me"),
+        ("--new-chain", "x", "--genesis", "/dev/null"),
     ],
 )
 def test_what_makes_no_node_is_a_usage_error(
@@ -71,6 +92,63 @@ def test_what_makes_no_node_is_a_usage_error(
 ) -> None:
     assert carl.run("node", "init", *words).code == exit_codes.USAGE
     assert homes == []
+
+
+def test_a_genesis_file_that_is_not_there_is_not_found(
+    terminal: Terminal, homes: list[tuple[NodeHome, NodeSettings]]
+) -> None:
+    assert terminal.run("node", "init", "--genesis", "/no/such/file").code == exit_codes.NOT_FOUND
+    assert homes == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"no JSON",
+        b"[" * 100_000,
+        b"{}",
+        b"[]",
+        b'{"chain_id": "theirs"}',
+        b'{"chain_id": "theirs", "app_state": {}}',
+        b"\xff",
+        make_genesis().replace(b'"theirs"', b"7"),
+        make_genesis().replace(b'"theirs"', b'""'),
+        make_genesis().replace(b'"theirs"', b'"' + b"a" * 51 + b'"'),
+        make_genesis().replace(b'"power": "', b'"power": "9'),
+    ],
+)
+def test_what_is_no_genesis_file_makes_no_node(
+    terminal: Terminal, homes: list[tuple[NodeHome, NodeSettings]], tmp_path: Path, content: bytes
+) -> None:
+    genesis = tmp_path / "genesis.json"
+    genesis.write_bytes(content)
+    done = terminal.json("node", "init", "--genesis", str(genesis))
+    assert (done.code, done.out) == (exit_codes.FAILED, "")
+    assert "no genesis file of this software" in done.error["message"]
+    assert homes == []
+
+
+def test_a_node_that_has_blocks_is_left_as_it_is(
+    carl: Terminal, homes: list[tuple[NodeHome, NodeSettings]], tmp_path: Path
+) -> None:
+    own, other = tmp_path / "own.json", tmp_path / "other.json"
+    own.write_bytes(make_genesis("mine"))
+    other.write_bytes(make_genesis("theirs"))
+    home = NodeHome(carl.home / "node")
+    (home.cometbft / "data" / "state.db").mkdir(parents=True)
+    home.genesis.parent.mkdir()
+    home.genesis.write_bytes(own.read_bytes())
+    for words in (("--new-chain", "mine", "--rpc-port", "41821"), ("--genesis", str(other))):
+        done = carl.json("node", "init", *words)
+        assert done.code == exit_codes.FAILED
+        assert "holds a node of the chain mine" in done.error["message"]
+    assert homes == []
+    assert carl.json("node", "init", "--genesis", str(own), "--rpc-port", "41821").code == 0
+    assert homes[0][1].rpc_port == 41821
+    home.genesis.unlink()
+    assert "does not tell" in carl.json("node", "init", "--genesis", str(own)).error["message"]
+    assert len(homes) == 1
 
 
 def test_starting_where_no_node_is_says_to_make_one(

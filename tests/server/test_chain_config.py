@@ -122,5 +122,11 @@ def test_a_genesis_that_cannot_run_gives_no_file() -> None:
         build_genesis_file(CHAIN_ID, pb.Genesis(params=get_params("minimal")), "minimal", datetime.now(UTC))
 
 
+@pytest.mark.parametrize("chain_id", ["", "a" * 51, "\u00e4" * 26])
+def test_a_chain_id_has_1_to_50_bytes(chain_id: str) -> None:
+    with pytest.raises(ValueError, match="1 to 50 bytes"):
+        build_genesis_file(chain_id, Chain().genesis, "minimal", datetime.now(UTC))
+
+
 def test_the_folder_is_in_the_repository() -> None:
     assert (Path(__file__).parents[2] / "chain-config") == FOLDER
