@@ -1,5 +1,6 @@
 """`lc job model`: fetch the model that was paid for, and measure it."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -8,6 +9,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColu
 
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from abci_app.protocol.bech32 import encode_address
+from abci_app.protocol.jobs import UNSETTLED
 from abci_app.protocol.jsonform import enum_to_json
 from abci_app.protocol.limits import RESERVED_LOSS
 from learningchain.amounts import format_loss
@@ -81,11 +83,10 @@ def require_revealed(view: JobView) -> pb.Round:
         revealed = [turn for turn in revealed if turn.candidate.account == view.job.winner]
     if not revealed:
         state = enum_to_json(pb.JobState.DESCRIPTOR, view.job.state)
-        raise Failure(
-            f"job {view.job.id} is {state} and no model is revealed",
-            f"wait for it: lc job watch {view.job.id}",
-            exit_codes.NOT_FOUND,
-        )
+        hint = f"none will come: see lc job show {view.job.id}"
+        if view.job.state in UNSETTLED:
+            hint = f"wait for it: lc job watch {view.job.id}"
+        raise Failure(f"job {view.job.id} is {state} and no model is revealed", hint, exit_codes.NOT_FOUND)
     return revealed[-1]
 
 
@@ -110,9 +111,13 @@ def measure(session: Session, view: JobView, path: Path, announced: int) -> dict
 
 
 def _choose_path(view: JobView, out: Path | None) -> Path:
-    if out is not None and not out.is_dir():
-        return out
-    return (out or Path()) / _find_name(view)
+    path = out if out is not None and not out.is_dir() else (out or Path()) / _find_name(view)
+    # Looked at before anything is fetched: later it would be taken for a fault of the sources.
+    if not path.parent.is_dir():
+        raise Failure(f"there is no folder {path.parent}", "make it, or choose another --file", exit_codes.NOT_FOUND)
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise Failure(f"nothing can be written into {path.parent}", "choose another folder with --file")
+    return path
 
 
 def _find_name(view: JobView) -> str:

@@ -31,7 +31,7 @@ def list_jobs(
     ] = "",
     contractor: Annotated[str | None, typer.Option(help="Only jobs of this address (or key here)")] = None,
     mine: Annotated[bool, typer.Option("--mine", help="Only jobs of my key")] = False,
-    before: Annotated[int, typer.Option(min=0, help="Only jobs with a lower number, to page back")] = 0,
+    before: Annotated[int, typer.Option(min=0, max=2**64 - 1, help="Only jobs with a lower number, to page back")] = 0,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="How many")] = 20,
 ) -> None:
     """List jobs, newest first."""

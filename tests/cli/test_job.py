@@ -235,6 +235,38 @@ def test_a_model_that_is_not_revealed_says_to_wait(carl: Terminal) -> None:
     assert "lc job watch" in done.error["hint"]
 
 
+def test_a_model_that_will_never_be_revealed_is_not_waited_for(carl: Terminal) -> None:
+    job_id = submit(carl)
+    carl.market.expire(job_id)
+    done = carl.json("job", "model", str(job_id))
+    assert done.code == exit_codes.NOT_FOUND
+    assert "lc job watch" not in done.error["hint"]
+    assert "lc job show" in done.error["hint"]
+
+
+def test_the_folder_of_a_model_is_looked_at_first(carl: Terminal, tmp_path: Path) -> None:
+    with serve({}) as node:
+        job_id = decide(carl, node)
+        done = carl.json("job", "model", str(job_id), "--file", str(tmp_path / "nosuch" / "m"))
+    assert done.code == exit_codes.NOT_FOUND
+    assert str(tmp_path / "nosuch") in done.error["message"]
+    assert "--file" in done.error["hint"]
+
+
+def test_a_number_above_all_jobs_is_a_job_that_does_not_exist(carl: Terminal) -> None:
+    submit(carl)
+    assert carl.json("job", "show", str(2**64 - 1)).code == exit_codes.NOT_FOUND
+    assert len(carl.json("job", "list", "--before", str(2**64 - 1)).data["jobs"]) == 1
+    assert carl.json("job", "list", "--before", str(2**64)).code == exit_codes.USAGE
+
+
+@pytest.mark.parametrize("path", ["/job/one", "/jobs?limit=0", "/account/lc1x", "/nonsense"])
+def test_a_wrong_view_says_to_correct_the_path(carl: Terminal, path: str) -> None:
+    done = carl.json("query", "view", path)
+    assert done.code == exit_codes.FAILED
+    assert "correct the path" in done.error["hint"]
+
+
 def test_a_model_is_fetched_checked_and_saved_under_the_images_name(carl: Terminal, tmp_path: Path) -> None:
     model = b"weights" * 1000
     path = f"/v1/models/{hashlib.sha256(model).hexdigest()}"
