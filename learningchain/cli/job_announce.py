@@ -10,10 +10,12 @@ import typer
 
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from abci_app.pb.learningchain.v1 import tx_pb2
+from abci_app.protocol import errors as reasons
 from abci_app.protocol.jobs import UNSETTLED
 from abci_app.protocol.limits import MIB, SALT_BYTES
 from abci_app.protocol.ranking import is_leading
 from learningchain.amounts import format_credits, format_loss
+from learningchain.announcing import BEST_LOSS, find_objection
 from learningchain.claims import Claim, Claims
 from learningchain.cli import exit_codes
 from learningchain.cli.command import Sending, Session, command
@@ -23,7 +25,7 @@ from learningchain.cli.job_model import allows_loopback
 from learningchain.cli.job_view import require_job
 from learningchain.cli.parse import JobId
 from learningchain.client import JobView
-from learningchain.client.errors import NodeUnreachable, WaitTimeout
+from learningchain.client.errors import NodeUnreachable, WaitTimeout, WouldBeRefused
 from learningchain.models import hash_file
 from learningchain.wallet.files import make_private_folder
 
@@ -44,7 +46,7 @@ def announce(
     session: Session,
     sending: Sending,
     job_id: JobId,
-    model: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="The model's file")],
+    model: Annotated[Path, typer.Option(dir_okay=False, help="The model's file")],
     secured: Annotated[bool, typer.Option("--secured", help="Lock the job's deposit for a secured place")] = False,
     evaluations: Annotated[int, typer.Option(min=MIN_EVALUATIONS, max=20, help="Runs; the worst loss counts")] = 3,
     stay: Annotated[bool, typer.Option("--stay", help="Wait for my turn and reveal the model myself")] = False,
@@ -54,15 +56,18 @@ def announce(
 
     It has to be revealed when its turn comes: by --stay, by lc job reveal, or by the worker that runs in this home.
     """
-    view = require_job(session, job_id)
-    job_class = session.client().get_chain().params.classes[view.job.terms.job_class]
     size = model.stat().st_size
+    view = require_job(session, job_id)
+    _require_possible(session, sending, view, secured)
+    job_class = session.client().get_chain().params.classes[view.job.terms.job_class]
     if not 1 <= size <= job_class.model_mib * MIB:
         raise Failure(
             f"the model has {size} bytes", f"the class of this job allows 1 byte to {job_class.model_mib} MiB"
         )
     loss = _measure_worst(session, view, model, evaluations, job_class)
+    view = require_job(session, job_id)  # others announced while it was evaluated
     _check_worth(session, view, sending.entry.account, loss)
+    _require_possible(session, sending, view, secured, loss)
     if secured:
         deposit = view.job.terms.deposit
         session.confirm(f"Lock a deposit of {format_credits(deposit)} credits, lost if the model is not as announced?")
@@ -71,7 +76,7 @@ def announce(
     if sending.generate_only:
         session.say(f"the claim that opens the commitment is kept in {Claims(session.settings.home).folder}")
     described = {"job_id": str(job_id), "loss": format_loss(loss), "model_digest": claim.digest.hex()}
-    intent = f"Announce {job_id} {loss} {claim.digest.hex()} {secured}"
+    intent = _get_intent(job_id, loss, claim.digest.hex(), secured)
     sent = sending.send(message, intent, lambda _: described)
     if sent is None:
         return
@@ -133,6 +138,27 @@ def _measure_worst(
             "the contractor's image does not score alike each time: leave this job",
         )
     return max(losses)
+
+
+def _require_possible(session: Session, sending: Sending, view: JobView, secured: bool, loss: int = BEST_LOSS) -> None:
+    """Raise WouldBeRefused if the chain would refuse to take the announcement now."""
+    client, entry = session.client(), sending.entry
+    me = client.get_account(entry.account)
+    if me is None:
+        raise WouldBeRefused(reasons.UnknownAccount.code)
+    if me.get_nonce(entry.public_key) is None:
+        raise WouldBeRefused(reasons.UnknownKey.code)
+    objection = find_objection(view, me, client.get_status().time_ms, client.get_chain().params, secured, loss)
+    if objection is None:
+        return
+    # What an earlier run of this command sent may be the very reason; sending tells what became of it.
+    earlier = f"{_get_intent(view.job.id)} "
+    if not any(pending.intent.startswith(earlier) for pending in sending.sender.list_pending()):
+        raise WouldBeRefused(objection.code)
+
+
+def _get_intent(job_id: int, *details: object) -> str:
+    return " ".join(map(str, ("Announce", job_id, *details)))
 
 
 def _check_worth(session: Session, view: JobView, account: bytes, loss: int) -> None:

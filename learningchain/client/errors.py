@@ -67,6 +67,13 @@ class TxRefused(TxError):
         super().__init__(code, tx_hash, "the node refused the transaction")
 
 
+class WouldBeRefused(TxRefused):
+    """A transaction that was not sent, because the chain would refuse it now."""
+
+    def __init__(self, code: int) -> None:
+        TxError.__init__(self, code, b"", "the chain would refuse this")
+
+
 class TxFailed(TxError):
     """Failed in a block: nonce and quota are used up, nothing else happened."""
 

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
+from abci_app.pb.learningchain.v1 import tx_pb2
 from learningchain.claims import Claims
 from learningchain.cli import exit_codes, worker_tools
 from learningchain.cli.failure import Failure
-from tests.cli.terminal import Terminal
+from learningchain.wallet import Keystore, SecretKey
+from tests.cli.terminal import QUICK, Terminal
 
 MODEL = b"weights" * 100
 
@@ -26,8 +28,10 @@ class Sandbox:
         self.scores = True
         self.uploads: list[Any] = []
         self.relays = ["http://relay.example"]
+        self.evaluations = 0
 
     def evaluate(self, *_: object) -> object:
+        self.evaluations += 1
         return SimpleNamespace(
             has_score=self.scores,
             loss_nano=next(self.losses),
@@ -159,6 +163,76 @@ def test_what_could_be_held_against_it_is_not_announced(ada: Terminal, sandbox: 
     assert reasons[case] in done.error["message"]
     assert ada.transport.broadcasts == []
     assert not (ada.home / "claims").exists()
+
+
+@pytest.mark.parametrize(
+    ("case", "reason"),
+    [
+        ("settled", "job_not_open"),
+        ("own", "own_job"),
+        ("no account", "unknown_account"),
+        ("no deposit", "not_securable"),
+    ],
+)
+def test_what_the_chain_would_refuse_is_found_before_the_model_is_evaluated(
+    ada: Terminal, sandbox: Sandbox, model: str, case: str, reason: str
+) -> None:
+    job_id = ada.market.submit()
+    words = ["--secured"] if case == "no deposit" else []
+    if case == "settled":
+        ada.market.must("carl", tx_pb2.CancelJob(job_id=job_id))
+    elif case == "no account":
+        Keystore(ada.home / "keys", QUICK).add("nobody", SecretKey(b"n" * 32), None)
+        words = ["--from", "nobody"]
+    elif case == "own":
+        ada.add_wallet("carl")
+        words = ["--from", "carl"]
+    done = ada.json("job", "announce", str(job_id), "--model", model, *words)
+    assert (done.code, done.error["name"]) == (exit_codes.REFUSED, reason)
+    assert sandbox.evaluations == 0
+    assert ada.transport.broadcasts == []
+
+
+def test_a_missing_model_is_not_found(ada: Terminal, sandbox: Sandbox) -> None:
+    job_id = ada.market.submit()
+    assert ada.json("job", "announce", str(job_id), "--model", "/no/such").code == exit_codes.NOT_FOUND
+
+
+def test_what_did_not_improve_is_not_sent(ada: Terminal, sandbox: Sandbox, model: str) -> None:
+    job_id = ada.market.submit()
+    assert ada.run("job", "announce", str(job_id), "--model", model).code == 0
+    Path(model).write_bytes(b"other weights")
+    done = ada.json("job", "announce", str(job_id), "--model", model)
+    assert (done.code, done.error["name"]) == (exit_codes.REFUSED, "not_improved")
+    assert len(ada.transport.broadcasts) == 1
+
+
+def test_what_others_announced_during_the_evaluation_counts(
+    ada: Terminal, sandbox: Sandbox, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = ada.market.submit()
+
+    def evaluate(*words: object) -> object:
+        if not sandbox.evaluations:
+            ada.market.announce("worker0", job_id, 1_000)
+        return sandbox.evaluate(*words)
+
+    monkeypatch.setattr(worker_tools, "evaluate", evaluate)
+    done = ada.json("job", "announce", str(job_id), "--model", model)
+    assert "does not take the lead" in done.error["message"]
+    assert ada.transport.broadcasts == []
+
+
+def test_an_announcement_of_an_earlier_run_is_told_though_the_job_has_expired(
+    ada: Terminal, sandbox: Sandbox, model: str
+) -> None:
+    job_id = ada.market.submit()
+    words = ("job", "announce", str(job_id), "--model", model)
+    assert ada.run(*words, "--no-wait").code == 0
+    ada.market.expire(job_id)
+    assert ada.market.job(job_id).state != pb.JOB_STATE_OPEN
+    again = ada.run(*words)
+    assert "by an earlier run of this command" in again.err
 
 
 def test_a_runner_up_place_may_be_taken(ada: Terminal, sandbox: Sandbox, model: str) -> None:
