@@ -115,6 +115,59 @@ def test_an_image_outside_the_contract_is_not_pulled(
     assert images.engine.image(image) is None
 
 
+_TYPE = '"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":["DIFF"]}'
+_LABELS = '"Labels":{"org.learningchain.contract":"1"}'
+_VOLUMES = '{"/data":{}}'
+
+
+def _add_raw(fake: FakeRegistry, config: str) -> str:
+    """Return the name of an image with a configuration that is not what a JSON library would write."""
+    layer, diff = make_layer(x=10)
+    manifest = fake.make_manifest(layer, diff)
+    content = config.replace("DIFF", diff).encode()
+    manifest["config"] |= {"digest": fake.add(content), "size": len(content)}
+    return fake.add_manifest(manifest)
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (f'{{{_TYPE},"config":{{"Volumes":{_VOLUMES}}},"config":{{{_LABELS}}}}}', "more than once"),
+        (f'{{{_TYPE},"Config":{{"Volumes":{_VOLUMES}}},"config":{{{_LABELS}}}}}', "more than once"),
+        (f'{{{_TYPE},"config":{{"Volumes":{_VOLUMES},"Volumes":{{}},{_LABELS}}}}}', "more than once"),
+        (f'{{{_TYPE},"config":{{"volumes":{_VOLUMES},{_LABELS}}}}}', "VOLUME"),
+        (f'{{{_TYPE},"config":{{"volume\u017f":{_VOLUMES},{_LABELS}}}}}', "VOLUME"),
+    ],
+)
+def test_a_volume_that_only_the_engine_would_read_breaks_the_image(
+    fake: FakeRegistry, images: Images, config: str, words: str
+) -> None:
+    """The engine matches keys without case, and of keys that come twice it takes both."""
+    with pytest.raises(BrokenImageError, match=words):
+        images.prepare(_add_raw(fake, config), 10)
+
+
+def test_a_volume_that_the_engine_sees_breaks_the_image_whatever_was_judged_before(
+    fake: FakeRegistry, images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = _add_raw(fake, f'{{{_TYPE},"config":{{"volumes":{_VOLUMES},{_LABELS}}}}}')
+    monkeypatch.setattr(images_module, "check_config", lambda *_: None)
+    try:
+        for _ in range(2):  # after the pull, and when it is here
+            with pytest.raises(BrokenImageError, match="VOLUME"):
+                images.prepare(image, 10)
+        assert images.engine.image(image) is not None
+    finally:
+        images.remove(image)
+
+
+def test_a_manifest_with_a_key_twice_breaks_the_image(fake: FakeRegistry, images: Images) -> None:
+    manifest = json.dumps(fake.make_manifest())
+    other = fake.make_manifest(*make_layer(y=20))["layers"]
+    with pytest.raises(BrokenImageError, match="'Layers' more than once"):
+        images.prepare(fake.add_manifest(f'{manifest[:-1]}, "Layers": {json.dumps(other)}}}'.encode()), 10)
+
+
 def test_an_image_that_is_here_already_is_judged_like_anywhere_else(fake: FakeRegistry, images: Images) -> None:
     manifest = fake.make_manifest()
     manifest["layers"][0]["size"] = 5 << 20

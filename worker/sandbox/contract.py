@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from worker.sandbox.engine import Json
 from worker.sandbox.reference import Reference
 from worker.sandbox.registry import INDEX_TYPES, MANIFEST_TYPES, parse_json
 from worker.sandbox.types import MIB, BrokenImageError
@@ -26,8 +27,8 @@ class Manifest:
 def check_manifest(reference: Reference, content: bytes) -> Manifest:
     """Return the manifest of a single image. Raises BrokenImageError for an index and whatever else is none."""
     manifest = parse_json(content, f"the manifest of {reference}")
-    kind = manifest.get("mediaType", MANIFEST_TYPES[1])
-    if kind in INDEX_TYPES or "manifests" in manifest:
+    kind = _look(manifest, "mediaType") or MANIFEST_TYPES[1]
+    if kind in INDEX_TYPES or _look(manifest, "manifests") is not None:
         raise BrokenImageError(f"{reference} is an index of several images: name the linux/amd64 manifest in it")
     layers = manifest.get("layers")
     if kind not in MANIFEST_TYPES or not isinstance(layers, list) or not 0 < len(layers) <= LAYERS:
@@ -52,16 +53,33 @@ def check_config(reference: Reference, content: bytes) -> None:
     settings = config.get("config") or {}
     if not isinstance(settings, dict):
         raise BrokenImageError(f"the configuration of {reference} is not a JSON object")
-    if settings.get("Volumes"):
-        raise BrokenImageError(f"{reference} declares VOLUME, which would be writable without a cap: remove it")
+    _check_volumes(reference, settings)
     labels = settings.get("Labels") or {}
     if not isinstance(labels, dict) or labels.get(CONTRACT_LABEL) != CONTRACT_VERSION:
         raise BrokenImageError(f"{reference} lacks the label {CONTRACT_LABEL}={CONTRACT_VERSION}")
 
 
+def check_pulled(reference: Reference, image: Json) -> None:
+    """Raise BrokenImageError when the engine reads from a pulled image what the contract forbids.
+
+    The engine has the last word: what counts is what it makes of the configuration, not what we do.
+    """
+    _check_volumes(reference, image.get("Config") or {})
+
+
+def _check_volumes(reference: Reference, settings: dict[str, Any]) -> None:
+    if _look(settings, "Volumes"):
+        raise BrokenImageError(f"{reference} declares VOLUME, which would be writable without a cap: remove it")
+
+
+def _look(mapping: dict[str, Any], name: str) -> Any:
+    """Return the value of a key in whatever case, as the engine reads it; None if there is none."""
+    return next((value for key, value in mapping.items() if key.casefold() == name.casefold()), None)
+
+
 def _check_part(reference: Reference, part: Any) -> tuple[str, int]:
     """Return digest and size of the configuration or a layer."""
-    if not isinstance(part, dict) or part.get("urls"):
+    if not isinstance(part, dict) or _look(part, "urls"):
         raise BrokenImageError(f"{reference} has a layer that lies elsewhere than in its registry")
     digest, size = part.get("digest"), part.get("size")
     if not isinstance(digest, str) or _DIGEST.fullmatch(digest) is None:

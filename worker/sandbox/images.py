@@ -11,8 +11,8 @@ from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
-from worker.sandbox.contract import CONFIG_BYTES, Manifest, check_config, check_manifest, check_size
-from worker.sandbox.engine import Engine
+from worker.sandbox.contract import CONFIG_BYTES, Manifest, check_config, check_manifest, check_pulled, check_size
+from worker.sandbox.engine import Engine, Json
 from worker.sandbox.pulls import pull
 from worker.sandbox.reference import Reference, is_loopback, parse_reference
 from worker.sandbox.registry import Registry
@@ -51,9 +51,10 @@ class Images:
             manifest = self._judge(reference)
             check_size(reference, manifest, image_mib)
             found = self._find(reference) or self._pull(reference, manifest)
+            check_pulled(reference, found)
             with contextlib.suppress(FileNotFoundError):  # what somebody else pulled is not ours to remove
                 os.utime(self._get_record(reference))
-            return found
+            return str(found["Id"])
 
     def remove(self, image: str) -> None:
         """Remove an image under all its names."""
@@ -78,12 +79,12 @@ class Images:
         mirrors = self._settings.mirrors.get(reference.host, ())
         return [*(reference.at(host) for host in mirrors), reference]
 
-    def _find(self, reference: Reference) -> str:
+    def _find(self, reference: Reference) -> Json | None:
         for source in self._get_sources(reference):
             found = self.engine.image(str(source))
             if found is not None:
-                return str(found["Id"])
-        return ""
+                return found
+        return None
 
     def _judge(self, reference: Reference) -> Manifest:
         """Return the manifest, after manifest and configuration were found good. What was fetched once is kept."""
@@ -111,7 +112,7 @@ class Images:
         self._save(digest, content)
         return content
 
-    def _pull(self, reference: Reference, manifest: Manifest) -> str:
+    def _pull(self, reference: Reference, manifest: Manifest) -> Json:
         while True:
             try:
                 found = self._pull_from_any(reference, manifest)
@@ -123,7 +124,7 @@ class Images:
                 self._get_record(reference).write_text(str(reference), encoding="ascii")
                 return found
 
-    def _pull_from_any(self, reference: Reference, manifest: Manifest) -> str:
+    def _pull_from_any(self, reference: Reference, manifest: Manifest) -> Json:
         check_space(self._root, manifest.size, self._reserve)
         *mirrors, named = self._get_sources(reference)
         for source in mirrors:
@@ -133,12 +134,12 @@ class Images:
                 check_space(self._root, manifest.size, self._reserve)
         return self._pull_from(named)
 
-    def _pull_from(self, source: Reference) -> str:
+    def _pull_from(self, source: Reference) -> Json:
         pull(self.engine, source, self._settings.pull_seconds, self._check_pull)
         found = self.engine.image(str(source))
         if found is None:
             raise OwnFailureError(f"the engine pulled {source} and does not have it")
-        return str(found["Id"])
+        return found
 
     def _check_pull(self) -> None:
         self._check_open()

@@ -31,6 +31,7 @@ CONNECT_SECONDS = 10.0
 READ_SECONDS = 30.0
 TOTAL_SECONDS = 120.0  # of one answer, redirects included
 REDIRECTS = 3
+KEY_SHOWN = 100  # characters of a key in a message
 
 _PARAMETER = re.compile(r'([a-z]+)="([^"]*)"')
 
@@ -137,11 +138,29 @@ class Registry:
 
 
 def parse_json(content: bytes, what: str) -> dict[str, Any]:
-    """Return a JSON object from untrusted bytes. Raises BrokenImageError."""
+    """Return a JSON object from untrusted bytes. Raises BrokenImageError.
+
+    Keys that differ at most in case are refused: the engine does not tell them apart and merges their values.
+    """
     try:
-        value = json.loads(content.decode("utf-8"))
+        value = json.loads(content.decode("utf-8"), object_pairs_hook=_make_object)
+    except _AmbiguousError as error:
+        raise BrokenImageError(f"{what} has the key {str(error)[:KEY_SHOWN]!r} more than once") from None
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         raise BrokenImageError(f"{what} is not a JSON object")
     return value
+
+
+class _AmbiguousError(Exception):
+    """An object has a key more than once; the text is the key."""
+
+
+def _make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    seen: set[str] = set()
+    for key, _ in pairs:
+        if key.casefold() in seen:
+            raise _AmbiguousError(key)
+        seen.add(key.casefold())
+    return dict(pairs)
