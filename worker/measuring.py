@@ -3,6 +3,7 @@
 import asyncio
 import math
 import secrets
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from abci_app.pb.learningchain.v1 import tx_pb2
 from abci_app.protocol.limits import RESERVED_LOSS, SALT_BYTES
 from learningchain.models import get_model_url
 from worker import events as ev
-from worker.sandbox import BrokenImageError, Evaluation, Finding, RegistryError, limits_of_class
+from worker.sandbox import BrokenImageError, Evaluation, EvaluationLimits, Finding, RegistryError, limits_of_class
 from worker.state import WorkerState
 from worker.tools import RELAYS, ActionFailed, Tools
 from worker.turns import Turns
@@ -23,6 +24,8 @@ log = structlog.get_logger()
 FETCH_PAUSE_SECONDS = 2.0
 """Between two rounds over the sources of a model; doubled after each, up to the longest."""
 LONGEST_PAUSE_SECONDS = 16.0
+IMAGE_LOOK_SECONDS = 1.0
+"""Between two looks whether an image that is on its way is still wanted."""
 NEAR_RELAYS = 2 * RELAYS
 """Relays asked before the candidate's own locations; the rest of a long list comes after them."""
 
@@ -46,6 +49,12 @@ class Measuring:
         path = self._tools.get_model(todo.digest)
         losses: list[int] = []
         use = 0.0
+        try:
+            await self._wait_for_image(job)  # before it is this job's turn: others can use theirs meanwhile
+        except BrokenImageError as error:
+            log.warning("own_model_without_score", job=job.id, finding="UNRUNNABLE", detail=str(error))
+            self._deliver(ev.Evaluated(todo.job_id, todo.digest, (), 0))
+            return
         for _ in range(self._state.policy.evaluations):
             async with self._turns.take((1, -job.bounty)):
                 result = await self._measure(job, path)
@@ -99,21 +108,20 @@ class Measuring:
 
     async def _prepare(self, job: pb.Job) -> None:
         """Pull the eval image and try its sample. Raises BrokenImageError, OwnFailureError."""
-        image, limits = job.terms.eval_image or job.terms.image, limits_of_class(self._get_class(job))
-        await self._pull(job, image, limits.image_mib)
+        await self._pull(job)
         async with self._turns.take((0, -job.bounty)):
-            await asyncio.to_thread(self._tools.sandbox.check_sample, image, limits)
+            await asyncio.to_thread(self._tools.sandbox.check_sample, *self._get_image(job))
 
-    async def _pull(self, job: pb.Job, image: str, image_mib: int) -> None:
+    async def _pull(self, job: pb.Job) -> None:
         """Ask the registry again and again until only the time of an evaluation is left.
 
         An image that cannot be had all that time is broken: were the checkers silent instead, a contractor could make
-        them miss their votes by taking its image away.
+        them miss their votes by taking its image away, or by letting it drip.
         """
         pause = FETCH_PAUSE_SECONDS
         while True:
             try:
-                return await asyncio.to_thread(self._tools.sandbox.prepare, image, image_mib)
+                return await self._wait_for_image(job)
             except RegistryError as error:
                 left = self._get_seconds_left(job)
                 if left <= 0:
@@ -121,6 +129,29 @@ class Measuring:
                 log.warning("image_not_had_yet", job=job.id, reason=str(error), seconds_left=left)
             await asyncio.sleep(min(pause, left))
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+    async def _wait_for_image(self, job: pb.Job) -> None:
+        """Have the eval image prepared, for as long as the job waits for it. Raises like Sandbox.prepare.
+
+        Raises RegistryError when only the time of an evaluation is left: nothing else of a pull takes that long.
+        """
+        image, limits = self._get_image(job)
+        given_up = threading.Event()
+        pulling = asyncio.ensure_future(
+            asyncio.to_thread(self._tools.sandbox.prepare, image, limits.image_mib, given_up)
+        )
+        wait = FETCH_PAUSE_SECONDS  # one that is here is found also when the time is up
+        try:
+            while pulling not in (await asyncio.wait({pulling}, timeout=wait))[0]:
+                wait = min(self._get_seconds_left(job), IMAGE_LOOK_SECONDS)
+                if not self._is_as_before(job):
+                    raise ActionFailed("the job went on without this image")
+                if wait <= 0:
+                    raise RegistryError(f"{image} is too slow")
+            return pulling.result()
+        finally:
+            given_up.set()
+            pulling.cancel()
 
     def _get_seconds_left(self, job: pb.Job) -> float:
         """Return how long one can still wait before the evaluation has to begin, to be done before the window ends."""
@@ -159,9 +190,17 @@ class Measuring:
             raise ActionFailed("nothing is known of the chain yet")
         return self._state.view.params.classes[job.terms.job_class]
 
+    def _is_as_before(self, job: pb.Job) -> bool:
+        """Tell whether a job is where it was when this look at it was taken."""
+        now = None if self._state.view is None else self._state.view.jobs.get(job.id)
+        return now is not None and (now.state, now.round) == (job.state, job.round)
+
+    def _get_image(self, job: pb.Job) -> tuple[str, EvaluationLimits]:
+        """Return the image that evaluates, and its limits."""
+        return job.terms.eval_image or job.terms.image, limits_of_class(self._get_class(job))
+
     async def _measure(self, job: pb.Job, path: Path) -> Evaluation:
-        image = job.terms.eval_image or job.terms.image
-        limits = limits_of_class(self._get_class(job))
+        image, limits = self._get_image(job)
         return await asyncio.to_thread(self._tools.sandbox.evaluate, image, path, limits)
 
     def _get_retention_seconds(self) -> float:

@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import threading
 import time
 from collections.abc import Callable
 
@@ -41,12 +42,14 @@ class Trainer:
         self._report = report
         self._deliver = deliver
         self._stop = asyncio.Event()
+        self._given_up = threading.Event()  # the same for the thread that waits for the image
         self._forget = False
 
     def stop(self, *, forget: bool) -> None:
         """Ask the training to end; `run` then returns."""
         self._forget = forget
         self._stop.set()
+        self._given_up.set()
 
     async def run(self, job: pb.Job, class_: pb.EvaluationClass, attempt: str | None, now_ms: int) -> None:
         """Train until the program ends, the job closes or `stop` is called; tells how it ended as a happening."""
@@ -55,7 +58,7 @@ class Trainer:
             self._deliver(ev.Taken(job.id, attempt))
         spec = self._make_spec(job, class_, attempt, now_ms)
         try:
-            training = await asyncio.to_thread(self._tools.sandbox.start_training, spec)
+            training = await asyncio.to_thread(self._tools.sandbox.start_training, spec, self._given_up)
         except BrokenImageError as error:
             self._deliver(ev.TrainingEnded(job.id, f"the image cannot be used: {error}", final=True))
             return

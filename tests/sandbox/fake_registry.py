@@ -1,9 +1,11 @@
 """A registry on loopback that serves what it is told to, and misbehaves when it is told to."""
 
+import contextlib
 import gzip
 import hashlib
 import io
 import json
+import socket
 import sys
 import tarfile
 import threading
@@ -131,6 +133,37 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
+
+
+class DrippingServer:
+    """Answers each request on a loopback port of its own with a header that comes byte by byte and never ends."""
+
+    def __init__(self, pause_seconds: float = 0.1) -> None:
+        self._pause = pause_seconds
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.image = f"127.0.0.1:{self._listener.getsockname()[1]}/{NAME}@sha256:{'a' * 64}"
+        self.asked = threading.Event()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def stop(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):  # until it is stopped
+            while True:
+                connection, _ = self._listener.accept()
+                threading.Thread(target=self._drip, args=(connection,), daemon=True).start()
+
+    def _drip(self, connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):  # until the client hangs up
+            connection.recv(1 << 16)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+            self.asked.set()
+            while True:
+                connection.sendall(b"a")
+                time.sleep(self._pause)
 
 
 def wait(seconds: float, then: Answer) -> Callable[[dict[str, str]], Answer]:

@@ -1,6 +1,8 @@
 """Which images are pulled, which are UNRUNNABLE, and what is only this machine's trouble."""
 
 import json
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,8 +10,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.sandbox.fake_registry import NAME, Answer, FakeRegistry, Server, digest_of, make_layer, wait
-from worker.sandbox import BrokenImageError, RegistryError
+from tests.sandbox.fake_registry import NAME, Answer, DrippingServer, FakeRegistry, Server, digest_of, make_layer, wait
+from tests.sandbox.support import wait_for
+from worker.sandbox import BrokenImageError, OwnFailureError, RegistryError
 from worker.sandbox import SandboxSettings as Settings
 from worker.sandbox import images as images_module
 from worker.sandbox import registry as registry_module
@@ -209,6 +212,65 @@ def test_a_registry_that_is_down_or_slow_is_no_finding(
         images.prepare(image, 10)
 
 
+def _are_all_ended() -> bool:
+    return not any(thread.name == "sandbox-apart" for thread in threading.enumerate())
+
+
+def test_a_registry_that_drips_is_left_when_the_time_of_an_answer_is_over(
+    dripping: DrippingServer, images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No single read of the header takes long."""
+    monkeypatch.setattr(registry_module, "TOTAL_SECONDS", 0.5)
+    started = time.monotonic()
+    with pytest.raises(RegistryError, match="too slow"):
+        images.prepare(dripping.image, 10)
+    assert time.monotonic() - started < 3
+    wait_for(_are_all_ended, 3)
+
+
+def test_a_registry_that_drips_is_left_when_nobody_waits_any_more(dripping: DrippingServer, images: Images) -> None:
+    """Also by whoever waits for the first to be done."""
+    given_up = threading.Event()
+    found: list[str] = []
+
+    def prepare() -> None:
+        with pytest.raises(OwnFailureError) as caught:
+            images.prepare(dripping.image, 10, given_up)
+        found.append(str(caught.value))
+
+    waiting = [threading.Thread(target=prepare) for _ in range(2)]
+    for thread in waiting:
+        thread.start()
+    assert dripping.asked.wait(5)
+    given_up.set()
+    for thread in waiting:
+        thread.join(3)
+    assert len([words for words in found if "nobody waits" in words]) == 2
+    wait_for(_are_all_ended, 3)
+
+
+def test_a_digest_named_at_a_slow_registry_is_not_held_up_elsewhere(
+    dripping: DrippingServer, fake: FakeRegistry, images: Images
+) -> None:
+    good = fake.add_manifest(fake.make_manifest())
+    evil = f"{dripping.image.partition('@')[0]}@{good.partition('@')[2]}"
+    given_up = threading.Event()
+    waiting = threading.Thread(target=_prepare_in_vain, args=(images, evil, given_up))
+    waiting.start()
+    try:
+        assert dripping.asked.wait(5)
+        images.prepare(good, 10)
+    finally:
+        given_up.set()
+        waiting.join()
+        images.remove(good)
+
+
+def _prepare_in_vain(images: Images, image: str, given_up: threading.Event) -> None:
+    with pytest.raises(OwnFailureError):
+        images.prepare(image, 10, given_up)
+
+
 def test_other_bytes_than_the_digests_are_no_finding(fake: FakeRegistry, images: Images) -> None:
     image = fake.add_manifest(fake.make_manifest())
     fake.rules["/manifests/"] = lambda _: (200, {}, json.dumps(fake.make_manifest(os="windows")).encode())
@@ -243,7 +305,7 @@ def test_an_anonymous_token_is_fetched_and_not_given_to_others(fake: FakeRegistr
     fake.rules |= {"/blobs/": challenge, "/token": lambda _: (200, {}, b'{"token": "abc"}')}
     other.registry.rules["/blob"] = serve
     with Registry(reference, is_plain=True) as registry:
-        assert registry.get_blob(digest_of(b"blob"), 10) == b"blob"
+        assert registry.get_blob(digest_of(b"blob"), 10, lambda: None) == b"blob"
     assert seen == ["none"]
     scope = f"repository:{NAME}:pull"
     assert any(parse_qs(urlsplit(path).query) == {"service": ["s"], "scope": [scope]} for path in fake.requests)

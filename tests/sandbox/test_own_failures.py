@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.sandbox.engine_proxy import EngineProxy
+from tests.sandbox.fake_registry import DrippingServer
 from tests.sandbox.support import LIMITS, get_spec, list_mounts, wait_for, wait_for_line
 from worker.sandbox import (
     RESERVED_LOSS,
@@ -178,6 +179,38 @@ def test_closing_under_an_evaluation_is_no_finding(docker_host: str, hostile: st
     timer.join()
     assert time.monotonic() - started < 10
     assert list_mounts(home) == []
+
+
+def test_an_image_that_drips_holds_up_neither_other_evaluations_nor_the_end(
+    docker_host: str, hostile: str, dripping: DrippingServer, tmp_path: Path
+) -> None:
+    sandbox = DockerSandbox(SandboxSettings(home=tmp_path / "home", engine=docker_host, free_reserve_mib=64))
+    model = tmp_path / "model"
+    model.write_text("0.5", encoding="ascii")
+    found: list[str] = []
+
+    def evaluate() -> None:
+        with pytest.raises(OwnFailureError) as caught:
+            sandbox.evaluate(dripping.image, model, LIMITS)
+        found.append(str(caught.value))
+
+    waiting = threading.Thread(target=evaluate, daemon=True)
+    waiting.start()
+    closing = threading.Thread(target=sandbox.close, daemon=True)
+    try:
+        assert dripping.asked.wait(5)
+        good: list[Evaluation] = []
+        other = threading.Thread(target=lambda: good.append(sandbox.evaluate(hostile, model, LIMITS)), daemon=True)
+        other.start()
+        other.join(20)
+        assert [evaluation.has_score for evaluation in good] == [True]
+        assert waiting.is_alive()
+    finally:
+        closing.start()
+        closing.join(10)
+    waiting.join(3)
+    assert not closing.is_alive()
+    assert found == ["the sandbox is closing"]
 
 
 @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sandbox.fake_registry import FakeRegistry, digest_of, make_layer, wait
+from tests.sandbox.fake_registry import DOCKER_MANIFEST, Answer, FakeRegistry, digest_of, make_layer, wait
 from worker.sandbox import BrokenImageError, DockerSandbox, NoSpaceError, OwnFailureError, RegistryError
 from worker.sandbox import SandboxSettings as Settings
 from worker.sandbox import images as images_module
@@ -107,7 +107,7 @@ def test_a_pull_has_a_time_limit(fake: FakeRegistry, engine: Engine, tmp_path: P
     fake.rules[manifest["layers"][0]["digest"]] = wait(3, (404, {}, b""))
     settings = Settings(home=tmp_path, free_reserve_mib=1, pull_seconds=1)
     images = Images(engine, settings, tmp_path, lambda: None)
-    with pytest.raises(OwnFailureError, match="pull_seconds"):
+    with pytest.raises(RegistryError, match="pull_seconds"):
         images.prepare(image, 10)
 
 
@@ -121,6 +121,38 @@ def test_a_pull_ends_when_the_sandbox_closes(fake: FakeRegistry, engine: Engine,
     images = Images(engine, Settings(home=tmp_path, free_reserve_mib=1), tmp_path, check_open)
     with pytest.raises(OwnFailureError, match="closing"):
         images.prepare(image, 10)
+
+
+def test_a_pull_ends_when_nobody_waits_also_before_the_engine_has_said_a_word(
+    fake: FakeRegistry, images: Images
+) -> None:
+    """The registry answers us, and then lets the engine wait for the same manifest."""
+    image = fake.add_manifest(fake.make_manifest(*make_layer(**{secrets.token_hex(8): 10})))
+    given_up, asked = threading.Event(), threading.Event()
+    good = 200, {"Content-Type": DOCKER_MANIFEST}, fake.content[parse_reference(image).digest]
+
+    def answer(_: dict[str, str]) -> Answer:
+        if sum("/manifests/" in path for path in fake.requests) > 1:
+            asked.set()
+            time.sleep(4)
+        return good
+
+    fake.rules["/manifests/"] = answer
+    waiting = threading.Thread(target=_pull_in_vain, args=(images, image, given_up))
+    waiting.start()
+    try:
+        assert asked.wait(5)
+        given_up.set()
+        waiting.join(2)
+        assert not waiting.is_alive()
+    finally:
+        waiting.join()
+        images.remove(image)
+
+
+def _pull_in_vain(images: Images, image: str, given_up: threading.Event) -> None:
+    with pytest.raises(OwnFailureError, match="nobody waits"):
+        images.prepare(image, 10, given_up)
 
 
 def test_a_slow_registry_does_not_hold_up_another_image(fake: FakeRegistry, images: Images) -> None:

@@ -3,10 +3,12 @@
 A model is a line of ASCII. A number is the loss it scores. Other words: `crash` (no valid score), `overrun`,
 `own-failure` (raises OwnFailureError), `hungry 0.123` (scores, but uses 0.9 of its memory). An image whose name
 contains `broken` is UNRUNNABLE, so is one with `sampleless`, which can be pulled; the registry of one with `dark` does
-not answer. Training writes the checkpoints of `checkpoints`, one per call of `status`.
+not answer, that of one with `drip` answers without an end. Training writes the
+checkpoints of `checkpoints`, one per call of `status`.
 """
 
 import hashlib
+import threading
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,12 +96,16 @@ class FakeSandbox:
     def check_engine(self) -> str:
         return "fake engine"
 
-    def prepare(self, image: str, image_mib: int) -> None:
+    def prepare(self, image: str, image_mib: int, given_up: threading.Event | None = None) -> None:
         self.prepared.append(image)
         if "broken" in image:
             raise BrokenImageError(f"{image} breaks the contract")
         if "dark" in image:
             raise RegistryError(f"the registry of {image} does not answer")
+        if "drip" in image:
+            assert given_up is not None, "nobody could give this up"
+            given_up.wait()
+            raise OwnFailureError(f"nobody waits for {image} any more")
 
     def check_sample(self, image: str, limits: EvaluationLimits) -> None:
         self.prepare(image, limits.image_mib)
@@ -118,8 +124,8 @@ class FakeSandbox:
             return _unscored(Finding.OVERRUN, 0)
         return _measure(words[-1], Usage(memory=0.9 if words[0] == "hungry" else 0.1))
 
-    def start_training(self, spec: TrainingSpec) -> FakeTraining:
-        self.prepare(spec.image, spec.limits.image_mib)
+    def start_training(self, spec: TrainingSpec, given_up: threading.Event | None = None) -> FakeTraining:
+        self.prepare(spec.image, spec.limits.image_mib, given_up)
         training = FakeTraining(spec, list(self.checkpoints), failures=self.failing_checkpoints)
         self.trainings.append(training)
         return training

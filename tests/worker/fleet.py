@@ -37,7 +37,13 @@ class Fleet:
     sandboxes: dict[str, FakeSandbox] = field(default_factory=dict)
 
     def start(
-        self, name: str, checkpoints: tuple[bytes, ...] = (), *, checks: bool = False, loopback: bool = True
+        self,
+        name: str,
+        checkpoints: tuple[bytes, ...] = (),
+        *,
+        checks: bool = False,
+        loopback: bool = True,
+        max_parallel: int = 1,
     ) -> None:
         """Start a worker in the folder of its name: a training one, or one that checks and relays."""
         home = self.folder / name
@@ -47,7 +53,7 @@ class Fleet:
             listen = f"127.0.0.1:{find_port()}"
             models = Models(allow_loopback=True, listen=listen, endpoint=f"http://{listen}")
         settings = WorkerSettings(
-            check=checks, jobs=Jobs(train=not checks, checkpoint_every=1, min_time_left=1),
+            check=checks, jobs=Jobs(train=not checks, checkpoint_every=1, min_time_left=1, max_parallel=max_parallel),
             resources=Resources(), models=models,
         )  # fmt: skip
         sandbox = self.sandboxes.setdefault(name, FakeSandbox(checkpoints=checkpoints))

@@ -9,7 +9,7 @@ from abci_app.pb.learningchain.v1 import tx_pb2
 from abci_app.protocol.limits import UCREDIT
 from tests.support.fake_sandbox import FakeSandbox
 from tests.support.market import IMAGE
-from tests.worker.fleet import Fleet, play, start_checkers, submit
+from tests.worker.fleet import RACE_MS, Fleet, play, start_checkers, submit
 
 
 @pytest.mark.parametrize("fault", ["broken", "sampleless", "dark"])
@@ -98,5 +98,59 @@ def test_a_model_that_scores_worse_than_announced_convicts_its_worker(tmp_path: 
         assert job.state == pb.JOB_STATE_REFUNDED
         assert job.outcome == pb.OUTCOME_CONVICTED
         assert fleet.chain.account("worker0").banned
+
+    play(tmp_path, script)
+
+
+def test_an_image_that_drips_is_unrunnable_when_only_the_time_of_an_evaluation_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Were the checkers silent instead, its contractor could have a confederate paid without a vote."""
+    monkeypatch.setattr("worker.measuring.FETCH_PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr("worker.measuring.IMAGE_LOOK_SECONDS", 0.05)
+
+    async def script(fleet: Fleet) -> None:
+        start_checkers(fleet)
+        await fleet.wait_for(fleet.has_relays)
+        job_id = fleet.chain.open_vote(image=IMAGE.replace("/job@", "/drip@"))
+        job = await fleet.settle(job_id)
+        assert (job.state, job.outcome) == (pb.JOB_STATE_PAID, pb.OUTCOME_FAULTY_JOB)
+        votes = fleet.chain.round(job_id, 0).votes
+        assert {vote.finding for vote in votes} == {tx_pb2.FINDING_UNRUNNABLE}
+
+    play(tmp_path, script)
+
+
+def test_a_job_whose_image_drips_gives_its_place_back_when_it_closes(tmp_path: Path) -> None:
+    async def script(fleet: Fleet) -> None:
+        start_checkers(fleet)
+        await fleet.wait_for(fleet.has_relays)
+        fleet.start("worker0", (b"0.5",))
+        sandbox = fleet.sandboxes["worker0"]
+        slow = fleet.chain.submit(image=IMAGE.replace("/job@", "/drip@"), expiry_ms=fleet.chain.time_ms + RACE_MS)
+        await fleet.wait_for(lambda: any("drip" in image for image in sandbox.prepared))
+        await fleet.settle(slow)
+        good = await fleet.settle(submit(fleet))
+        assert (good.state, good.outcome) == (pb.JOB_STATE_PAID, pb.OUTCOME_ACCEPTED)
+
+    play(tmp_path, script)
+
+
+def test_an_eval_image_that_drips_holds_up_the_evaluations_of_no_other_job(tmp_path: Path) -> None:
+    """Neither does it hold up the end of the worker."""
+
+    async def script(fleet: Fleet) -> None:
+        start_checkers(fleet)
+        await fleet.wait_for(fleet.has_relays)
+        fleet.start("worker0", (b"0.5",), max_parallel=2)
+        sandbox = fleet.sandboxes["worker0"]
+        fleet.chain.submit(
+            eval_image=IMAGE.replace("/job@", "/drip@"),
+            expiry_ms=fleet.chain.time_ms + 20 * RACE_MS,
+            bounty=50 * UCREDIT,
+        )
+        await fleet.wait_for(lambda: any("drip" in image for image in sandbox.prepared))
+        good = await fleet.settle(submit(fleet))
+        assert (good.state, good.outcome) == (pb.JOB_STATE_PAID, pb.OUTCOME_ACCEPTED)
 
     play(tmp_path, script)

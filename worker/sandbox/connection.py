@@ -16,7 +16,7 @@ CHUNK = 1 << 16
 
 
 class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str, seconds: float) -> None:
+    def __init__(self, path: str, seconds: float | None) -> None:
         super().__init__("localhost", timeout=seconds)
         self._path = path
 
@@ -29,20 +29,35 @@ class _UnixConnection(http.client.HTTPConnection):
 class EngineStream:
     """One request to the engine and its answer, read piece by piece. `cut` may come from any thread."""
 
-    def __init__(self, url: str, seconds: float, method: str, path: str, query: Mapping[str, str]) -> None:
-        """Send the request; `seconds` is the longest silence. Raises OwnFailureError."""
+    status: int
+    _response: http.client.HTTPResponse
+
+    def __init__(self, url: str, seconds: float | None, method: str, path: str, query: Mapping[str, str]) -> None:
+        """Send the request; `seconds` is the longest silence, None for any. Raises OwnFailureError."""
         self._connection = _UnixConnection(url.removeprefix("unix://"), seconds)
         self._what = f"{method} {path}"
+        self._closing = contextlib.ExitStack()
         headers = {"Connection": "Upgrade", "Upgrade": "tcp"} if path.endswith("/attach") else {}
         try:
             with self._guarded():
                 self._connection.request(method, f"{path}?{urlencode(query)}", headers=headers)
                 self._socket = self._connection.sock
-                self._response = self._connection.getresponse()
         except OwnFailureError:
             self._connection.close()
             raise
+
+    def begin(self) -> "EngineStream":
+        """Wait for the beginning of the answer and return it. Raises OwnFailureError, and is closed then."""
+        try:
+            with self._guarded():
+                self._response = self._connection.getresponse()
+        except OwnFailureError:
+            self.cut()
+            self._connection.close()
+            raise
+        self._closing.callback(self._response.close)
         self.status = self._response.status
+        return self
 
     def __enter__(self) -> "EngineStream":
         return self
@@ -86,7 +101,7 @@ class EngineStream:
     def close(self) -> None:
         """Cut it and free the socket; only when no thread reads any more."""
         self.cut()
-        self._response.close()
+        self._closing.close()
         self._connection.close()
 
     @contextlib.contextmanager

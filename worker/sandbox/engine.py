@@ -15,7 +15,6 @@ from worker.sandbox.connection import EngineStream
 from worker.sandbox.types import BrokenImageError, OwnFailureError, UnfitEngineError
 
 CALL_SECONDS = 60  # of one ordinary call; an overloaded disk makes create and remove slow
-PULL_SILENCE_SECONDS = 300  # the engine reports nothing while it unpacks a large file
 DEFAULT_SOCKET = "unix:///var/run/docker.sock"
 
 # Words of the runtime when a file of the image lies where a folder must be, or the other way round.
@@ -186,16 +185,22 @@ class Engine:
                     raise
 
     def pull(self, repository: str, digest: str) -> EngineStream:
-        """Begin to pull by digest; the answer has one progress record a line, and cutting it off cancels the pull."""
+        """Ask for a pull by digest; the answer, still to begin, has one progress record a line. A cut cancels the pull.
+
+        It may be silent for long: the engine waits for the registry before its first word, and unpacks without one.
+        """
         query = {"fromImage": repository, "tag": digest, "platform": "linux/amd64"}
-        return self._stream(PULL_SILENCE_SECONDS, "POST", "/images/create", query)
+        return EngineStream(self.url, None, "POST", self._get_path("/images/create"), query)
 
     def close(self) -> None:
         """Close all connections."""
         self._api.close()
 
     def _stream(self, seconds: float, method: str, path: str, query: dict[str, str]) -> EngineStream:
-        return EngineStream(self.url, seconds, method, f"/v{self._api.api_version}{path}", query)
+        return EngineStream(self.url, seconds, method, self._get_path(path), query).begin()
+
+    def _get_path(self, path: str) -> str:
+        return f"/v{self._api.api_version}{path}"
 
     @staticmethod
     def _signal_call(action: str, call: Any, container: str) -> bool:

@@ -8,9 +8,10 @@ import hashlib
 import os
 import threading
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from worker.sandbox.apart import LOOK_SECONDS
 from worker.sandbox.contract import CONFIG_BYTES, Manifest, check_config, check_manifest, check_pulled, check_size
 from worker.sandbox.engine import Engine, Json
 from worker.sandbox.pulls import pull
@@ -26,6 +27,8 @@ from worker.sandbox.types import (
     SandboxSettings,
 )
 
+_Check = Callable[[], None]
+
 
 class Images:
     """The engine's images, as far as the sandbox uses them."""
@@ -39,18 +42,25 @@ class Images:
         self._evicting = threading.Lock()
         self._folder = settings.home / "manifests"
         self._pulled = settings.home / "images"  # a file for each: name digest, time last use
-        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)  # a slow registry holds up its own
+        # By name, not by digest alone: a slow registry holds up its own images, not those that lie elsewhere too.
+        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
-    def prepare(self, image: str, image_mib: int) -> str:
+    def prepare(self, image: str, image_mib: int, given_up: threading.Event | None = None) -> str:
         """Return the engine's id of `image`, pulled and within the contract. Raises BrokenImageError.
 
-        Raises OwnFailureError when registry, engine or disk failed.
+        Raises OwnFailureError when registry, engine or disk failed, and soon after `given_up` is set.
         """
         reference = parse_reference(image)
-        with self._locks[reference.digest]:
-            manifest = self._judge(reference)
+
+        def check() -> None:
+            self._check_open()
+            if given_up is not None and given_up.is_set():
+                raise OwnFailureError(f"nobody waits for {reference} any more")
+
+        with self._locked(reference, check):
+            manifest = self._judge(reference, check)
             check_size(reference, manifest, image_mib)
-            found = self._find(reference) or self._pull(reference, manifest)
+            found = self._find(reference) or self._pull(reference, manifest, check)
             check_pulled(reference, found)
             with contextlib.suppress(FileNotFoundError):  # what somebody else pulled is not ours to remove
                 os.utime(self._get_record(reference))
@@ -62,6 +72,17 @@ class Images:
         for source in self._get_sources(reference):
             self.engine.remove_image(str(source))
         self._get_record(reference).unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _locked(self, reference: Reference, check: _Check) -> Iterator[None]:
+        """Let one thread at a time prepare an image; `check` goes on while others have it."""
+        lock = self._locks[str(reference)]
+        while not lock.acquire(timeout=LOOK_SECONDS):
+            check()
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _get_record(self, reference: Reference) -> Path:
         return self._pulled / reference.digest.removeprefix("sha256:")
@@ -86,36 +107,36 @@ class Images:
                 return found
         return None
 
-    def _judge(self, reference: Reference) -> Manifest:
+    def _judge(self, reference: Reference, check: _Check) -> Manifest:
         """Return the manifest, after manifest and configuration were found good. What was fetched once is kept."""
-        content = self._load(reference.digest) or self._fetch(reference, reference.digest)
+        content = self._load(reference.digest) or self._fetch(reference, reference.digest, check)
         manifest = check_manifest(reference, content)
-        config = self._load(manifest.config_digest) or self._fetch(reference, manifest.config_digest)
+        config = self._load(manifest.config_digest) or self._fetch(reference, manifest.config_digest, check)
         check_config(reference, config)
         return manifest
 
-    def _fetch(self, reference: Reference, digest: str) -> bytes:
+    def _fetch(self, reference: Reference, digest: str, check: _Check) -> bytes:
         """Return manifest or configuration from the first source that has it; the named registry's word is last."""
         *mirrors, named = self._get_sources(reference)
         for source in mirrors:
             try:
-                return self._fetch_from(source, digest)
+                return self._fetch_from(source, digest, check)
             except (BrokenImageError, RegistryError):
                 continue  # a mirror that lacks or garbles it says nothing about the image
-        return self._fetch_from(named, digest)
+        return self._fetch_from(named, digest, check)
 
-    def _fetch_from(self, source: Reference, digest: str) -> bytes:
+    def _fetch_from(self, source: Reference, digest: str, check: _Check) -> bytes:
         is_plain = is_loopback(source.host) or source.host in self._settings.plain_http_registries
         with Registry(source, is_plain=is_plain) as registry:
             is_manifest = digest == source.digest
-            content = registry.get_manifest() if is_manifest else registry.get_blob(digest, CONFIG_BYTES)
+            content = registry.get_manifest(check) if is_manifest else registry.get_blob(digest, CONFIG_BYTES, check)
         self._save(digest, content)
         return content
 
-    def _pull(self, reference: Reference, manifest: Manifest) -> Json:
+    def _pull(self, reference: Reference, manifest: Manifest, check: _Check) -> Json:
         while True:
             try:
-                found = self._pull_from_any(reference, manifest)
+                found = self._pull_from_any(reference, manifest, check)
             except NoSpaceError:
                 if not self._evict():
                     raise
@@ -124,26 +145,26 @@ class Images:
                 self._get_record(reference).write_text(str(reference), encoding="ascii")
                 return found
 
-    def _pull_from_any(self, reference: Reference, manifest: Manifest) -> Json:
+    def _pull_from_any(self, reference: Reference, manifest: Manifest, check: _Check) -> Json:
         check_space(self._root, manifest.size, self._reserve)
         *mirrors, named = self._get_sources(reference)
         for source in mirrors:
             try:
-                return self._pull_from(source)
+                return self._pull_from(source, check)
             except (BrokenImageError, OwnFailureError):
                 check_space(self._root, manifest.size, self._reserve)
-        return self._pull_from(named)
+        return self._pull_from(named, check)
 
-    def _pull_from(self, source: Reference) -> Json:
-        pull(self.engine, source, self._settings.pull_seconds, self._check_pull)
+    def _pull_from(self, source: Reference, check: _Check) -> Json:
+        def check_all() -> None:
+            check()
+            check_space(self._root, 0, self._reserve)
+
+        pull(self.engine, source, self._settings.pull_seconds, check_all)
         found = self.engine.image(str(source))
         if found is None:
             raise OwnFailureError(f"the engine pulled {source} and does not have it")
         return found
-
-    def _check_pull(self) -> None:
-        self._check_open()
-        check_space(self._root, 0, self._reserve)
 
     @property
     def _reserve(self) -> int:

@@ -5,12 +5,11 @@ import threading
 import time
 from collections.abc import Callable
 
+from worker.sandbox.apart import LOOK_SECONDS
 from worker.sandbox.connection import EngineStream
 from worker.sandbox.engine import Engine
 from worker.sandbox.reference import Reference
 from worker.sandbox.types import BrokenImageError, OwnFailureError, RegistryError
-
-LOOK_SECONDS = 0.25
 
 # Words of the engine that blame the image's content, which is the same everywhere.
 _BROKEN = ("archive/tar", "invalid tar header", "verification failed", "gzip: invalid", "zlib: invalid", "max depth")
@@ -21,14 +20,15 @@ _OWN = ("failed to register layer", "no space left", "quota exceeded", "input/ou
 def pull(engine: Engine, reference: Reference, seconds: float, check: Callable[[], None]) -> None:
     """Let the engine pull; `check` is called again and again meanwhile and stops the pull by raising OwnFailureError.
 
-    Raises BrokenImageError when the content cannot be unpacked, RegistryError when the registry does not give it,
-    OwnFailureError for everything else.
+    Raises BrokenImageError when the content cannot be unpacked, RegistryError when the registry does not give it
+    within `seconds`, OwnFailureError for everything else.
     """
+    check()
     with engine.pull(reference.repository, reference.digest) as stream:
         guard = _Guard(stream.cut, seconds, check)
         guard.start()
         try:
-            error = _read(stream)
+            error = _read(stream.begin())
         except OwnFailureError:
             guard.stop()  # its reason is better than that of the stream, which it cut
             raise
@@ -63,7 +63,7 @@ class _Guard:
             try:
                 self._check()
                 if time.monotonic() > self._deadline:
-                    raise OwnFailureError("the pull took too long: see pull_seconds")
+                    raise RegistryError("the pull took too long: see pull_seconds")
             except OwnFailureError as failure:
                 self._failure = failure
                 self._cut()

@@ -4,7 +4,7 @@ import contextlib
 import os
 import tempfile
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from abci_app.pb.learningchain.v1 import state_pb2
@@ -72,28 +72,29 @@ class DockerSandbox:
         parts = ", ".join(f"{part['Name']} {part['Version']}" for part in version.get("Components") or ())
         return f"{parts}; runtime {self.host.runtime}; storage {self.host.storage.name}"
 
-    def prepare(self, image: str, image_mib: int) -> None:
+    def prepare(self, image: str, image_mib: int, given_up: threading.Event | None = None) -> None:
         """See Sandbox."""
-        self._images.prepare(image, image_mib)
+        self._images.prepare(image, image_mib, given_up)
 
     def check_sample(self, image: str, limits: EvaluationLimits) -> None:
         """See Sandbox."""
-        with self._evaluations:
-            self._check_sample(self._images.prepare(image, limits.image_mib), limits)
+        image_id = self._images.prepare(image, limits.image_mib)
+        with self._evaluating():
+            self._check_sample(image_id, limits)
 
     def evaluate(self, image: str, model: Path, limits: EvaluationLimits) -> Evaluation:
         """See Sandbox."""
-        with self._evaluations:
-            try:
-                image_id = self._images.prepare(image, limits.image_mib)
+        try:
+            image_id = self._images.prepare(image, limits.image_mib)
+            with self._evaluating():
                 self._check_sample(image_id, limits)
                 return self._evaluate(image_id, model, limits)
-            except BrokenImageError as error:
-                return Evaluation(Finding.UNRUNNABLE, 0, b"", 0.0, Usage(), str(error))
+        except BrokenImageError as error:
+            return Evaluation(Finding.UNRUNNABLE, 0, b"", 0.0, Usage(), str(error))
 
-    def start_training(self, spec: TrainingSpec) -> ContainerTraining:
+    def start_training(self, spec: TrainingSpec, given_up: threading.Event | None = None) -> ContainerTraining:
         """See Sandbox."""
-        image_id = self._images.prepare(spec.image, spec.limits.image_mib)
+        image_id = self._images.prepare(spec.image, spec.limits.image_mib, given_up)
         remove_attempt_containers(self.host, spec.attempt)
         training = ContainerTraining(self.host, image_id, spec)
         self._trainings.append(training)
@@ -117,6 +118,13 @@ class DockerSandbox:
         with self._evaluations:  # the last one ends now, and cleans up
             self._engine.close()
         self._guard.dismiss()
+
+    @contextlib.contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        """Let one evaluation at a time run. Images are prepared before: a slow registry holds up its own jobs only."""
+        with self._evaluations:
+            self.host.check_open()
+            yield
 
     def _choose_storage(self, settings: SandboxSettings) -> Storage:
         """Return what the settings say; "auto": loop file systems where they work and the engine sees them."""

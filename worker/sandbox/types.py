@@ -1,5 +1,6 @@
 """What the worker and the sandbox say to each other. No docker in here: the fake of the tests implements the same."""
 
+import threading
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
@@ -214,8 +215,11 @@ class Sandbox(Protocol):
         """Return a line that names engine, runtime and storage mode. Raises UnfitEngineError."""
         ...
 
-    def prepare(self, image: str, image_mib: int) -> None:
-        """Pull `image` and check the contract; quick when it is here. Raises BrokenImageError."""
+    def prepare(self, image: str, image_mib: int, given_up: threading.Event | None = None) -> None:
+        """Pull `image` and check the contract; quick when it is here. Raises BrokenImageError.
+
+        Once `given_up` is set, or the sandbox closes, it ends soon with OwnFailureError.
+        """
         ...
 
     def check_sample(self, image: str, limits: EvaluationLimits) -> None:
@@ -229,8 +233,8 @@ class Sandbox(Protocol):
         """
         ...
 
-    def start_training(self, spec: TrainingSpec) -> Training:
-        """Start or continue an attempt. Raises BrokenImageError."""
+    def start_training(self, spec: TrainingSpec, given_up: threading.Event | None = None) -> Training:
+        """Start or resume an attempt. Raises BrokenImageError. `given_up` ends the wait for its image, see prepare."""
         ...
 
     def remove_image(self, image: str) -> None:
