@@ -1,8 +1,14 @@
 """Pulling: within the disk and the time there is, and whose failure it is when it fails."""
 
+import contextlib
+import gzip
+import io
 import secrets
+import subprocess
+import tarfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -89,6 +95,99 @@ def test_images_used_longest_ago_make_room(fake: FakeRegistry, images: Images, m
     finally:
         for image in (old, new, third):
             images.remove(image)
+
+
+def test_an_image_that_unpacks_to_more_than_the_disk_holds_costs_no_other(
+    fake: FakeRegistry, images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What its manifest declares has room. The layer is new and comes late, so that the second look is in the pull."""
+    good = fake.add_manifest(fake.make_manifest())
+    evil = fake.add_manifest(manifest := fake.make_manifest(*make_layer(**{secrets.token_hex(8): 1 << 20})))
+    layer = manifest["layers"][0]["digest"]
+    fake.rules[layer] = wait(1, (200, {}, fake.content[layer]))
+    images.prepare(good, 10)
+    room = [True, True]  # before the pull
+    monkeypatch.setattr(images_module, "check_space", lambda *_: _require(bool(room and room.pop())))
+    try:
+        with pytest.raises(NoSpaceError):
+            images.prepare(evil, 10)
+        assert images.engine.image(good) is not None
+    finally:
+        images.remove(good)
+        images.remove(evil)
+
+
+def test_no_image_goes_when_all_of_them_were_too_few(fake: FakeRegistry, images: Images, tmp_path: Path) -> None:
+    good = fake.add_manifest(fake.make_manifest())
+    images.prepare(good, 10)
+    full = Images(images.engine, Settings(home=tmp_path, free_reserve_mib=1 << 40), tmp_path, lambda: None)
+    try:
+        with pytest.raises(NoSpaceError):
+            full.prepare(fake.add_manifest(fake.make_manifest(*make_layer(x=20))), 10)
+        assert images.engine.image(good) is not None
+    finally:
+        images.remove(good)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b"no image"])
+def test_a_damaged_record_is_none(
+    fake: FakeRegistry, images: Images, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes
+) -> None:
+    """A full disk or a power cut may have left it; it says nothing about the image that needs room."""
+    record = tmp_path / "images" / ("c" * 64)
+    record.parent.mkdir()
+    record.write_bytes(content)
+    room = [False, True, True]
+    monkeypatch.setattr(images_module, "check_space", lambda *_: _require(room.pop(0) if room else True))
+    image = fake.add_manifest(fake.make_manifest())
+    try:
+        images.prepare(image, 10)
+        assert not record.exists()
+    finally:
+        images.remove(image)
+
+
+def test_a_record_that_cannot_be_written_is_an_own_failure_and_leaves_nothing(
+    fake: FakeRegistry, images: Images, tmp_path: Path
+) -> None:
+    image = fake.add_manifest(fake.make_manifest())
+    with _small_disk(tmp_path / "images"), pytest.raises(OwnFailureError, match="cannot be written"):
+        images.prepare(image, 10)
+    assert images.engine.image(image) is None
+    assert list((tmp_path / "images").iterdir()) == []
+
+
+@contextlib.contextmanager
+def _small_disk(folder: Path) -> Iterator[None]:
+    """Have no free byte in a folder inside the block; what is in it afterwards is copied out."""
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)], check=True)
+    try:
+        with (folder / "filled").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(4096))
+        yield
+        assert [path.name for path in folder.iterdir()] == ["filled"]
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_layer_larger_than_its_manifest_says_breaks_the_image(fake: FakeRegistry, images: Images) -> None:
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as archive:
+        info = tarfile.TarInfo("noise")
+        info.size = 2 << 20
+        archive.addfile(info, io.BytesIO(secrets.token_bytes(info.size)))
+    layer = gzip.compress(content.getvalue(), mtime=0)
+    manifest = fake.make_manifest(layer, digest_of(content.getvalue()))
+    manifest["layers"][0]["size"] = 1 << 20
+    image = fake.add_manifest(manifest)
+    try:
+        for _ in range(2):  # it does not stay either
+            with pytest.raises(BrokenImageError, match="larger than the 1048576 bytes"):
+                images.prepare(image, 10)
+    finally:
+        images.remove(image)
 
 
 def _require(is_room: bool) -> None:

@@ -22,6 +22,7 @@ class Manifest:
 
     config_digest: str
     size: int  # bytes of configuration and layers, as they are transferred
+    layers: dict[str, int]  # digest -> bytes, as declared
 
 
 def check_manifest(reference: Reference, content: bytes) -> Manifest:
@@ -36,7 +37,8 @@ def check_manifest(reference: Reference, content: bytes) -> Manifest:
     parts = [_check_part(reference, part) for part in (manifest.get("config"), *layers)]
     if parts[0][1] > CONFIG_BYTES:
         raise BrokenImageError(f"{reference} has a configuration larger than {CONFIG_BYTES} bytes")
-    return Manifest(parts[0][0], sum(size for _, size in parts))
+    # The same layer may be there twice; of different sizes, all of which were counted, the largest holds.
+    return Manifest(parts[0][0], sum(size for _, size in parts), dict(sorted(parts[1:], key=lambda part: part[1])))
 
 
 def check_size(reference: Reference, manifest: Manifest, image_mib: int) -> None:

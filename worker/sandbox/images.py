@@ -1,6 +1,7 @@
 """Images: judged by manifest and configuration, then pulled by digest, without filling the disk.
 
-They stay for the next job. Where a pull finds no room, those that were pulled here and not used for longest go first.
+They stay for the next job. Where the disk has no room for what a manifest declares, those that were pulled here and not
+used for longest go first.
 """
 
 import contextlib
@@ -10,6 +11,8 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import structlog
 
 from worker.sandbox.apart import LOOK_SECONDS
 from worker.sandbox.contract import CONFIG_BYTES, Manifest, check_config, check_manifest, check_pulled, check_size
@@ -26,6 +29,11 @@ from worker.sandbox.types import (
     RegistryError,
     SandboxSettings,
 )
+
+log = structlog.get_logger()
+
+UNPACKED_FACTOR = 4
+"""Bytes on the disk for each byte that a manifest declares: the layer as it came, and thrice that unpacked."""
 
 _Check = Callable[[], None]
 
@@ -87,13 +95,45 @@ class Images:
     def _get_record(self, reference: Reference) -> Path:
         return self._pulled / reference.digest.removeprefix("sha256:")
 
+    def _list_records(self) -> list[Path]:
+        """Return a file for each image that was pulled here, the one not used for longest first."""
+        records = {}
+        for path in self._pulled.glob("[0-9a-f]" * 64):
+            with contextlib.suppress(FileNotFoundError):  # another thread removed it
+                records[path] = path.stat().st_mtime
+        return sorted(records, key=records.__getitem__)
+
     def _evict(self) -> bool:
         """Remove the image that was pulled here and not used for longest; False if there is none."""
         with self._evicting:
-            records = sorted(self._pulled.glob("*"), key=lambda path: path.stat().st_mtime)
-            if records:
-                self.remove(records[0].read_text(encoding="ascii"))
-            return bool(records)
+            for record in self._list_records():
+                name = _read_name(record)
+                if name:
+                    self.remove(name)
+                record.unlink(missing_ok=True)
+                if name:
+                    return True
+        return False
+
+    def _make_room(self, size: int) -> None:
+        """Remove images until a pull of `size` declared bytes has room; none if all of them were too few.
+
+        None goes for what a pull turns out to need beyond that: a small image that unpacks to much would cost them all.
+        """
+        if _get_free(self._root) + self._get_removable() < size + self._reserve:
+            return check_space(self._root, size, self._reserve)
+        while True:
+            try:
+                return check_space(self._root, UNPACKED_FACTOR * size, self._reserve)
+            except NoSpaceError:
+                if not self._evict():
+                    return None  # a pull may do with less
+
+    def _get_removable(self) -> int:
+        """Return the bytes of all images that were pulled here; layers that several share count for each."""
+        names = filter(None, map(_read_name, self._list_records()))
+        found = [self.engine.image(name) for name in names]
+        return sum(int(image["Size"]) for image in found if image is not None)
 
     def _get_sources(self, reference: Reference) -> list[Reference]:
         """Return where the image may come from, mirrors first."""
@@ -130,37 +170,39 @@ class Images:
         with Registry(source, is_plain=is_plain) as registry:
             is_manifest = digest == source.digest
             content = registry.get_manifest(check) if is_manifest else registry.get_blob(digest, CONFIG_BYTES, check)
-        self._save(digest, content)
+        _write(self._folder / digest.removeprefix("sha256:"), content)
         return content
 
     def _pull(self, reference: Reference, manifest: Manifest, check: _Check) -> Json:
-        while True:
-            try:
-                found = self._pull_from_any(reference, manifest, check)
-            except NoSpaceError:
-                if not self._evict():
-                    raise
-            else:
-                self._pulled.mkdir(mode=0o700, parents=True, exist_ok=True)
-                self._get_record(reference).write_text(str(reference), encoding="ascii")
-                return found
+        self._make_room(manifest.size)
+        found = self._pull_from_any(reference, manifest, check)
+        try:
+            _write(self._get_record(reference), str(reference).encode("ascii"))
+        except OwnFailureError:
+            self.remove(str(reference))  # without a record it would never make room
+            raise
+        return found
 
     def _pull_from_any(self, reference: Reference, manifest: Manifest, check: _Check) -> Json:
         check_space(self._root, manifest.size, self._reserve)
         *mirrors, named = self._get_sources(reference)
         for source in mirrors:
             try:
-                return self._pull_from(source, check)
+                return self._pull_from(source, manifest, check)
             except (BrokenImageError, OwnFailureError):
                 check_space(self._root, manifest.size, self._reserve)
-        return self._pull_from(named, check)
+        return self._pull_from(named, manifest, check)
 
-    def _pull_from(self, source: Reference, check: _Check) -> Json:
+    def _pull_from(self, source: Reference, manifest: Manifest, check: _Check) -> Json:
         def check_all() -> None:
             check()
             check_space(self._root, 0, self._reserve)
 
-        pull(self.engine, source, self._settings.pull_seconds, check_all)
+        try:
+            pull(self.engine, source, manifest.layers, self._settings.pull_seconds, check_all)
+        except BrokenImageError:
+            self.engine.remove_image(str(source))  # the engine may have been done: it would be found the next time
+            raise
         found = self.engine.image(str(source))
         if found is None:
             raise OwnFailureError(f"the engine pulled {source} and does not have it")
@@ -178,9 +220,32 @@ class Images:
             return None
         return content if f"sha256:{hashlib.sha256(content).hexdigest()}" == digest else None
 
-    def _save(self, digest: str, content: bytes) -> None:
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = self._folder / digest.removeprefix("sha256:")
-        part = path.with_name(f"{path.name}.{os.getpid()}")
-        part.write_bytes(content)
+
+def _get_free(folder: Path) -> int:
+    status = os.statvfs(folder)
+    return status.f_bavail * status.f_frsize
+
+
+def _read_name(record: Path) -> str:
+    """Return the image of a record; empty for one that is damaged, which counts as none."""
+    try:
+        return str(parse_reference(record.read_text(encoding="ascii")))
+    except (OSError, UnicodeDecodeError, BrokenImageError) as error:
+        log.warning("image_record_damaged", record=record.name, reason=str(error))
+        return ""
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file that is there whole or not at all, whatever breaks meanwhile. Raises OwnFailureError."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
         part.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):  # the first error says what is wrong
+            part.unlink()
+        raise OwnFailureError(f"{path} cannot be written: {error.strerror}") from error

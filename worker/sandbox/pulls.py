@@ -1,9 +1,10 @@
 """Pulls through the engine on a connection of its own, so that a pull can be cut off from another thread."""
 
 import itertools
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from worker.sandbox.apart import LOOK_SECONDS
 from worker.sandbox.connection import EngineStream
@@ -11,16 +12,21 @@ from worker.sandbox.engine import Engine
 from worker.sandbox.reference import Reference
 from worker.sandbox.types import BrokenImageError, OwnFailureError, RegistryError
 
+SHORT_DIGITS = 12  # of a digest, by which the engine names a layer
+
 # Words of the engine that blame the image's content, which is the same everywhere.
 _BROKEN = ("archive/tar", "invalid tar header", "verification failed", "gzip: invalid", "zlib: invalid", "max depth")
 # Words of the engine for trouble of this machine. What is left is the registry's: layers that it does not give.
 _OWN = ("failed to register layer", "no space left", "quota exceeded", "input/output error", "read-only file system")
 
 
-def pull(engine: Engine, reference: Reference, seconds: float, check: Callable[[], None]) -> None:
+def pull(
+    engine: Engine, reference: Reference, layers: Mapping[str, int], seconds: float, check: Callable[[], None]
+) -> None:
     """Let the engine pull; `check` is called again and again meanwhile and stops the pull by raising OwnFailureError.
 
-    Raises BrokenImageError when the content cannot be unpacked, RegistryError when the registry does not give it
+    `layers` has the declared bytes of each digest. Raises BrokenImageError when one is larger, as far as the engine
+    tells, or when the content cannot be unpacked, RegistryError when the registry does not give it
     within `seconds`, OwnFailureError for everything else.
     """
     check()
@@ -28,11 +34,9 @@ def pull(engine: Engine, reference: Reference, seconds: float, check: Callable[[
         guard = _Guard(stream.cut, seconds, check)
         guard.start()
         try:
-            error = _read(stream.begin())
-        except OwnFailureError:
+            error = _read(stream.begin(), reference, layers)
+        finally:
             guard.stop()  # its reason is better than that of the stream, which it cut
-            raise
-        guard.stop()
     if error:
         raise_for(reference, error)
 
@@ -70,12 +74,31 @@ class _Guard:
                 return
 
 
-def _read(stream: EngineStream) -> str:
-    """Return the engine's error, empty when the pull went well."""
+def _read(stream: EngineStream, reference: Reference, layers: Mapping[str, int]) -> str:
+    """Return the engine's error, empty when the pull went well. Raises BrokenImageError for a layer that is larger."""
     if stream.status != 200:
         return b"".join(itertools.islice(stream.read_chunks(), 1)).decode("utf-8", "replace")
-    errors = [str(record["error"]) for record in stream.read_lines() if "error" in record]
-    return errors[0] if errors else ""
+    declared: dict[str, int] = {}  # by the engine's short name
+    for digest, size in layers.items():
+        name = digest.removeprefix("sha256:")[:SHORT_DIGITS]
+        declared[name] = max(size, declared.get(name, 0))
+    error = ""
+    for record in stream.read_lines():
+        error = error or str(record.get("error", ""))
+        if _get_downloaded(record) > (size := declared.get(str(record.get("id")), sys.maxsize)):
+            raise BrokenImageError(f"{reference} has a layer that is larger than the {size} bytes of its manifest")
+    return error
+
+
+def _get_downloaded(record: dict[str, object]) -> int:
+    """Return how many bytes of a layer have come, by a record of the engine's progress; 0 if it is about else.
+
+    The engine skips records when it is quick, but it always says how much it unpacks.
+    """
+    detail = record.get("progressDetail")
+    name = {"Downloading": "current", "Extracting": "total"}.get(str(record.get("status")), "")
+    size = detail.get(name) if isinstance(detail, dict) else None
+    return size if isinstance(size, int) else 0
 
 
 def raise_for(reference: Reference, error: str) -> None:
