@@ -4,6 +4,7 @@ import gc
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,25 @@ def test_the_sample_is_tried_once_per_image(
     sandbox = DockerSandbox(SandboxSettings(home=tmp_path, engine=docker_host, storage="engine", free_reserve_mib=64))
     for _ in range(2):
         assert sandbox.evaluate(hostile, tmp_path / "model", LIMITS).finding is Finding.UNRUNNABLE
+    sandbox.close()
+
+
+def test_a_sample_that_took_too_long_is_tried_again_after_a_while(
+    docker_host: str, hostile: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The machine may have been busy."""
+    slow = replace(OVERRUN, seconds=float(LIMITS.seconds))
+    script = Script(slow, slow, GOOD, GOOD, GOOD)
+    monkeypatch.setattr(sandbox_module, "OneEvaluation", script)
+    sandbox = DockerSandbox(SandboxSettings(home=tmp_path, engine=docker_host, storage="engine", free_reserve_mib=64))
+    for _ in range(2):
+        assert sandbox.evaluate(hostile, tmp_path / "model", LIMITS).finding is Finding.UNRUNNABLE
+    later = time.monotonic() + sandbox_module.SLOW_SAMPLE_SECONDS
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "monotonic", lambda: later)
+        assert sandbox.evaluate(hostile, tmp_path / "model", LIMITS) == GOOD
+    assert sandbox.evaluate(hostile, tmp_path / "model", LIMITS) == GOOD
+    assert script.results == []
     sandbox.close()
 
 

@@ -1,10 +1,13 @@
 """The sandbox on the Docker Engine, put together; the interface is worker.sandbox.types.Sandbox."""
 
 import contextlib
+import math
 import os
 import tempfile
 import threading
+import time
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from abci_app.pb.learningchain.v1 import state_pb2
@@ -36,6 +39,18 @@ from worker.sandbox.types import (
 from worker.sandbox.volumes import EngineStorage, can_see
 
 
+SLOW_SAMPLE_SECONDS = 900.0
+"""For so long a sample that took too long is not tried again: the machine may have been busy. Longer than most votes."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """About the sample of an image."""
+
+    wrong: str  # empty: nothing
+    until: float  # monotonic; then it is tried again
+
+
 class DockerSandbox:
     """See worker.sandbox.types.Sandbox. Several may share an engine, each with a home of its own."""
 
@@ -59,7 +74,7 @@ class DockerSandbox:
         self.host.storage = self._choose_storage(settings)
         self._images = Images(self._engine, settings, root, self.host.check_open)
         self._evaluations = threading.Lock()
-        self._samples: dict[tuple[str, EvaluationLimits], str] = {}  # what is wrong with the sample; empty: nothing
+        self._samples: dict[tuple[str, EvaluationLimits], _Verdict] = {}
         self._trainings: list[ContainerTraining] = []
         self.check_engine()
         self._guard = Guard(self.host)
@@ -158,14 +173,15 @@ class DockerSandbox:
     def _check_sample(self, image_id: str, limits: EvaluationLimits) -> None:
         """Raise BrokenImageError unless the image gives its own sample a valid score; tried once per image."""
         key = (image_id, limits)
-        if key not in self._samples:
+        verdict = self._samples.get(key)
+        if verdict is None or time.monotonic() >= verdict.until:
             with tempfile.TemporaryDirectory(dir=self.host.get_process_folder()) as folder:
                 sample = Path(folder, "sample")
                 copy_sample(self.host, image_id, limits.model_mib * MIB, sample)
                 evaluation = self._evaluate(image_id, sample, limits)
-            self._samples[key] = "" if evaluation.has_score else f"no valid score for its sample: {evaluation.detail}"
-        if self._samples[key]:
-            raise BrokenImageError(self._samples[key])
+            verdict = self._samples[key] = _judge_sample(evaluation, limits)
+        if verdict.wrong:
+            raise BrokenImageError(verdict.wrong)
 
     def _evaluate(self, image_id: str, model: Path, limits: EvaluationLimits) -> Evaluation:
         """Evaluate; what gave no valid score, or failed on this machine, is tried once more."""
@@ -196,6 +212,14 @@ def limits_of_class(job_class: state_pb2.EvaluationClass) -> EvaluationLimits:
         model_mib=job_class.model_mib,
         predictions_mib=job_class.predictions_mib,
     )
+
+
+def _judge_sample(evaluation: Evaluation, limits: EvaluationLimits) -> _Verdict:
+    if evaluation.has_score:
+        return _Verdict("", math.inf)
+    is_slow = evaluation.seconds >= limits.seconds
+    until = time.monotonic() + SLOW_SAMPLE_SECONDS if is_slow else math.inf
+    return _Verdict(f"no valid score for its sample: {evaluation.detail}", until)
 
 
 def _find_root(engine_root: str, home: Path) -> Path:
