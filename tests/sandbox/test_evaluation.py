@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.sandbox.fake_registry import FakeRegistry, make_layer
 from tests.sandbox.support import LIMITS, Evaluate
 from worker.sandbox import RESERVED_LOSS, BrokenImageError, DockerSandbox, Finding, OwnFailureError
 
@@ -84,6 +85,9 @@ def test_an_image_that_runs_passes_with_its_sample_alone(sandbox: DockerSandbox,
         ("large-sample", "RUN head -c 2000000 /dev/zero > /lc/sample", "larger than"),
         ("no-run", "RUN rm /lc/run", "no valid score"),
         ("folder-passwd", "RUN rm /etc/passwd && mkdir /etc/passwd", "no container can be started"),
+        ("loop-sample", "RUN ln -sf sample /lc/sample", "no /lc/sample"),
+        ("loop-passwd", "RUN rm /etc/passwd && ln -s passwd /etc/passwd", "no container can be started"),
+        ("loop-tmp", "RUN rm -rf /tmp && ln -s tmp /tmp", "no container can be started"),
         ("volume", "VOLUME /data", "VOLUME"),
         ("unlabelled", "LABEL org.learningchain.contract=2", "lacks the label"),
     ],
@@ -97,6 +101,19 @@ def test_an_image_that_breaks_the_contract_is_unrunnable(
     assert evaluation.finding is Finding.UNRUNNABLE
     assert words in evaluation.detail
     assert evaluation.receipt == b""
+
+
+def test_an_image_whose_environment_the_runtime_refuses_is_unrunnable(
+    fake: FakeRegistry, any_sandbox: DockerSandbox, tmp_path: Path
+) -> None:
+    layer, diff = make_layer(**{"lc/sample": 10})
+    image = fake.add_manifest(fake.make_manifest(layer, diff, config={"Env": ["=x"]}))
+    try:
+        evaluation = any_sandbox.evaluate(image, tmp_path / "model", LIMITS)
+    finally:
+        any_sandbox.remove_image(image)
+    assert evaluation.finding is Finding.UNRUNNABLE
+    assert "no container can be started" in evaluation.detail
 
 
 def test_a_machine_that_is_too_small_finds_nothing(evaluate: Evaluate) -> None:

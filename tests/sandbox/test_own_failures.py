@@ -25,6 +25,7 @@ from worker.sandbox import (
     evaluate_model,
 )
 from worker.sandbox import sandbox as sandbox_module
+from worker.sandbox.container import Container
 from worker.sandbox.memory import Meter
 from worker.sandbox.spec import OWNER_LABEL
 
@@ -101,6 +102,17 @@ def test_the_sample_is_tried_once_per_image(
     for _ in range(2):
         assert sandbox.evaluate(hostile, tmp_path / "model", LIMITS).finding is Finding.UNRUNNABLE
     sandbox.close()
+
+
+@pytest.mark.parametrize("change", [{"HostConfig": {"Runtime": "none-such"}}, {"Image": "sha256:" + "ab" * 32}])
+def test_what_no_image_can_be_started_with_is_an_own_failure(
+    sandbox: DockerSandbox, hostile: str, change: dict[str, object]
+) -> None:
+    """Neither is an image that was removed meanwhile."""
+    sandbox.prepare(hostile, LIMITS.image_mib)
+    config = {"Image": hostile, "Entrypoint": ["/lc/run"], "Labels": sandbox.host.get_labels(), **change}
+    with sandbox.host.name() as name, pytest.raises(OwnFailureError):
+        Container(sandbox.host.engine, name, config, lambda _: None, 1)
 
 
 def test_a_sample_that_took_too_long_is_tried_again_after_a_while(

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,8 +20,9 @@ from worker.sandbox import SandboxSettings as Settings
 from worker.sandbox import images as images_module
 from worker.sandbox.engine import Engine
 from worker.sandbox.images import Images
-from worker.sandbox.pulls import raise_for
+from worker.sandbox.pulls import pull, raise_for
 from worker.sandbox.reference import parse_reference
+from worker.sandbox.types import EngineRefusedError
 
 DIGEST = "sha256:" + "ab" * 32
 
@@ -29,6 +31,70 @@ def test_a_layer_that_cannot_be_unpacked_breaks_the_image(fake: FakeRegistry, im
     image = fake.add_manifest(fake.make_manifest(b"no layer" * 100, digest_of(b"")))
     with pytest.raises(BrokenImageError, match="cannot be unpacked"):
         images.prepare(image, 10)
+
+
+def _make_entry(kind: bytes, name: str, target: str = "") -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, target
+    return info
+
+
+_BAD_ENTRIES = [
+    _make_entry(tarfile.REGTYPE, "n" * 300),
+    _make_entry(tarfile.REGTYPE, f"no space left on device/{'n' * 300}"),
+    _make_entry(tarfile.LNKTYPE, "a\x1b[31mRED", "nothing"),
+    _make_entry(tarfile.LNKTYPE, "a", "../../../etc/passwd"),
+]
+
+
+def _add_image_of(fake: FakeRegistry, *entries: tarfile.TarInfo) -> str:
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as archive:
+        for entry in entries:
+            archive.addfile(entry)
+    return fake.add_manifest(
+        fake.make_manifest(gzip.compress(content.getvalue(), mtime=0), digest_of(content.getvalue()))
+    )
+
+
+@pytest.mark.parametrize("entry", _BAD_ENTRIES, ids=["long", "misleading", "dangling", "outside"])
+def test_an_entry_that_cannot_be_unpacked_breaks_the_image(
+    fake: FakeRegistry, images: Images, entry: tarfile.TarInfo
+) -> None:
+    """The engine can unpack others."""
+    image = _add_image_of(fake, entry)
+    with pytest.raises(BrokenImageError, match="cannot be unpacked") as caught:
+        images.prepare(image, 10)
+    assert "\x1b" not in str(caught.value)
+
+
+def test_layers_are_broken_only_on_an_engine_that_can_unpack_others(
+    fake: FakeRegistry, images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: object, repository: str, tag: str, content: bytes) -> None:
+        raise OwnFailureError(f"{repository}:{tag} of {len(content)} bytes cannot be imported")
+
+    monkeypatch.setattr(Engine, "import_image", refuse)
+    with pytest.raises(OwnFailureError, match="cannot be imported"):
+        images.prepare(_add_image_of(fake, _BAD_ENTRIES[0]), 10)
+
+
+def test_a_layer_that_cannot_be_unpacked_once_is_tried_again(
+    fake: FakeRegistry, images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = [EngineRefusedError("failed to register layer: signal: killed")]
+
+    def pull_or_fail(*args: Any) -> None:
+        if failures:
+            raise failures.pop()
+        pull(*args)
+
+    monkeypatch.setattr(images_module, "pull", pull_or_fail)
+    image = fake.add_manifest(fake.make_manifest())
+    try:
+        assert images.prepare(image, 10).startswith("sha256:")
+    finally:
+        images.remove(image)
 
 
 @pytest.mark.parametrize("status", [404, 429, 503])

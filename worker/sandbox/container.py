@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from worker.sandbox.blame import blaming_image
 from worker.sandbox.connection import EngineStream
 from worker.sandbox.engine import Engine, Json
 from worker.sandbox.output import Frames
@@ -27,7 +28,10 @@ class Container:
     """A container of the sandbox. `kill`, `pause` and `remove` may come from any thread."""
 
     def __init__(self, engine: Engine, name: str, config: Json, sink: Callable[[bytes], None], output_cap: int) -> None:
-        """Create it. `sink` gets what it prints, in the reader's thread, up to `output_cap` bytes."""
+        """Create it. `sink` gets what it prints, in the reader's thread, up to `output_cap` bytes.
+
+        Raises BrokenImageError, as does start, when the image is the reason that it cannot be done.
+        """
         self._engine = engine
         self._sink = sink
         self._output_cap = output_cap
@@ -36,7 +40,10 @@ class Container:
         self._attachment: EngineStream | None = None
         self._reader: threading.Thread | None = None
         self.started = 0.0
-        self.id = engine.create(name, config)
+        self._name = name
+        self._config = config
+        with blaming_image(engine, name, config, starts=False):
+            self.id = engine.create(name, config)
 
     def start(self) -> None:
         """Start it; from here on its time runs."""
@@ -44,7 +51,8 @@ class Container:
         self._reader = threading.Thread(target=self._read, args=(self._attachment,), name="sandbox-output", daemon=True)
         self._reader.start()
         self.started = time.monotonic()
-        self._engine.start(self.id)
+        with blaming_image(self._engine, self._name, self._config, starts=True):
+            self._engine.start(self.id)
 
     def wait(self, seconds: float) -> bool:
         """Return whether it ended within `seconds`."""

@@ -12,13 +12,13 @@ import docker.errors
 from urllib3.exceptions import HTTPError
 
 from worker.sandbox.connection import EngineStream
-from worker.sandbox.types import BrokenImageError, OwnFailureError, UnfitEngineError
+from worker.sandbox.output import sanitise
+from worker.sandbox.types import EngineRefusedError, OwnFailureError, UnfitEngineError
 
 CALL_SECONDS = 60  # of one ordinary call; an overloaded disk makes create and remove slow
 DEFAULT_SOCKET = "unix:///var/run/docker.sock"
 
-# Words of the runtime when a file of the image lies where a folder must be, or the other way round.
-IMAGE_BLAMED = ("error mounting", "not a directory", "is a directory")
+REASON_CHARACTERS = 2000  # of the engine's own words in a message
 
 Json = dict[str, Any]
 
@@ -67,15 +67,9 @@ class Engine:
         return stream
 
     def start(self, container: str) -> None:
-        """Start a created container. Raises BrokenImageError when the image's own files are in the way of ours."""
+        """Start a created container."""
         with _calling("start a container"):
-            try:
-                self._api.start(container)
-            except docker.errors.APIError as error:
-                words = str(error.explanation or error)
-                if any(blame in words for blame in IMAGE_BLAMED):
-                    raise BrokenImageError(f"no container can be started from the image: {words}") from error
-                raise
+            self._api.start(container)
 
     def wait(self, container: str, seconds: float) -> bool:
         """Return whether the container ended within `seconds`."""
@@ -151,15 +145,23 @@ class Engine:
 
     @contextlib.contextmanager
     def archive(self, container: str, path: str) -> Iterator[tuple[Iterator[bytes], Json] | None]:
-        """Give the tar stream of a path inside a container and its stat; None when there is nothing."""
+        """Give the tar stream of a path inside a container and its stat; None when there is nothing to be had there.
+
+        The path may be the program's: where the engine cannot follow it, but can look into the container, there is
+        nothing.
+        """
         with self._stream(CALL_SECONDS, "GET", f"/containers/{container}/archive", {"path": path}) as stream:
-            if stream.status == 404:
+            if stream.status == 404 or (stream.status != 200 and self._can_look_into(container)):
                 yield None
                 return
             if stream.status != 200:
                 raise OwnFailureError(f"the engine failed to read from a container: status {stream.status}")
             stat = base64.b64decode(stream.get_header("X-Docker-Container-Path-Stat"))
             yield stream.read_chunks(), json.loads(stat)
+
+    def _can_look_into(self, container: str) -> bool:
+        with self._stream(CALL_SECONDS, "HEAD", f"/containers/{container}/archive", {"path": "/"}) as stream:
+            return stream.status == 200
 
     def image(self, reference: str) -> Json | None:
         """Return an image that is here, None when it is not."""
@@ -219,7 +221,8 @@ def _calling(action: str) -> Iterator[None]:
     try:
         yield
     except docker.errors.APIError as error:
-        raise OwnFailureError(f"the engine failed to {action}: {error.explanation or error}") from error
+        words = sanitise(str(error.explanation or error), REASON_CHARACTERS)  # they hold names that an image chose
+        raise EngineRefusedError(f"the engine failed to {action}: {words}") from error
     except (docker.errors.DockerException, HTTPError, OSError) as error:
         raise OwnFailureError(f"the engine failed to {action}: {error}") from error
 

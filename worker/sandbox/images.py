@@ -24,11 +24,13 @@ from worker.sandbox.storage import check_space
 from worker.sandbox.types import (
     MIB,
     BrokenImageError,
+    EngineRefusedError,
     NoSpaceError,
     OwnFailureError,
     RegistryError,
     SandboxSettings,
 )
+from worker.sandbox.volumes import check_layers
 
 log = structlog.get_logger()
 
@@ -194,12 +196,8 @@ class Images:
         return self._pull_from(named, manifest, check)
 
     def _pull_from(self, source: Reference, manifest: Manifest, check: _Check) -> Json:
-        def check_all() -> None:
-            check()
-            check_space(self._root, 0, self._reserve)
-
         try:
-            pull(self.engine, source, manifest.layers, self._settings.pull_seconds, check_all)
+            self._pull_layers(source, manifest, check)
         except BrokenImageError:
             self.engine.remove_image(str(source))  # the engine may have been done: it would be found the next time
             raise
@@ -207,6 +205,23 @@ class Images:
         if found is None:
             raise OwnFailureError(f"the engine pulled {source} and does not have it")
         return found
+
+    def _pull_layers(self, source: Reference, manifest: Manifest, check: _Check) -> None:
+        """Pull. Layers that the engine cannot unpack twice, while it can unpack one of our own, are broken."""
+
+        def check_all() -> None:
+            check()
+            check_space(self._root, 0, self._reserve)
+
+        for is_last in (False, True):
+            try:
+                return pull(self.engine, source, manifest.layers, self._settings.pull_seconds, check_all)
+            except EngineRefusedError as error:
+                check_all()
+                check_layers(self.engine)
+                if is_last:
+                    raise BrokenImageError(f"{source} cannot be unpacked: {error}") from error
+        return None
 
     @property
     def _reserve(self) -> int:

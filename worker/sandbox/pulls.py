@@ -8,16 +8,20 @@ from collections.abc import Callable, Mapping
 
 from worker.sandbox.apart import LOOK_SECONDS
 from worker.sandbox.connection import EngineStream
-from worker.sandbox.engine import Engine
+from worker.sandbox.engine import REASON_CHARACTERS, Engine
+from worker.sandbox.output import sanitise
 from worker.sandbox.reference import Reference
-from worker.sandbox.types import BrokenImageError, OwnFailureError, RegistryError
+from worker.sandbox.types import BrokenImageError, EngineRefusedError, OwnFailureError, RegistryError
 
 SHORT_DIGITS = 12  # of a digest, by which the engine names a layer
 
 # Words of the engine that blame the image's content, which is the same everywhere.
 _BROKEN = ("archive/tar", "invalid tar header", "verification failed", "gzip: invalid", "zlib: invalid", "max depth")
-# Words of the engine for trouble of this machine. What is left is the registry's: layers that it does not give.
-_OWN = ("failed to register layer", "no space left", "quota exceeded", "input/output error", "read-only file system")
+# Last words of the engine for trouble of this machine; before them may be names of files, which the image chose.
+_OWN = ("no space left on device", "quota exceeded", "input/output error", "read-only file system")
+# First words when it has a layer and cannot unpack it: the image's failure, if it can unpack others.
+_UNPACKING = "failed to register layer"
+# What is left is the registry's: layers that it does not give.
 
 
 def pull(
@@ -26,8 +30,8 @@ def pull(
     """Let the engine pull; `check` is called again and again meanwhile and stops the pull by raising OwnFailureError.
 
     `layers` has the declared bytes of each digest. Raises BrokenImageError when one is larger, as far as the engine
-    tells, or when the content cannot be unpacked, RegistryError when the registry does not give it
-    within `seconds`, OwnFailureError for everything else.
+    tells, or when the content cannot be unpacked; EngineRefusedError when that may be the reason; RegistryError when
+    the registry does not give it within `seconds`; OwnFailureError for everything else.
     """
     check()
     with engine.pull(reference.repository, reference.digest) as stream:
@@ -103,7 +107,10 @@ def _get_downloaded(record: dict[str, object]) -> int:
 
 def raise_for(reference: Reference, error: str) -> None:
     """Raise what the engine's words for a failed pull mean."""
-    if any(words in error for words in _BROKEN):
+    error = sanitise(error.rstrip(), REASON_CHARACTERS)
+    words = f"the engine failed to pull {reference}: {error}"
+    if error.endswith(_OWN):
+        raise OwnFailureError(words)
+    if any(broken in error for broken in _BROKEN):
         raise BrokenImageError(f"{reference} cannot be unpacked: {error}")
-    is_own = any(words in error for words in _OWN)
-    raise (OwnFailureError if is_own else RegistryError)(f"the engine failed to pull {reference}: {error}")
+    raise (EngineRefusedError if error.startswith(_UNPACKING) else RegistryError)(words)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from worker.sandbox.artifacts import NoArtifactError, copy_archived
+from worker.sandbox.blame import blaming_image
 from worker.sandbox.host import Host
 from worker.sandbox.types import BrokenImageError
 
@@ -22,7 +23,8 @@ def copy_sample(host: Host, image: str, cap: int, into: Path) -> None:
         "NetworkDisabled": True,
     }
     with host.name() as name:
-        container = host.engine.create(name, config)
+        with blaming_image(host.engine, name, config, starts=False):
+            container = host.engine.create(name, config)
         try:
             with host.engine.archive(container, SAMPLE) as found, into.open("xb") as target:
                 if found is None:

@@ -38,9 +38,8 @@ from worker.sandbox.types import (
 )
 from worker.sandbox.volumes import EngineStorage, can_see
 
-
 SLOW_SAMPLE_SECONDS = 900.0
-"""For so long a sample that took too long is not tried again: the machine may have been busy. Longer than most votes."""
+"""For so long, more than most votes take, a sample that was too slow is not tried again: the machine may be busy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +184,7 @@ class DockerSandbox:
 
     def _evaluate(self, image_id: str, model: Path, limits: EvaluationLimits) -> Evaluation:
         """Evaluate; what gave no valid score, or failed on this machine, is tried once more."""
-        with contextlib.suppress(OwnFailureError):
+        with contextlib.suppress(OwnFailureError, BrokenImageError):
             evaluation = OneEvaluation(self.host, image_id, limits).evaluate(model)
             if evaluation.has_score:
                 return evaluation

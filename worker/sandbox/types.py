@@ -17,6 +17,10 @@ class OwnFailureError(Exception):
     """This machine, its engine, its disk or its line failed: no finding about anybody, the checker stays silent."""
 
 
+class EngineRefusedError(OwnFailureError):
+    """The engine answered that it cannot do something. With an image this may be the image's doing."""
+
+
 class UnfitEngineError(OwnFailureError):
     """The container engine lacks something the sandbox needs; the message says what and how to get it."""
 

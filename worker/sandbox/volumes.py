@@ -6,6 +6,7 @@ cap, counts what the program really wrote. A burst between two looks can use up 
 
 import io
 import os
+import secrets
 import shutil
 import tarfile
 from pathlib import Path
@@ -26,7 +27,7 @@ from worker.sandbox.storage import (
     get_inputs_size,
     write_inputs,
 )
-from worker.sandbox.types import MIB
+from worker.sandbox.types import MIB, OwnFailureError
 
 HELPER_REPOSITORY = "learningchain-empty"
 HELPER_TAG = "1"
@@ -94,10 +95,24 @@ def can_see(engine: Engine, mount: Mount, name: str, host: Host) -> bool:
 
 def create_helper(engine: Engine, name: str, mount: Mount, labels: dict[str, str]) -> str:
     """Create a container, never to be started, of an image that holds one folder and no program."""
-    if engine.image(HELPER_IMAGE) is None:
-        engine.import_image(HELPER_REPOSITORY, HELPER_TAG, _get_helper_tar())
+    ensure_helper(engine)
     host_config = {"Mounts": [mount], "NetworkMode": "none"}
     return engine.create(name, {"Image": HELPER_IMAGE, "Cmd": ["/"], "Labels": labels, "HostConfig": host_config})
+
+
+def ensure_helper(engine: Engine) -> None:
+    """Have the helper's image on the engine."""
+    if engine.image(HELPER_IMAGE) is None:
+        engine.import_image(HELPER_REPOSITORY, HELPER_TAG, _get_helper_tar())
+
+
+def check_layers(engine: Engine) -> None:
+    """Raise OwnFailureError unless the engine can unpack a layer, which is our own."""
+    tag = secrets.token_hex(8)
+    engine.import_image(HELPER_REPOSITORY, tag, _get_helper_tar())
+    if engine.image(f"{HELPER_REPOSITORY}:{tag}") is None:
+        raise OwnFailureError("the engine failed to unpack a layer of our own")
+    engine.remove_image(f"{HELPER_REPOSITORY}:{tag}")
 
 
 class EngineWorkspace:
