@@ -112,7 +112,7 @@ def test_a_link_does_not_lead_to_a_file_of_the_host(
     assert evaluation.receipt == b""
 
 
-@pytest.mark.parametrize("kind", ["link", "fifo"])
+@pytest.mark.parametrize("kind", ["link", "link predictions", "fifo"])
 def test_only_a_regular_file_is_an_artifact_of_a_volume(
     evaluate: Evaluate, engine_sandbox: DockerSandbox, kind: str
 ) -> None:
