@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 from abci_app.protocol.bech32 import encode_address
 from learningchain.cli.session import Session
 from learningchain.client import Pending, SyncSender, TxResult
+from learningchain.client.errors import NodeUnreachable
 from learningchain.client.sender import get_default_intent
 from learningchain.wallet import Entry
 
@@ -64,23 +65,35 @@ class Sending:
         pending = self.sender.submit(message, intent)
         again = " before, by an earlier run of this command" if pending.tx_hash in earlier else ""
         self.session.say(f"transaction {pending.tx_hash.hex()} sent{again}")
-        result = self.sender.wait(pending, self.timeout_s) if self.wait else None
+        result = self._wait(pending) if self.wait else None
         data = {"tx_hash": pending.tx_hash.hex()} if result is None else describe_result(result)
         self.session.out.show({**(describe(result) if describe is not None else {}), **data})
+        if result is not None:
+            # Not before it was shown: whoever could not read it runs the command again, and must not pay again.
+            self.sender.forget([pending])
         return result
+
+    def _wait(self, pending: Pending) -> TxResult:
+        try:
+            return self.sender.wait(pending, self.timeout_s, keep=True)
+        except NodeUnreachable as error:
+            error.hint = f"the transaction may still land: run the same command again; {error.hint}"
+            raise
 
     def _settle(self, intent: str | None) -> None:
         """Tell what became of transactions of earlier runs; what may still land is sent again.
 
         One of the same intent is left alone: sending finds it and waits for it.
         """
-        for settled in self.sender.settle(keep_intent=intent):
+        told = self.sender.settle(keep_intent=intent, keep=True)
+        for settled in told:
             kind = settled.pending.intent.partition(" ")[0]
             if settled.result is None:
                 self.session.say(f"an earlier {kind} ({settled.pending.tx_hash.hex()}) expired without effect")
             else:
                 done = "was carried out" if settled.result.code == 0 else f"failed (error {settled.result.code})"
                 self.session.say(f"an earlier {kind} {done} in block {settled.result.height}")
+        self.sender.forget([settled.pending for settled in told])
 
     def show_signed(self, pending: Pending) -> None:
         """Show a signed transaction and the line that broadcasts it."""

@@ -1,7 +1,7 @@
 """Sending transactions of one key through one node: nonces, resending, waiting for the block."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -64,8 +64,11 @@ class Sender:
         async with self._journal.locked():
             return await self._submit_locked(message, intent)
 
-    async def wait(self, pending: Pending, timeout_s: float = 60.0) -> TxResult:
-        """Wait until a sent transaction is in a block. Raises TxFailed, TxPending, TxExpired, NodeUnreachable."""
+    async def wait(self, pending: Pending, timeout_s: float = 60.0, keep: bool = False) -> TxResult:
+        """Wait until a sent transaction is in a block. Raises TxFailed, TxPending, TxExpired, NodeUnreachable.
+
+        With `keep` a success stays in the journal until `forget`: for a caller that has yet to pass it on.
+        """
         loop = asyncio.get_running_loop()
         end = loop.time() + timeout_s
         seen = pending.sent_height
@@ -76,18 +79,27 @@ class Sender:
                 raise TxPending(pending.tx_hash, timeout_s, seen, pending.expires_at_height) from None
             found = await self.client.find_tx(pending.tx_hash, seen + 1, min(height, pending.expires_at_height))
             if found is not None or height >= pending.expires_at_height:
-                async with self._journal.locked():
-                    self._forget([pending])
+                if not (keep and found is not None and found.code == 0):
+                    await self.forget([pending])
                 return _require_success(pending, found)
             seen = height
 
-    async def settle(self, keep_intent: str | None = None) -> list[Settled]:
+    async def settle(self, keep_intent: str | None = None, keep: bool = False) -> list[Settled]:
         """Find out what became of everything left behind; what may still land is sent again and stays.
 
-        Entries with `keep_intent` are left as they are: a submission with that intent takes them up.
+        Entries with `keep_intent` are left as they are: a submission with that intent takes them up. With `keep` what
+        is settled stays in the journal until `forget`.
         """
         async with self._journal.locked():
-            return await self._settle_locked(keep_intent)
+            settled = await self._settle_locked(keep_intent)
+            if not keep:
+                self._forget([item.pending for item in settled])
+            return settled
+
+    async def forget(self, settled: Sequence[Pending]) -> None:
+        """Take transactions whose fate is known out of the journal."""
+        async with self._journal.locked():
+            self._forget(settled)
 
     def list_pending(self) -> list[Pending]:
         """Return the transactions whose fate is not known."""
@@ -113,7 +125,7 @@ class Sender:
             if error.code != reasons.WrongNonce.code:
                 raise
         # Another program uses the key, or an earlier transaction was lost: look again, once.
-        await self._settle_locked()
+        self._forget([item.pending for item in await self._settle_locked()])
         return await self._sign_and_send(message, intent, status.height)
 
     async def _sign_and_send(self, message: Message, intent: str, height: int) -> Pending:
@@ -164,7 +176,6 @@ class Sender:
                 await self._resend_quietly(entry)
             else:
                 settled.append(Settled(entry, await self._find_result(entry, height)))
-        self._forget([item.pending for item in settled])
         return settled
 
     async def _find_result(self, entry: Pending, height: int) -> TxResult | None:
@@ -186,7 +197,7 @@ class Sender:
             raise TxRefused(reasons.UnknownKey.code, b"")
         return nonce
 
-    def _forget(self, gone: list[Pending]) -> None:
+    def _forget(self, gone: Sequence[Pending]) -> None:
         hashes = {entry.tx_hash for entry in gone}
         entries = self._journal.read()
         kept = [entry for entry in entries if entry.tx_hash not in hashes]

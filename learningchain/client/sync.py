@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Collection, Coroutine, Mapping
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -189,13 +189,17 @@ class SyncSender:
         """Sign with the next nonce and send."""
         return self._client.run(self._sender.submit(message, intent))
 
-    def wait(self, pending: Pending, timeout_s: float = 60.0) -> TxResult:
+    def wait(self, pending: Pending, timeout_s: float = 60.0, keep: bool = False) -> TxResult:
         """Wait until a sent transaction is in a block."""
-        return self._client.run(self._sender.wait(pending, timeout_s))
+        return self._client.run(self._sender.wait(pending, timeout_s, keep))
 
-    def settle(self, keep_intent: str | None = None) -> list[Settled]:
+    def settle(self, keep_intent: str | None = None, keep: bool = False) -> list[Settled]:
         """Find out what became of everything left behind."""
-        return self._client.run(self._sender.settle(keep_intent))
+        return self._client.run(self._sender.settle(keep_intent, keep))
+
+    def forget(self, settled: Sequence[Pending]) -> None:
+        """Take transactions whose fate is known out of the journal."""
+        self._client.run(self._sender.forget(settled))
 
     def prepare(self, message: Message, nonce: int | None = None) -> Pending:
         """Sign without sending."""

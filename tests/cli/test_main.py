@@ -1,5 +1,6 @@
 """The command line as a whole: light to start, documented, installed under two names."""
 
+import errno
 import json
 import os
 import re
@@ -17,6 +18,7 @@ import typer
 from abci_app.protocol.bech32 import encode_address
 from learningchain.cli import exit_codes
 from learningchain.cli.main import GROUPS, _load
+from learningchain.client.errors import NodeUnreachable
 from tests.cli.terminal import Terminal
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "cli.md"
@@ -242,7 +244,7 @@ def run_lc(*words: str, stdout: int = subprocess.PIPE, env: Mapping[str, str] | 
 def test_an_interrupted_payment_is_made_once(carl: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C after the broadcast: the same command again finds the transaction and sends no other."""
 
-    def interrupt(*_: object) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     words = ("tx", "transfer", encode_address(carl.market.address("worker0")), "1")
@@ -256,3 +258,54 @@ def test_an_interrupted_payment_is_made_once(carl: Terminal, monkeypatch: pytest
     assert again.data["tx_hash"] in stopped.err
     assert carl.market.balance("worker0") == before + 1_000_000
     assert len(set(carl.transport.broadcasts)) == 1
+
+
+@pytest.mark.parametrize("end", [OSError(errno.ENOSPC, "No space left on device"), SystemExit(exit_codes.CLOSED)])
+def test_a_payment_whose_result_cannot_be_shown_is_made_once(
+    carl: Terminal, monkeypatch: pytest.MonkeyPatch, end: BaseException
+) -> None:
+    def fail(*_: object) -> None:
+        raise end
+
+    words = ("tx", "transfer", encode_address(carl.market.address("worker0")), "1")
+    before = carl.market.balance("worker0")
+    with monkeypatch.context() as patch:
+        patch.setattr("learningchain.cli.output.Output.show", fail)
+        unseen = carl.json(*words)
+    assert unseen.code == (exit_codes.CLOSED if isinstance(end, SystemExit) else exit_codes.FAILED)
+    again = carl.json(*words)
+    assert (again.code, "by an earlier run" in again.err) == (0, True)
+    assert again.data["tx_hash"] in unseen.err
+    assert carl.market.balance("worker0") == before + 1_000_000
+    assert len(set(carl.transport.broadcasts)) == 1
+    meant = carl.json(*words)
+    assert meant.data["tx_hash"] != again.data["tx_hash"]
+    assert carl.market.balance("worker0") == before + 2_000_000
+
+
+def test_what_became_of_an_earlier_payment_is_told_until_it_is_read(
+    carl: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    carl.transport.auto_ms = None
+    assert carl.run("tx", "bond", "1", "--timeout", "0.1").code == exit_codes.TIMEOUT
+    carl.transport.make_block()
+    carl.transport.auto_ms = 1_000
+    with monkeypatch.context() as patch:
+        patch.setattr("learningchain.cli.output.Output.say", fail)
+        assert carl.run("tx", "bond", "2").code == exit_codes.FAILED
+    assert "an earlier Bond was carried out in block" in carl.run("tx", "bond", "2").err
+
+
+def test_a_node_that_goes_away_after_the_sending_leaves_the_same_command_to_run(
+    carl: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise NodeUnreachable("the node does not answer")
+
+    monkeypatch.setattr("learningchain.client.SyncSender.wait", fail)
+    done = carl.json("tx", "bond", "1")
+    assert done.code == exit_codes.UNREACHABLE
+    assert "may still land: run the same command again" in done.error["hint"]
