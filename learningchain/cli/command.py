@@ -1,6 +1,7 @@
 """Turns a plain function into a command with the common options, one way of failing and documented exit codes."""
 
 import inspect
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,8 +164,8 @@ def _run(
 
 
 def _show(session: Session | None, common: dict[str, Any], report: Report) -> NoReturn:
-    (session.out if session is not None else Output(common["output"] or "text")).show_failure(report)
-    raise typer.Exit(report.exit_code) from None
+    out = session.out if session is not None else Output(common["output"] or os.environ.get("LC_OUTPUT", ""))
+    raise typer.Exit(out.fail(report)) from None
 
 
 def _make_sending(session: Session, options: dict[str, Any]) -> Sending:

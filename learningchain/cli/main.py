@@ -5,16 +5,17 @@ import os
 import resource
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Final, NoReturn
+from typing import Annotated, Any, Final
 
 import typer
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from learningchain.cli import exit_codes
-from learningchain.cli.failure import Report
+from learningchain.cli.failure import Report, describe
 from learningchain.cli.output import Output
 
 GROUPS: Final = {
@@ -51,20 +52,28 @@ class LazyGroup(TyperGroup):
     def main(self, args: Sequence[str] | None = None, *more: Any, **options: Any) -> Any:
         """Run; where JSON is asked for, mistakes on the command line are told as JSON too."""
         words = sys.argv[1:] if args is None else list(args)
-        if not _asks_for_json(words):
-            return super().main(words, *more, **options)
+        out = Output("json" if _asks_for_json(words) else "text")
         try:
             # Without its stand-alone mode the library returns exit codes and raises its own errors.
             code = super().main(words, *more, **{**options, "standalone_mode": False})
         except TyperException as error:
-            _fail_as_json(error)
+            _tell_mistake(out, error)
+            code = exit_codes.USAGE
+        except typer.Abort:  # what the library makes of an end of input
+            code = out.fail(Report("the input ended", "run the command again", exit_codes.FAILED))
+        except OSError as error:  # help or version could not be written
+            code = out.fail(describe(error))
+        except SystemExit as error:
+            if not isinstance(error.__context__, BrokenPipeError):
+                raise
+            code = exit_codes.CLOSED  # the library ends with 1 when the reader went away
         sys.exit(code if isinstance(code, int) else exit_codes.OK)
 
 
 def _asks_for_json(words: Sequence[str]) -> bool:
     """Tell the form of the output before the words are understood; the last one counts, as it does afterwards."""
     form = os.environ.get("LC_OUTPUT", "")
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in zip(words, [*words, ""][1:], strict=True):
         if word in ("--output", "-o"):
             form = following
         elif word.startswith("--output="):
@@ -72,12 +81,15 @@ def _asks_for_json(words: Sequence[str]) -> bool:
     return form == "json"
 
 
-def _fail_as_json(error: TyperException) -> NoReturn:
+def _tell_mistake(out: Output, error: TyperException) -> None:
+    show = getattr(error, "show", None)
+    if show is not None and not out.is_json:
+        with suppress(OSError):  # as in Output.fail
+            show()
+        return
     context = getattr(error, "ctx", None)
-    message = error.format_message() if hasattr(error, "format_message") else str(error)
     path = "lc" if context is None else context.command_path
-    Output("json").show_failure(Report(message, f"see {path} --help", exit_codes.USAGE))
-    sys.exit(exit_codes.USAGE)
+    out.fail(Report(error.format_message(), f"see {path} --help", exit_codes.USAGE))
 
 
 def _load(name: str) -> Any:

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final, NoReturn, TextIO
 
 from rich.console import Console
@@ -44,8 +45,13 @@ class Output:
         """Write a line to stderr."""
         self.notes.print(clean(text))
 
-    def show_failure(self, report: Report) -> None:
-        """Write what went wrong and what to do next to stderr."""
+    def fail(self, report: Report) -> int:
+        """Write what went wrong and what to do next to stderr, and return the exit code."""
+        with suppress(OSError):  # nobody reads stderr or its disk is full: the exit code is all that can be told
+            self._show_failure(report)
+        return report.exit_code
+
+    def _show_failure(self, report: Report) -> None:
         if self.is_json:
             fields = {"message": report.message, "hint": report.hint, "exit_code": report.exit_code}
             if report.code is not None:

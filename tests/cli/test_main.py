@@ -309,3 +309,35 @@ def test_a_node_that_goes_away_after_the_sending_leaves_the_same_command_to_run(
     done = carl.json("tx", "bond", "1")
     assert done.code == exit_codes.UNREACHABLE
     assert "may still land: run the same command again" in done.error["hint"]
+
+
+def test_the_bare_name_shows_help_as_a_group_does() -> None:
+    for words in ((), ("job",)):
+        done = run_lc(*words)
+        assert (done.returncode, done.stdout) == (exit_codes.USAGE, "")
+        assert done.stderr.startswith("Usage: lc")
+    told = run_lc(env={"LC_OUTPUT": "json"})
+    assert (told.returncode, json.loads(told.stderr)["error"]["hint"]) == (exit_codes.USAGE, "see lc --help")
+
+
+@pytest.mark.parametrize("words", [("--help",), ("--version",), ("job", "-h"), ("job", "list", "-h", "-o", "json")])
+def test_help_and_version_end_as_data_does_where_nobody_reads_them(words: tuple[str, ...]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = run_lc(*words, stdout=writer)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (exit_codes.CLOSED, "")
+    with open("/dev/full", "w") as full:
+        done = run_lc(*words, stdout=full.fileno())
+    assert done.returncode == exit_codes.FAILED
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_failure_keeps_its_exit_code_where_it_cannot_be_told(tmp_path: Path) -> None:
+    with open("/dev/full", "w") as full:
+        for words, code in ((("keys", "show", "a"), exit_codes.NOT_FOUND), (("nonsense",), exit_codes.USAGE)):
+            line = [sys.executable, "-m", "learningchain.cli", *words, "--home", str(tmp_path / "h")]
+            assert subprocess.run(line, stderr=full, timeout=60, check=False).returncode == code
