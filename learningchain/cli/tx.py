@@ -1,26 +1,34 @@
 """`lc tx`: transactions that are not about jobs."""
 
 import base64
-import binascii
+import json
+import re
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from abci_app.pb.learningchain.v1 import tx_pb2
 from abci_app.protocol.bech32 import encode_address
-from abci_app.protocol.hashing import get_key_proof_bytes
-from abci_app.protocol.limits import KEY_BYTES, MAX_TX_BYTES, SIGNATURE_BYTES
+from abci_app.protocol.errors import TooLarge
+from abci_app.protocol.hashing import compute_tx_hash, get_key_proof_bytes
+from abci_app.protocol.limits import KEY_BYTES, MAX_TIME_MS, MAX_TX_BYTES, SIGNATURE_BYTES
 from learningchain.amounts import format_credits
 from learningchain.cli import exit_codes
 from learningchain.cli.command import Sending, Session, command, make_group
 from learningchain.cli.failure import Failure
 from learningchain.cli.parse import read_address, read_credits, read_hex
 from learningchain.cli.sending import describe_result
+from learningchain.client.errors import TxRefused
 from learningchain.client.sender import SPARE_BITS, prepare_register
 
 app = make_group("Transactions: transfer, bond, keys, profile.")
+
+MAX_SIGNED_BYTES: Final = 8 * MAX_TX_BYTES
+"""Of a file with a transaction: --generate-only shows it three times, in base64 and hex."""
+_FIELD: Final = re.compile(r"^(tx_hex|tx_base64): (\S+)$", re.ASCII | re.MULTILINE)
+_HEX: Final = re.compile(r"[0-9a-fA-F\s]+", re.ASCII)
 
 Amount = Annotated[str, typer.Argument(help="Credits, with up to 6 decimals")]
 
@@ -120,7 +128,9 @@ def set_key(
     sending: Sending,
     key: Annotated[str, typer.Argument(help="Name of a key here, or a public key in hex (then with --proof)")],
     scope: Annotated[str, typer.Option(help="owner, work (announce, reveal, vote, profile) or removed")] = "work",
-    expires_at_ms: Annotated[int, typer.Option(min=0, help="Block time in ms from when on it is void, 0 = never")] = 0,
+    expires_at_ms: Annotated[
+        int, typer.Option(min=0, max=MAX_TIME_MS, help="Block time in ms from when on it is void, 0 = never")
+    ] = 0,
     proof: Annotated[str, typer.Option(help="Signature of the new key in hex: lc tx prove-key on its machine")] = "",
 ) -> None:
     """Add, change or remove a key of the account."""
@@ -158,10 +168,15 @@ def unjail(session: Session, sending: Sending) -> None:
 @command(app, "send")
 def send(
     session: Session,
-    file: Annotated[Path, typer.Argument(help="File with a signed transaction in base64 or hex, - for stdin")],
+    file: Annotated[
+        Path, typer.Argument(help="What --generate-only showed, or base64 or hex of a transaction; - for stdin")
+    ],
 ) -> None:
     """Broadcast a transaction made with --generate-only."""
-    tx = _decode_signed(sys.stdin.read(4 * MAX_TX_BYTES) if str(file) == "-" else file.read_text("ascii"))
+    tx = _decode_signed(_read_signed(file))
+    if len(tx) > MAX_TX_BYTES:
+        # CometBFT refuses it before the chain can say why.
+        raise TxRefused(TooLarge.code, compute_tx_hash(tx))
     tx_hash = session.client().broadcast(tx)
     session.out.show({"tx_hash": tx_hash.hex()})
 
@@ -182,15 +197,27 @@ def _read_scope(text: str) -> tx_pb2.KeyScope:
     return scopes[text]
 
 
-def _decode_signed(text: str) -> bytes:
-    stripped = text.strip()
+def _read_signed(file: Path) -> bytes:
+    if str(file) == "-":
+        data = sys.stdin.buffer.read(MAX_SIGNED_BYTES + 1)
+    else:
+        with file.open("rb") as opened:
+            data = opened.read(MAX_SIGNED_BYTES + 1)
+    if len(data) > MAX_SIGNED_BYTES:
+        raise _fail_to_decode(f"there are more than {MAX_SIGNED_BYTES} bytes")
+    return data
+
+
+def _decode_signed(data: bytes) -> bytes:
+    """Return the transaction in what --generate-only shows, as text or as JSON, or in base64 or hex alone."""
     try:
-        return bytes.fromhex(stripped)
-    except ValueError:
-        pass
-    try:
-        return base64.b64decode(stripped, validate=True)
-    except binascii.Error:
-        raise Failure(
-            "the file holds neither base64 nor hex", "give it tx_base64 or tx_hex of --generate-only", exit_codes.USAGE
-        ) from None
+        text = data.decode("utf-8").strip()
+        shown = json.loads(text) if text.startswith("{") else dict(_FIELD.findall(text))
+        alone = shown.get("tx_hex") or shown.get("tx_base64") or text
+        return bytes.fromhex(alone) if _HEX.fullmatch(alone) else base64.b64decode(alone, validate=True)
+    except (ValueError, TypeError, RecursionError):
+        raise _fail_to_decode("there is neither base64 nor hex of a transaction") from None
+
+
+def _fail_to_decode(message: str) -> Failure:
+    return Failure(message, "give what --generate-only showed, or its tx_base64 or tx_hex", exit_codes.USAGE)

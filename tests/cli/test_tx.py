@@ -76,15 +76,27 @@ def test_a_signed_transaction_can_be_shown_instead_and_sent_later(carl: Terminal
     for form in ("tx_hex", "tx_base64"):
         path.write_text(done.data[form] + "\n")
         assert carl.json("tx", "send", str(path)).data["tx_hash"] == done.data["tx_hash"]
+    path.write_text(done.out)
+    assert carl.json("tx", "send", str(path)).data["tx_hash"] == done.data["tx_hash"]
+    lines = carl.run("tx", "bond", "7", "--generate-only").out
+    for text in (lines, lines.splitlines()[0], lines.splitlines()[1]):
+        assert carl.json("tx", "send", "-", text=text).data["tx_hash"] == done.data["tx_hash"]
     carl.transport.make_block()
     assert carl.market.account("carl").bond == 7 * UCREDIT
     assert carl.json("query", "tx", done.data["tx_hash"]).data["height"] == str(carl.market.height)
 
 
 def test_what_is_no_transaction_is_not_sent(carl: Terminal) -> None:
-    assert carl.run("tx", "send", "-", text="~~~").code == exit_codes.USAGE
+    for text in ("~~~", "\N{EURO SIGN}", "{}", '{"tx_hex": 1}', "[" * 100_000, "{" * 100_000, "00" * 100_000):
+        assert carl.run("tx", "send", "-", text=text).code == exit_codes.USAGE
     refused = carl.json("tx", "send", "-", text="00")
     assert (refused.code, refused.error["code"]) == (exit_codes.REFUSED, 2)
+    long = carl.json("tx", "send", "-", text="00" * 20_000)
+    assert (long.code, long.error["name"]) == (exit_codes.REFUSED, "too_large")
+    path = carl.home / "tx"
+    path.write_bytes(b"\xff")
+    assert carl.run("tx", "send", str(path)).code == exit_codes.USAGE
+    assert carl.transport.broadcasts == [b"\x00"]
 
 
 def test_a_refusal_carries_number_name_and_advice(carl: Terminal) -> None:
