@@ -16,7 +16,15 @@ DEFAULT_NODE: Final = "http://127.0.0.1:26657"
 
 
 class SettingsError(Exception):
-    """The settings cannot be used; the text says which one and why."""
+    """A setting cannot be used; the text says which one and why, `hint` what to do."""
+
+    def __init__(self, message: str, hint: str = "correct it and run the command again") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class SettingsFileError(SettingsError):
+    """The settings file cannot be read."""
 
 
 class Settings(BaseSettings):
@@ -43,7 +51,14 @@ class Settings(BaseSettings):
         """Order the sources; there is no .env file."""
         del dotenv_settings, file_secret_settings
         chosen = init_settings().get("home") or env_settings().get("home") or default_home()
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, Path(chosen) / FILE)
+        path = Path(chosen) / FILE
+        try:
+            file = TomlConfigSettingsSource(settings_cls, path)
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+            raise SettingsFileError(
+                f"{path} cannot be read: {error}", "correct it, or move it away and write it anew: lc config set"
+            ) from error
+        return init_settings, env_settings, file
 
 
 def default_home() -> Path:
@@ -59,8 +74,6 @@ def load_settings(**given: Any) -> Settings:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
         raise SettingsError(f"the setting {name} is not usable: {first['msg']}") from None
-    except (tomllib.TOMLDecodeError, OSError) as error:
-        raise SettingsError(f"{FILE} cannot be read: {error}") from error
 
 
 def save_setting(home: Path, name: str, value: str) -> None:

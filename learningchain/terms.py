@@ -6,7 +6,7 @@ from typing import Final
 
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from abci_app.protocol.jobs import compute_network_fee
-from abci_app.protocol.limits import MAX_LOSS, MIN_BAN_MARGIN_TOLERANCES, UCREDIT
+from abci_app.protocol.limits import MAX_LOSS, MAX_MARGIN, MIN_BAN_MARGIN_TOLERANCES, UCREDIT
 from learningchain.amounts import format_credits, format_duration
 
 SMALL_BOUNTY: Final = 10 * UCREDIT
@@ -106,8 +106,8 @@ def complete_terms(choices: Choices, params: pb.Params, now_ms: int) -> Terms:
         expiry_ms=now_ms + choices.open_ms,
         reveal_window_ms=_or(choices.reveal_window_ms, window),
         tolerance=tolerance,
-        ban_margin=_or(choices.ban_margin, BAN_MARGIN_TOLERANCES * tolerance),
-        min_improvement=_or(choices.min_improvement, 2 * tolerance),
+        ban_margin=_or(choices.ban_margin, min(BAN_MARGIN_TOLERANCES * tolerance, MAX_MARGIN)),
+        min_improvement=_or(choices.min_improvement, min(2 * tolerance, MAX_MARGIN)),
         loss_ceiling=_or(choices.loss_ceiling, MAX_LOSS),
     )
 

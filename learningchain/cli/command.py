@@ -3,6 +3,7 @@
 import inspect
 import os
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NoReturn
@@ -10,8 +11,9 @@ from typing import Annotated, Any, Final, Literal, NoReturn
 import typer
 
 from learningchain.cli import exit_codes
-from learningchain.cli.failure import EXPECTED, INTERRUPTED_HINT, Report, describe
+from learningchain.cli.failure import EXPECTED, INTERRUPTED_HINT, Report, describe, describe_defect
 from learningchain.cli.output import Output
+from learningchain.cli.parse import check_given
 from learningchain.cli.sending import Sending
 from learningchain.cli.session import Session
 
@@ -147,20 +149,22 @@ def _run(
 ) -> None:
     session: Session | None = None
     try:
+        for value in (*common.values(), *sending.values(), *given.values()):
+            check_given(value)
         session = Session(**common)
-        for name, parameter in own.items():
-            if parameter.annotation is Session:
-                given[name] = session
-            elif parameter.annotation is Sending:
-                given[name] = _make_sending(session, sending)
-        function(**given)
+        with closing(session):
+            for name, parameter in own.items():
+                if parameter.annotation is Session:
+                    given[name] = session
+                elif parameter.annotation is Sending:
+                    given[name] = _make_sending(session, sending)
+            function(**given)
     except EXPECTED as error:
         _show(session, common, describe(error))
     except KeyboardInterrupt:
         _show(session, common, Report("stopped by Ctrl-C", INTERRUPTED_HINT, exit_codes.INTERRUPTED))
-    finally:
-        if session is not None:
-            session.close()
+    except Exception as error:  # noqa: BLE001 (the last net: it is shown with its traceback)
+        _show(session, common, describe_defect(error))
 
 
 def _show(session: Session | None, common: dict[str, Any], report: Report) -> NoReturn:

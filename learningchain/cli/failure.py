@@ -1,5 +1,6 @@
 """Failures a user can act on, and how every expected error becomes one."""
 
+import traceback
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,13 +27,17 @@ class Failure(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A failure as it is shown. `code` and `name` are those of the chain's reason, if it refused something."""
+    """A failure as it is shown.
+
+    `code` and `name` are those of the chain's reason, if it refused something; a defect of the program has a traceback.
+    """
 
     message: str
     hint: str
     exit_code: int
     code: int | None = None
     name: str | None = None
+    traceback: str = ""
 
 
 EXPECTED = (
@@ -67,7 +72,7 @@ def describe(error: BaseException) -> Report:
     exit_code = next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), exit_codes.FAILED)
     if isinstance(error, errors.TxError):
         return Report(str(error), error.hint, exit_code, error.code, error.name)
-    if isinstance(error, errors.ClientError):
+    if isinstance(error, errors.ClientError | SettingsError):
         return Report(str(error), error.hint, exit_code)
     if isinstance(error, NodeError) and error.hint:
         return Report(error.message, error.hint, exit_code)
@@ -75,6 +80,16 @@ def describe(error: BaseException) -> Report:
         return Report(_describe_os_error(error), "correct this and run the command again", exit_code)
     message, hint = split_text(str(error))
     return Report(message, hint, exit_code)
+
+
+def describe_defect(error: Exception) -> Report:
+    """Return what to show for an error that nobody expected: all that is needed to find its cause."""
+    return Report(
+        f"the program has a defect: {type(error).__name__}: {error}",
+        "report it to its authors with the command and the traceback",
+        exit_codes.FAILED,
+        traceback="".join(traceback.format_exception(error)),
+    )
 
 
 def split_text(text: str) -> tuple[str, str]:

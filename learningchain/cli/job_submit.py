@@ -9,13 +9,13 @@ from typing import Annotated, Final
 import typer
 
 from abci_app.pb.learningchain.v1 import state_pb2, tx_pb2
-from abci_app.protocol.limits import MAX_MIB, MIB
+from abci_app.protocol.limits import MAX_GPU_MIB, MAX_GPUS, MAX_MIB, MAX_MILLI_CPUS, MIB
 from learningchain.amounts import format_credits, format_duration, format_loss
 from learningchain.cli import exit_codes
 from learningchain.cli.command import Sending, Session, command
 from learningchain.cli.failure import Failure
 from learningchain.cli.job_app import app
-from learningchain.cli.parse import read_credits, read_duration, read_loss
+from learningchain.cli.parse import read_credits, read_duration, read_loss, read_margin
 from learningchain.client import TxResult
 from learningchain.registry import CONTRACT_LABEL, Image, ImageError, resolve_image
 from learningchain.terms import (
@@ -81,11 +81,13 @@ def submit(
     min_improvement: Annotated[
         str | None, typer.Option(help="Loss gap that takes the lead", rich_help_panel=_JOB)
     ] = None,
-    cpus: Annotated[float, typer.Option(min=0, help="Cores", rich_help_panel=_NEEDS)] = TRAINING_MILLI_CPUS / 1000,
+    cpus: Annotated[
+        float, typer.Option(min=0, max=MAX_MILLI_CPUS / 1000, help="Cores", rich_help_panel=_NEEDS)
+    ] = TRAINING_MILLI_CPUS / 1000,
     memory: Annotated[int, typer.Option(min=0, max=MAX_MIB, help="MiB", rich_help_panel=_NEEDS)] = TRAINING_MEMORY_MIB,
     disk: Annotated[int, typer.Option(min=0, max=MAX_MIB, help="MiB", rich_help_panel=_NEEDS)] = TRAINING_DISK_MIB,
-    gpus: Annotated[int, typer.Option(min=0, help="GPUs", rich_help_panel=_NEEDS)] = 0,
-    gpu_memory: Annotated[int, typer.Option(min=0, help="MiB", rich_help_panel=_NEEDS)] = 0,
+    gpus: Annotated[int, typer.Option(min=0, max=MAX_GPUS, help="GPUs", rich_help_panel=_NEEDS)] = 0,
+    gpu_memory: Annotated[int, typer.Option(min=0, max=MAX_GPU_MIB, help="MiB", rich_help_panel=_NEEDS)] = 0,
     accelerator: Annotated[str, typer.Option(help='Like "cuda>=12.4"', rich_help_panel=_NEEDS)] = "",
     train_time: Annotated[str, typer.Option(help="Longest useful training", rich_help_panel=_NEEDS)] = "1h",
     yes_public: Annotated[
@@ -102,9 +104,9 @@ def submit(
         runner_ups=runner_ups,
         free_places=free_places,
         reveal_window_ms=None if reveal_window is None else read_duration(reveal_window, "--reveal-window"),
-        tolerance=None if tolerance is None else read_loss(tolerance, "--tolerance"),
-        ban_margin=None if ban_margin is None else read_loss(ban_margin, "--ban-margin"),
-        min_improvement=None if min_improvement is None else read_loss(min_improvement, "--min-improvement"),
+        tolerance=None if tolerance is None else read_margin(tolerance, "--tolerance"),
+        ban_margin=None if ban_margin is None else read_margin(ban_margin, "--ban-margin"),
+        min_improvement=None if min_improvement is None else read_margin(min_improvement, "--min-improvement"),
         loss_ceiling=None if loss_ceiling is None else read_loss(loss_ceiling, "--loss-ceiling"),
     )
     needs = tx_pb2.TrainingNeeds(

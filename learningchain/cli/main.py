@@ -1,6 +1,7 @@
 """The entry point of `lc` (also `learningchain`)."""
 
 import importlib
+import io
 import os
 import resource
 import sys
@@ -135,6 +136,7 @@ def root(
 def main() -> None:
     """Run the command line."""
     _open_closed_streams()
+    _take_any_text()
     # A crash must not write secret keys into a core file.
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     app(prog_name="lc")
@@ -149,3 +151,10 @@ def _open_closed_streams() -> None:
         if getattr(sys, name) is None:
             stream = Path(os.devnull).open(mode, encoding="utf-8")  # noqa: SIM115 (stays open)
             setattr(sys, name, stream)
+
+
+def _take_any_text() -> None:
+    """Let text that the streams' encoding cannot hold pass in and out: it is looked at where it is used."""
+    for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, "backslashreplace")):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=errors)

@@ -56,8 +56,12 @@ class Output:
             fields = {"message": report.message, "hint": report.hint, "exit_code": report.exit_code}
             if report.code is not None:
                 fields |= {"code": report.code, "name": report.name or ""}
+            if report.traceback:
+                fields["traceback"] = report.traceback
             self.notes.out(json.dumps({"error": fields}), highlight=False)
             return
+        if report.traceback:
+            self.say(report.traceback)
         self.notes.print(Text.assemble(("error: ", "bold red"), clean(report.message)))
         self.notes.print(Text.assemble(("next: ", "bold"), clean(report.hint)))
 

@@ -1,19 +1,46 @@
 """From words on the command line to values; every refusal says what to write instead."""
 
+import math
 from collections.abc import Callable
-from typing import Annotated, TypeVar
+from typing import Annotated, Final, TypeVar
 
 import typer
 
 from abci_app.protocol.bech32 import decode_address
-from learningchain.amounts import parse_credits, parse_duration, parse_loss
+from abci_app.protocol.limits import MAX_MARGIN
+from learningchain.amounts import format_loss, parse_credits, parse_duration, parse_loss
 from learningchain.cli import exit_codes
 from learningchain.cli.failure import Failure
 from learningchain.cli.session import Session
 
 T = TypeVar("T")
 
+MAX_UINT64: Final = 2**64 - 1
+"""Largest whole number in a transaction or a question."""
+
 JobId = Annotated[int, typer.Argument(min=1, help="Number of the job")]
+
+
+def check_given(value: object) -> None:
+    """Refuse what can be typed, but neither sent nor written nor waited for. Raises Failure."""
+    if isinstance(value, list):
+        for item in value:
+            check_given(item)
+    elif isinstance(value, str) and not is_text(value):
+        raise Failure(f"{value!r} is not UTF-8 text", "write it in UTF-8", exit_codes.USAGE)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise Failure(f"{value} is not a number to count with", "write a finite number", exit_codes.USAGE)
+    elif isinstance(value, int) and abs(value) > MAX_UINT64:
+        raise Failure(f"{value} has more than 64 bits", f"write a number up to {MAX_UINT64}", exit_codes.USAGE)
+
+
+def is_text(text: str) -> bool:
+    """Tell whether text can be written as UTF-8; bytes from outside that are not UTF-8 become what cannot."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def read_credits(text: str, what: str = "the amount") -> int:
@@ -24,6 +51,16 @@ def read_credits(text: str, what: str = "the amount") -> int:
 def read_loss(text: str, what: str = "the loss") -> int:
     """Return units of 1e-9. Raises Failure."""
     return _read(parse_loss, text, what)
+
+
+def read_margin(text: str, what: str) -> int:
+    """Return units of 1e-9 of a difference between losses. Raises Failure."""
+    nano = read_loss(text, what)
+    if not 0 <= nano <= MAX_MARGIN:
+        raise Failure(
+            f"{what} cannot be {text}", f"write a number from 0 to {format_loss(MAX_MARGIN)}", exit_codes.USAGE
+        )
+    return nano
 
 
 def read_duration(text: str, what: str) -> int:

@@ -90,6 +90,19 @@ class Session:
     def ask_password(self, what: str, password_file: Path | None = None) -> str:
         """Return a password from a file's first line or from the terminal, never from arguments or environment."""
         path = password_file or self.settings.password_file
+        try:
+            password = self._read_password(what, path)
+            password.encode("utf-8")
+        except UnicodeError:
+            where = "" if path is None else f" in {path}"
+            raise Failure(
+                f"the {what}{where} is not UTF-8 text", "use a password of letters, digits and signs"
+            ) from None
+        except EOFError:
+            raise Failure(f"no {what} was given", "run the command again and type it") from None
+        return password
+
+    def _read_password(self, what: str, path: Path | None) -> str:
         if path is not None:
             with path.open("r", encoding="utf-8") as file:
                 return file.readline(MAX_PASSWORD_FILE).rstrip("\r\n")

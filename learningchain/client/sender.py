@@ -18,7 +18,13 @@ from learningchain.client.errors import (
 )
 from learningchain.client.interface import ChainClient, TxResult
 from learningchain.client.journal import Journal, MemoryJournal, Pending
-from learningchain.client.transactions import SearchStopped, build_register, build_transaction, search_work
+from learningchain.client.transactions import (
+    SearchStopped,
+    TransactionTooLong,
+    build_register,
+    build_transaction,
+    search_work,
+)
 from learningchain.wallet import SecretKey
 
 LIFETIME_BLOCKS: Final = 100
@@ -145,7 +151,10 @@ class Sender:
     async def _sign(self, message: Message, nonce: int, height: int, intent: str) -> Pending:
         chain = await self.client.get_chain()
         expires = height + min(LIFETIME_BLOCKS, chain.params.max_tx_lifetime)
-        signed = build_transaction(self._key, chain.chain_tag, self.account, nonce, expires, message)
+        try:
+            signed = build_transaction(self._key, chain.chain_tag, self.account, nonce, expires, message)
+        except TransactionTooLong as error:
+            raise TxRefused(reasons.TooLarge.code, b"") from error
         return Pending(signed.tx, signed.tx_hash, nonce, height, expires, intent)
 
     async def _may_count(self, entry: Pending, height: int) -> bool:

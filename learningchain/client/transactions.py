@@ -40,6 +40,10 @@ class SignedTransaction:
     expires_at_height: int
 
 
+class TransactionTooLong(ValueError):
+    """The signed transaction has more bytes than the chain takes."""
+
+
 class SearchStopped(Exception):
     """The search for work was stopped from outside."""
 
@@ -56,12 +60,12 @@ def build_body(chain_tag: bytes, account: bytes, nonce: int, expires_at_height: 
 
 
 def sign_body(key: SecretKey, chain_tag: bytes, body: bytes) -> bytes:
-    """Return the bytes of the signed transaction. Raises ValueError above 16 KiB."""
+    """Return the bytes of the signed transaction. Raises TransactionTooLong above 16 KiB."""
     signature = key.sign(get_tx_sign_bytes(chain_tag, body))
     signed = pb.SignedTx(body_bytes=body, public_key=key.public_key, signature=signature)
     tx = signed.SerializeToString(deterministic=True)
     if len(tx) > MAX_TX_BYTES:
-        raise ValueError(f"the transaction has {len(tx)} bytes, at most {MAX_TX_BYTES} are allowed")
+        raise TransactionTooLong(f"the transaction has {len(tx)} bytes, at most {MAX_TX_BYTES} are allowed")
     return tx
 
 

@@ -1,6 +1,10 @@
 """The command line in a test: real commands, a chain in memory behind them, streams apart."""
 
 import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,6 +71,7 @@ class Terminal:
         """Run a command; `text` is typed on stdin, which is no terminal."""
         result = CliRunner().invoke(app, [*words, "--home", str(self.home)], input=text)
         assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info
+        assert "Traceback" not in result.stderr, result.stderr
         return Outcome(result.exit_code, result.stdout, result.stderr)
 
     def json(self, *words: str, text: str | None = None) -> Outcome:
@@ -93,3 +98,17 @@ def make_image(**changed: Any) -> Image:
         "volumes": (),
     }
     return Image(**{**fields, **changed})
+
+
+def run_lc(*words: str, stdout: int = subprocess.PIPE, env: Mapping[str, str] | None = None) -> Any:
+    """Run the program as a shell does."""
+    return subprocess.run(
+        [sys.executable, "-m", "learningchain.cli", *words],
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, **(env or {})},
+    )

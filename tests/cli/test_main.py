@@ -7,10 +7,8 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
 
 import pytest
 import typer
@@ -19,7 +17,7 @@ from abci_app.protocol.bech32 import encode_address
 from learningchain.cli import exit_codes
 from learningchain.cli.main import GROUPS, _load
 from learningchain.client.errors import NodeUnreachable
-from tests.cli.terminal import Terminal
+from tests.cli.terminal import Terminal, run_lc
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "cli.md"
 OWN = {"keys", "job", "tx", "query", "node", "config", "worker", "devnet"}
@@ -225,20 +223,6 @@ def test_help_fits_the_terminal(columns: str) -> None:
         done = run_lc(*words, "--help", env={"COLUMNS": columns})
         assert done.returncode == 0
         assert max(len(line) for line in done.stdout.splitlines()) <= max(int(columns), 60), words
-
-
-def run_lc(*words: str, stdout: int = subprocess.PIPE, env: Mapping[str, str] | None = None) -> Any:
-    """Run the program as a shell does."""
-    return subprocess.run(
-        [sys.executable, "-m", "learningchain.cli", *words],
-        stdin=subprocess.DEVNULL,
-        stdout=stdout,
-        stderr=subprocess.PIPE,
-        text=True,
-        timeout=60,
-        check=False,
-        env={**os.environ, **(env or {})},
-    )
 
 
 def test_an_interrupted_payment_is_made_once(carl: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:

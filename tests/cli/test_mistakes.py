@@ -1,11 +1,19 @@
 """A mistake of a user for every command: the documented exit code, nothing on stdout, what to do next on stderr."""
 
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
+from typer.testing import CliRunner
 
 from abci_app.protocol.bech32 import encode_address
 from learningchain.cli import exit_codes
-from learningchain.cli.main import GROUPS, _load
-from tests.cli.terminal import IMAGE, Terminal
+from learningchain.cli.main import GROUPS, _load, app
+from tests.cli.terminal import IMAGE, Terminal, run_lc
 
 NOBODY = encode_address(bytes(20))
 MISTAKES: dict[str, tuple[str, int]] = {
@@ -73,3 +81,108 @@ def test_a_mistake_has_its_exit_code_and_says_what_to_do(
     assert done.error["exit_code"] == code
     assert done.error["message"]
     assert done.error["hint"]
+
+
+TOO_LONG = str(2**64)
+HUGE = "9" * 25
+NO_TEXT = "\udcff"
+"""The byte 0xff as Python takes it from a command line."""
+SUBMIT = f"job submit {IMAGE}:1 --bounty 5 --for 30s --yes-public"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(f"{question} {TOO_LONG}" for question in ("job cancel --yes", "job show", "job list --before")),
+        f"job raise {TOO_LONG} 1",
+        f"query committee {TOO_LONG}",
+        *(f"{SUBMIT} --cpus {number}" for number in ("inf", "nan", "1e30")),
+        *(f"{SUBMIT} --{name} {HUGE}" for name in ("gpus", "gpu-memory", "free-places", "runner-ups", "class")),
+        *(f"{SUBMIT} --{name} -1" for name in ("tolerance", "ban-margin", "min-improvement")),
+        f"{SUBMIT} --tolerance 9e9",
+        f"{SUBMIT} --title {NO_TEXT}",
+        f"tx transfer {NOBODY} 1 --memo {NO_TEXT}",
+        f"tx bond 1 --from {NO_TEXT}",
+        f"job reveal 1 --location {NO_TEXT}",
+        f"query view /job/{NO_TEXT}",
+        f"tx set-key carl --expires-at-ms {HUGE}",
+        "tx bond 1 --timeout inf",
+        "tx bond 1 --timeout nan",
+    ],
+)
+def test_what_can_be_typed_but_not_sent_is_a_usage_error(carl: Terminal, line: str) -> None:
+    done = carl.json(*line.split())
+    assert (done.code, done.out) == (exit_codes.USAGE, "")
+    assert done.error["message"]
+    assert done.error["hint"]
+    assert carl.transport.broadcasts == []
+
+
+def test_the_largest_margins_and_texts_are_for_the_chain_to_refuse(carl: Terminal) -> None:
+    for line in (f"{SUBMIT} --tolerance 2e9", f"tx transfer {NOBODY} 1 --memo {'m' * 20_000}"):
+        assert carl.json(*line.split()).code == exit_codes.REFUSED, line
+
+
+def test_a_password_that_is_no_text_is_told(carl: Terminal, tmp_path: Path) -> None:
+    path = tmp_path / "password"
+    path.write_bytes(b"p\xffssword\n")
+    done = carl.json("keys", "password", "carl", "--new-password-file", str(path))
+    assert done.code == exit_codes.FAILED
+    assert done.error["message"] == f"the new password for carl in {path} is not UTF-8 text"
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [(b"\x04", "no new password for a was given"), (b"p\xffssword\n", "the new password for a is not UTF-8 text")],
+)
+def test_what_is_typed_at_a_password_may_be_its_end_or_no_text(tmp_path: Path, typed: bytes, message: str) -> None:
+    line = [sys.executable, "-m", "learningchain.cli", "keys", "add", "a", "-o", "json", "--home", str(tmp_path)]
+    screen, keyboard = pty.openpty()
+    process = subprocess.Popen(line, stdin=keyboard, stderr=subprocess.PIPE, start_new_session=True, bufsize=0)
+    try:
+        assert process.stderr is not None
+        prompt = b""
+        while process.poll() is None and not prompt.endswith(b":"):
+            prompt += process.stderr.read(1)  # what is typed before the prompt is thrown away
+        os.write(screen, typed)
+        _, told = process.communicate(timeout=20)
+    finally:
+        process.kill()
+        os.close(screen)
+        os.close(keyboard)
+    assert process.returncode == exit_codes.FAILED
+    assert json.loads(told.strip().splitlines()[-1])["error"]["message"] == message
+
+
+def test_a_settings_file_that_cannot_be_read_is_named(carl: Terminal) -> None:
+    for content in (b"key = '\xff'\n", b"key = \n"):
+        (carl.home / "client.toml").write_bytes(content)
+        done = run_lc("config", "show", "-o", "json", "--home", str(carl.home))
+        assert done.returncode == exit_codes.FAILED
+        error = json.loads(done.stderr)["error"]
+        assert error["message"].startswith(f"{carl.home}/client.toml cannot be read: ")
+        assert "move it away" in error["hint"]
+
+
+def test_a_folder_whose_name_is_no_text_can_be_shown(tmp_path: Path) -> None:
+    folder = os.fsdecode(os.fsencode(tmp_path) + b"/\xff")
+    done = run_lc("config", "show", "-o", "json", "--home", folder)
+    assert (done.returncode, json.loads(done.stdout)["home"]) == (0, folder)
+    assert run_lc("config", "show", "--home", folder).returncode == 0
+
+
+def test_a_defect_of_the_program_is_told_as_one(carl: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr("learningchain.wallet.Keystore.list_entries", fail)
+    words = ["keys", "list", "--home", str(carl.home)]
+    text = CliRunner().invoke(app, words)
+    assert (text.exit_code, text.stdout) == (exit_codes.FAILED, "")
+    assert text.stderr.startswith("Traceback (most recent call last):")
+    assert 'RuntimeError("broken")' in text.stderr
+    last = text.stderr.splitlines()[-2:]
+    assert last[0] == "error: the program has a defect: RuntimeError: broken"
+    assert last[1].startswith("next: report it")
+    error = json.loads(CliRunner().invoke(app, [*words, "-o", "json"]).stderr)["error"]
+    assert (error["exit_code"], "RuntimeError: broken" in error["traceback"]) == (exit_codes.FAILED, True)
