@@ -47,6 +47,10 @@ class ImageError(Exception):
         self.hint = hint
 
 
+class BadReference(ImageError):
+    """The text is no image reference."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reference:
     """A parsed image reference."""
@@ -77,10 +81,10 @@ class Image:
 
 
 def parse_reference(text: str) -> Reference:
-    """Return the parts of `[HOST/]PATH[:TAG][@sha256:…]`. Raises ImageError."""
+    """Return the parts of `[HOST/]PATH[:TAG][@sha256:…]`. Raises BadReference."""
     match = _REFERENCE.fullmatch(text)
     if match is None or (match["host"] and not _is_host(match["host"]) and match["host"] != match["host"].lower()):
-        raise ImageError(
+        raise BadReference(
             f"{text!r} is not an image reference", "write REGISTRY/NAME:TAG or REGISTRY/NAME@sha256:DIGEST"
         )
     host, path = match["host"], match["path"]

@@ -80,7 +80,7 @@ def save_setting(home: Path, name: str, value: str) -> None:
     """Write one setting into the file, keeping its comments and order. Raises SettingsError for an unknown one."""
     if name not in Settings.model_fields or name == "home":
         known = ", ".join(sorted(set(Settings.model_fields) - {"home"}))
-        raise SettingsError(f"there is no setting {name}: choose one of {known}")
+        raise SettingsError(f"there is no setting {name}", f"choose one of {known}")
     load_settings(home=home, **{name: value})
     path = home / FILE
     if not home.exists():

@@ -9,8 +9,8 @@ from learningchain.client import errors
 from learningchain.client.journal import JournalError
 from learningchain.devnet.plan import DevnetError
 from learningchain.node_home import NodeError, NodeSilent
-from learningchain.settings import SettingsError
-from learningchain.wallet import KeystoreError, NoSuchKey
+from learningchain.settings import SettingsError, SettingsFileError
+from learningchain.wallet import BadKeyName, KeystoreError, NoSuchKey
 from learningchain.wallet.files import FileError
 
 INTERRUPTED_HINT: Final = "run the same command again: what was sent already is not sent twice"
@@ -61,6 +61,9 @@ _EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
     (errors.NodeUnreachable, exit_codes.UNREACHABLE),
     (NodeSilent, exit_codes.UNREACHABLE),
     (NoSuchKey, exit_codes.NOT_FOUND),
+    (BadKeyName, exit_codes.USAGE),
+    (SettingsFileError, exit_codes.FAILED),
+    (SettingsError, exit_codes.USAGE),
     (FileNotFoundError, exit_codes.NOT_FOUND),
 )
 

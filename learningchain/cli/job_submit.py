@@ -17,7 +17,7 @@ from learningchain.cli.failure import Failure
 from learningchain.cli.job_app import app
 from learningchain.cli.parse import read_credits, read_duration, read_loss, read_margin
 from learningchain.client import TxResult
-from learningchain.registry import CONTRACT_LABEL, Image, ImageError, resolve_image
+from learningchain.registry import CONTRACT_LABEL, BadReference, Image, ImageError, resolve_image
 from learningchain.terms import (
     TRAINING_DISK_MIB,
     TRAINING_MEMORY_MIB,
@@ -188,7 +188,8 @@ def _check_image(session: Session, text: str, limit_mib: int | None) -> Image:
     try:
         image = resolve_image(text)
     except ImageError as error:
-        raise Failure(str(error), error.hint) from error
+        code = exit_codes.USAGE if isinstance(error, BadReference) else exit_codes.FAILED
+        raise Failure(str(error), error.hint, code) from error
     if image.labels.get(CONTRACT_LABEL) != CONTRACT:
         raise Failure(
             f"the image does not say that it follows the job contract {CONTRACT}",

@@ -12,7 +12,7 @@ from learningchain.cli import exit_codes
 from learningchain.cli.command import Place, Session, command, make_group
 from learningchain.cli.failure import Failure
 from learningchain.cli.output import make_table
-from learningchain.devnet.plan import DevnetHome, DevnetPlan, load_plan
+from learningchain.devnet.plan import MAX_NODES, DevnetHome, DevnetPlan, load_plan
 from learningchain.devnet.supervisor import detach, find_running, open_devnet, run, take_down
 from learningchain.node import get_status
 from learningchain.node_home import NodeError
@@ -25,8 +25,8 @@ app = make_group("A whole network on this machine.")
 @command(app, "up", PLACE)
 def up(
     session: Session,
-    validators: Annotated[int, typer.Option(help="Validators, each with a checking worker")] = 4,
-    workers: Annotated[int, typer.Option(help="Training workers")] = 2,
+    validators: Annotated[int, typer.Option(min=1, max=MAX_NODES, help="Validators, each with a checking worker")] = 4,
+    workers: Annotated[int, typer.Option(min=0, max=MAX_NODES, help="Training workers")] = 2,
     detached: Annotated[bool, typer.Option("--detach", help="Return when it is ready and leave it running")] = False,
 ) -> None:
     """Start a network, made at the first time; without --detach it ends with Ctrl-C."""

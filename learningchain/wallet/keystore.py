@@ -33,6 +33,10 @@ class NoSuchKey(KeystoreError):
     """The key asked for is not here."""
 
 
+class BadKeyName(KeystoreError):
+    """No key can have this name or address."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """What can be told about a key without its password. `account` differs from `address` for added keys."""
@@ -84,7 +88,7 @@ class Keystore:
         try:
             address = decode_address(name_or_address)
         except ValueError as error:
-            raise KeystoreError(f"{name_or_address} is not an address: {error}") from None
+            raise BadKeyName(f"{name_or_address} is not an address: {error}") from None
         for entry in self.list_entries():
             if address in (entry.address, entry.account):
                 return entry
@@ -135,7 +139,7 @@ class Keystore:
 
 def _check_name(name: str) -> None:
     if not NAME.fullmatch(name):
-        raise KeystoreError(
+        raise BadKeyName(
             f"{name!r} is not a key name: use up to 32 of a-z, 0-9, - and _, beginning with a letter or digit"
         )
 

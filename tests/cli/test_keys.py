@@ -127,7 +127,7 @@ def test_settings_are_written_without_losing_comments(terminal: Terminal) -> Non
 @pytest.mark.parametrize(("name", "value"), [("nonsense", "1"), ("home", "/x"), ("output", "xml"), ("chain_tag", "zz")])
 def test_settings_that_make_no_sense_are_refused(terminal: Terminal, name: str, value: str) -> None:
     done = terminal.run("config", "set", name, value)
-    assert done.code == exit_codes.FAILED
+    assert done.code == exit_codes.USAGE
     assert "error:" in done.err
     assert not (terminal.home / "client.toml").exists()
 

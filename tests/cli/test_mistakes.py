@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from abci_app.protocol.bech32 import encode_address
 from learningchain.cli import exit_codes
 from learningchain.cli.main import GROUPS, _load, app
+from learningchain.registry import resolve_image
 from tests.cli.terminal import IMAGE, Terminal, run_lc
 
 NOBODY = encode_address(bytes(20))
@@ -54,11 +55,11 @@ MISTAKES: dict[str, tuple[str, int]] = {
     "node start": ("", exit_codes.FAILED),
     "node status": ("--node http://127.0.0.1:1", exit_codes.UNREACHABLE),
     "config show": ("node", exit_codes.USAGE),
-    "config set": ("nonsense 1", exit_codes.FAILED),
+    "config set": ("nonsense 1", exit_codes.USAGE),
     "worker init": ("", exit_codes.FAILED),
     "worker start": ("", exit_codes.FAILED),
     "worker status": ("", exit_codes.NOT_FOUND),
-    "devnet up": ("--validators 0", exit_codes.FAILED),
+    "devnet up": ("--validators 0", exit_codes.USAGE),
     "devnet status": ("", exit_codes.NOT_FOUND),
     "devnet down": ("now", exit_codes.USAGE),
 }
@@ -186,3 +187,39 @@ def test_a_defect_of_the_program_is_told_as_one(carl: Terminal, monkeypatch: pyt
     assert last[1].startswith("next: report it")
     error = json.loads(CliRunner().invoke(app, [*words, "-o", "json"]).stderr)["error"]
     assert (error["exit_code"], "RuntimeError: broken" in error["traceback"]) == (exit_codes.FAILED, True)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "keys add A%B --unencrypted",
+        "keys show lc1nonsense",
+        "tx bond 1 --from A%B",
+        "config set output xml",
+        "config set chain_tag 1",
+        "devnet up --detach --validators 17",
+        "devnet up --workers -1",
+    ],
+)
+def test_names_and_values_that_nothing_can_have_are_usage_errors(carl: Terminal, line: str) -> None:
+    done = carl.json(*line.split())
+    assert (done.code, done.out, done.error["exit_code"]) == (exit_codes.USAGE, "", exit_codes.USAGE)
+
+
+def test_a_setting_of_the_environment_counts_as_the_command_line(
+    carl: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LC_OUTPUT", "xml")
+    done = carl.run("keys", "list")
+    assert (done.code, done.out) == (exit_codes.USAGE, "")
+    assert done.err.startswith("error: the setting output is not usable: ")
+
+
+@pytest.mark.parametrize("image", ["", "Registry/Name with blanks:1"])
+def test_what_is_no_image_reference_is_a_usage_error(
+    carl: Terminal, monkeypatch: pytest.MonkeyPatch, image: str
+) -> None:
+    monkeypatch.setattr("learningchain.cli.job_submit.resolve_image", resolve_image)
+    done = carl.json("job", "submit", image, "--bounty", "5", "--for", "30s", "--yes-public")
+    assert (done.code, done.out) == (exit_codes.USAGE, "")
+    assert "is not an image reference" in done.error["message"]
