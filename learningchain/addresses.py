@@ -51,6 +51,13 @@ def resolve(url: str, allow_loopback: bool) -> Target:
     return Target(target, {"Host": parts.netloc}, {"sni_hostname": host} if parts.scheme == "https" else {})
 
 
+def check_url(url: str) -> None:
+    """Raise AddressRefused for a URL of a form that nobody follows; nothing is resolved."""
+    if not url.isascii() or not url.isprintable() or " " in url:
+        raise AddressRefused("a URL has no blanks and only ASCII characters")
+    _split(url)
+
+
 def is_allowed(address: IpAddress, allow_loopback: bool) -> bool:
     """Tell whether an address is one of the public internet, or loopback where that is allowed."""
     inner = _find_inner(address)

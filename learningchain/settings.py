@@ -9,6 +9,8 @@ from platformdirs import user_data_path
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from learningchain.client.rpc import split_address
+from learningchain.wallet import Keystore
 from learningchain.wallet.files import make_private_folder, write_private
 
 FILE: Final = "client.toml"
@@ -77,14 +79,28 @@ def load_settings(**given: Any) -> Settings:
 
 
 def save_setting(home: Path, name: str, value: str) -> None:
-    """Write one setting into the file, keeping its comments and order. Raises SettingsError for an unknown one."""
+    """Write one setting into the file, keeping its comments and order. Raises SettingsError, KeystoreError.
+
+    An address is checked for its form, a key must be there; an empty key or tag takes the setting back.
+    """
     if name not in Settings.model_fields or name == "home":
         known = ", ".join(sorted(set(Settings.model_fields) - {"home"}))
         raise SettingsError(f"there is no setting {name}", f"choose one of {known}")
     load_settings(home=home, **{name: value})
+    _check_value(home, name, value)
     path = home / FILE
     if not home.exists():
         make_private_folder(home)
     document = tomlkit.parse(path.read_text("utf-8")) if path.exists() else tomlkit.document()
     document[name] = value
     write_private(path, tomlkit.dumps(document).encode("utf-8"), overwrite=True)
+
+
+def _check_value(home: Path, name: str, value: str) -> None:
+    if name == "node":
+        try:
+            split_address(value)
+        except ValueError as error:
+            raise SettingsError("the setting node is not usable", str(error)) from None
+    elif name == "key" and value:
+        Keystore(home / "keys").find(value)

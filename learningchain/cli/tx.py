@@ -14,6 +14,7 @@ from abci_app.protocol.bech32 import encode_address
 from abci_app.protocol.errors import TooLarge
 from abci_app.protocol.hashing import compute_tx_hash, get_key_proof_bytes
 from abci_app.protocol.limits import KEY_BYTES, MAX_TIME_MS, MAX_TX_BYTES, SIGNATURE_BYTES
+from learningchain.addresses import AddressRefused, check_url
 from learningchain.amounts import format_credits
 from learningchain.cli import exit_codes
 from learningchain.cli.command import Sending, Session, command, make_group
@@ -112,7 +113,11 @@ def set_profile(
         str | None, typer.Option(help="Address where this node serves models, http://HOST:PORT")
     ] = None,
 ) -> None:
-    """Change the public name or endpoint of the account; what is not given stays."""
+    """Change the public name or endpoint of the account; what is not given stays, "" takes it back."""
+    if name is None and endpoint is None:
+        raise Failure("nothing would change", "give --name, --endpoint or both", exit_codes.USAGE)
+    if endpoint:
+        _check_endpoint(endpoint)
     view = session.client().get_account(sending.entry.account)
     old = view.profile if view is not None else None
     message = tx_pb2.SetProfile(
@@ -179,6 +184,13 @@ def send(
         raise TxRefused(TooLarge.code, compute_tx_hash(tx))
     tx_hash = session.client().broadcast(tx)
     session.out.show({"tx_hash": tx_hash.hex()})
+
+
+def _check_endpoint(endpoint: str) -> None:
+    try:
+        check_url(endpoint)
+    except AddressRefused as error:
+        raise Failure(f"{endpoint} is no endpoint: {error}", "write http://HOST:PORT", exit_codes.USAGE) from None
 
 
 def _prove(session: Session, sending: Sending, name: str, owner: bytes) -> bytes:

@@ -132,6 +132,30 @@ def test_settings_that_make_no_sense_are_refused(terminal: Terminal, name: str, 
     assert not (terminal.home / "client.toml").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "code"),
+    [
+        ("node", "ftp://x", exit_codes.USAGE),
+        ("node", "", exit_codes.USAGE),
+        ("node", "unix://relative", exit_codes.USAGE),
+        ("key", "nobody", exit_codes.NOT_FOUND),
+        ("key", "A B", exit_codes.USAGE),
+    ],
+)
+def test_a_node_or_key_that_cannot_be_is_not_written(terminal: Terminal, name: str, value: str, code: int) -> None:
+    done = terminal.json("config", "set", name, value)
+    assert (done.code, done.out) == (code, "")
+    assert done.error["hint"]
+    assert not (terminal.home / "client.toml").exists()
+
+
+def test_a_key_is_chosen_by_name_or_address_and_taken_back(terminal: Terminal) -> None:
+    address = encode_address(terminal.add_wallet("carl").address)
+    for value in ("carl", address, ""):
+        assert terminal.run("config", "set", "key", value).code == 0
+        assert terminal.json("config", "show").data["key"] == value
+
+
 def test_a_broken_settings_file_is_named(terminal: Terminal) -> None:
     terminal.home.mkdir(mode=0o700)
     (terminal.home / "client.toml").write_text("node = [")

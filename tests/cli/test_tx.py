@@ -174,6 +174,30 @@ def test_bond_unbond_checker_profile_and_keys_change_the_account(carl: Terminal)
     assert view["account"]["bond"] == "15000000"
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        *(
+            ("--endpoint", endpoint)
+            for endpoint in ("foo", "ftp://host", "http://", "http://a b", "http://host:99999", "http://me:pw@host")
+        ),
+    ],
+)
+def test_a_profile_without_change_or_with_an_endpoint_nobody_follows_is_not_sent(
+    carl: Terminal, words: tuple[str, ...]
+) -> None:
+    done = carl.json("tx", "set-profile", *words)
+    assert (done.code, done.out) == (exit_codes.USAGE, "")
+    assert carl.transport.broadcasts == []
+
+
+def test_an_endpoint_can_be_taken_back(carl: Terminal) -> None:
+    assert carl.run("tx", "set-profile", "--endpoint", "https://host:8443/models").code == 0
+    assert carl.run("tx", "set-profile", "--endpoint", "").code == 0
+    assert carl.json("query", "account").data["profile"]["endpoint"] == ""
+
+
 def test_a_work_key_of_this_machine_is_added_and_removed(carl: Terminal) -> None:
     owner = encode_address(carl.market.address("carl"))
     carl.run("keys", "add", "work", "--unencrypted", "--account", owner)
@@ -182,7 +206,7 @@ def test_a_work_key_of_this_machine_is_added_and_removed(carl: Terminal) -> None
     refused = carl.json("tx", "bond", "1", "--from", "work")
     assert refused.error["name"] == "scope_too_small"
     assert carl.run("tx", "set-key", "work", "--scope", "removed", "--from", "carl").code == 0
-    assert carl.json("tx", "set-profile", "--from", "work").error["name"] == "key_removed"
+    assert carl.json("tx", "set-profile", "--name", "x", "--from", "work").error["name"] == "key_removed"
 
 
 def test_a_key_of_another_machine_is_added_by_its_proof(carl: Terminal, tmp_path: Path) -> None:
