@@ -147,9 +147,10 @@ def submit(
             "locked_credits": format_credits(cost.total),
         }
 
-    sent = sending.send(message, intent, describe)
-    if sent is not None:
-        session.say(f"next: {session.suggest(f'job watch {_find_job_id(sent)}')}")
+    def tell_next(result: TxResult) -> str:
+        return f"next: {session.suggest(f'job watch {_find_job_id(result)}')}"
+
+    sending.send(message, intent, describe, tell_next)
 
 
 def choices_text(choices: Choices) -> str:

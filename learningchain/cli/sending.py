@@ -50,8 +50,11 @@ class Sending:
         message: Message,
         intent: str | None = None,
         describe: Callable[[TxResult | None], Mapping[str, object]] | None = None,
+        tell_next: Callable[[TxResult], str] | None = None,
     ) -> TxResult | None:
         """Sign, send, wait, and show the result with what `describe` adds; None if nothing was waited for.
+
+        `tell_next` is a line for people after a success.
 
         With --generate-only the signed transaction is shown instead. Running the same command again while the first
         transaction is undecided sends the same bytes again (`intent` tells what is the same).
@@ -69,6 +72,8 @@ class Sending:
         data = {"tx_hash": pending.tx_hash.hex()} if result is None else describe_result(result)
         self.session.out.show({**(describe(result) if describe is not None else {}), **data})
         if result is not None:
+            if tell_next is not None:
+                self.session.say(tell_next(result))
             # Not before it was shown: whoever could not read it runs the command again, and must not pay again.
             self.sender.forget([pending])
         return result

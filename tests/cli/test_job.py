@@ -1,5 +1,6 @@
 """`lc job` for a contractor: publishing, watching, fetching the model."""
 
+import errno
 import hashlib
 import json
 from pathlib import Path
@@ -13,6 +14,7 @@ from abci_app.pb.learningchain.v1 import tx_pb2
 from abci_app.protocol.bech32 import encode_address
 from abci_app.protocol.limits import UCREDIT
 from learningchain.cli import exit_codes
+from learningchain.cli.output import Output
 from tests.cli.terminal import DIGEST, IMAGE, Terminal, make_image
 from tests.client.test_models import serve
 from tests.support.market import SALT, measured
@@ -87,6 +89,24 @@ def test_the_same_job_after_a_timeout_is_published_once(carl: Terminal) -> None:
     again = carl.json(*SUBMIT, "--yes-public")
     assert (again.code, again.data["job_id"]) == (0, "1")
     assert len(carl.json("job", "list").data["jobs"]) == 1
+
+
+def test_a_job_whose_next_step_cannot_be_told_is_published_once(
+    carl: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tell = Output.say
+
+    def fail(out: Output, text: str) -> None:
+        if text.startswith("next: "):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        tell(out, text)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Output, "say", fail)
+        first = carl.json(*SUBMIT, "--yes-public")
+    assert first.code == exit_codes.FAILED
+    assert carl.json(*SUBMIT, "--yes-public").data["job_id"] == first.data["job_id"]
+    assert len(set(carl.transport.broadcasts)) == 1
 
 
 def test_a_smaller_image_for_evaluation_is_named_too(carl: Terminal) -> None:
