@@ -11,11 +11,13 @@ from typing import Annotated, Final
 import structlog
 import tomlkit
 import typer
+from structlog.typing import EventDict, Processor
 
 from learningchain.cli import exit_codes
 from learningchain.cli.command import Place, Session, command, make_group
 from learningchain.cli.failure import Failure, split_text
 from learningchain.cli.keys import PasswordFile, ask_new_password, describe_entry, tell_secret
+from learningchain.cli.output import clean
 from learningchain.wallet import SecretKey
 from learningchain.wallet.files import make_private_folder, write_private
 from worker.journal import JournalError
@@ -99,6 +101,11 @@ def status(session: Session) -> None:
     session.out.show(json.loads(text))
 
 
+def _clean_values(_logger: object, _name: str, entry: EventDict) -> EventDict:
+    """Take out of a log entry what would steer a terminal: URLs and reasons are strangers' words."""
+    return {key: clean(value) if isinstance(value, str) else value for key, value in entry.items()}
+
+
 class _Stderr:
     """Writes log lines. A reader that went away is no reason for a worker to stop."""
 
@@ -114,15 +121,15 @@ class _Stderr:
 
 def _configure_logging(as_json: bool) -> None:
     """Log to stderr, a line per event: for people, or as JSON."""
-    render = (
-        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-    )
+    render: tuple[Processor, ...] = (structlog.processors.JSONRenderer(),)  # ASCII, whatever strangers wrote
+    if not as_json:
+        render = (_clean_values, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()))
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            render,
+            *render,
         ],
         logger_factory=lambda *_: _Stderr(),
     )

@@ -18,6 +18,9 @@ from worker.sandbox.types import EngineRefusedError, OwnFailureError, UnfitEngin
 CALL_SECONDS = 60  # of one ordinary call; an overloaded disk makes create and remove slow
 DEFAULT_SOCKET = "unix:///var/run/docker.sock"
 
+# Words of engine and runtime for a container that is not in the state that is to be ended.
+_NOT_SO = ("not running", "not paused", "cannot resume a running process")
+
 REASON_CHARACTERS = 2000  # of the engine's own words in a message
 
 Json = dict[str, Any]
@@ -210,7 +213,7 @@ class Engine:
             try:
                 call(container)
             except docker.errors.APIError as error:
-                if error.status_code in (404, 409) or "not running" in str(error) or "not paused" in str(error):
+                if error.status_code in (404, 409) or any(words in str(error) for words in _NOT_SO):
                     return False
                 raise
         return True
