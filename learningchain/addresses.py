@@ -53,8 +53,6 @@ def resolve(url: str, allow_loopback: bool) -> Target:
 
 def check_url(url: str) -> None:
     """Raise AddressRefused for a URL of a form that nobody follows; nothing is resolved."""
-    if not url.isascii() or not url.isprintable() or " " in url:
-        raise AddressRefused("a URL has no blanks and only ASCII characters")
     _split(url)
 
 
