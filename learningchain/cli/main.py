@@ -139,7 +139,10 @@ def main() -> None:
     _take_any_text()
     # A crash must not write secret keys into a core file.
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-    app(prog_name="lc")
+    try:
+        app(prog_name="lc")
+    finally:
+        _let_go_of_unwritten()
 
 
 def _open_closed_streams() -> None:
@@ -151,6 +154,15 @@ def _open_closed_streams() -> None:
         if getattr(sys, name) is None:
             stream = Path(os.devnull).open(mode, encoding="utf-8")  # noqa: SIM115 (stays open)
             setattr(sys, name, stream)
+
+
+def _let_go_of_unwritten() -> None:
+    """Drop what a stream could not write, which was told before: Python would end with 120 as it tries once more."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _take_any_text() -> None:

@@ -100,6 +100,10 @@ def make_image(**changed: Any) -> Image:
     return Image(**{**fields, **changed})
 
 
+BUFFERED = {**os.environ, "PYTHONUNBUFFERED": ""}
+"""What a shell gives the program: a machine that runs tests may have output go out unbuffered."""
+
+
 def run_lc(*words: str, stdout: int = subprocess.PIPE, env: Mapping[str, str] | None = None) -> Any:
     """Run the program as a shell does."""
     return subprocess.run(
@@ -110,5 +114,5 @@ def run_lc(*words: str, stdout: int = subprocess.PIPE, env: Mapping[str, str] | 
         text=True,
         timeout=60,
         check=False,
-        env={**os.environ, **(env or {})},
+        env={**BUFFERED, **(env or {})},
     )

@@ -17,7 +17,7 @@ from abci_app.protocol.bech32 import encode_address
 from learningchain.cli import exit_codes
 from learningchain.cli.main import GROUPS, _load
 from learningchain.client.errors import NodeUnreachable
-from tests.cli.terminal import Terminal, run_lc
+from tests.cli.terminal import BUFFERED, Terminal, run_lc
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "cli.md"
 OWN = {"keys", "job", "tx", "query", "node", "config", "worker", "devnet"}
@@ -324,4 +324,5 @@ def test_a_failure_keeps_its_exit_code_where_it_cannot_be_told(tmp_path: Path) -
     with open("/dev/full", "w") as full:
         for words, code in ((("keys", "show", "a"), exit_codes.NOT_FOUND), (("nonsense",), exit_codes.USAGE)):
             line = [sys.executable, "-m", "learningchain.cli", *words, "--home", str(tmp_path / "h")]
-            assert subprocess.run(line, stderr=full, timeout=60, check=False).returncode == code
+            done = subprocess.run(line, stderr=full, timeout=60, check=False, env=BUFFERED)
+            assert done.returncode == code
