@@ -217,8 +217,10 @@ class Chains(AccountRules):
 
     @rule(main=numbers, other=numbers, minority=st.integers(min_value=0, max_value=3), silent=numbers)
     def run_rounds(self, main: int, other: int, minority: int, silent: int) -> None:
-        """Run a round of every job that waits for one."""
+        """Run a round of every job that waits for one; who was jailed for silence before may return first."""
         self.next_deadline(main % 3)
+        if silent % 2 and self.get_jailed():
+            self.leave_jail(main, True)
         for which in range(len(self.s.jobs)):
             if self.has_job("REVEAL", "VOTE", "TALLY"):
                 self.run_round(which, main + which, other, minority, silent + which)

@@ -152,6 +152,7 @@ def test_root_is_refused() -> None:
         ({"Runtimes": {"crun": {}}}, "the runtime runc"),
         ({"CgroupDriver": "none"}, "pause"),
         ({"SecurityOptions": ["name=apparmor"]}, "seccomp"),
+        ({"SecurityOptions": ["name=seccomp,profile=unconfined"]}, "seccomp with a profile"),
     ],
 )
 def test_an_engine_that_lacks_something_is_named_unfit(
