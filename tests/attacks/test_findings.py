@@ -26,8 +26,8 @@ ELSEWHERE = {
         "sandbox/test_training.py: different_seeds",
         "sandbox/test_hostile_evaluation.py: fixed_paths",
     ],
-    "r15": ["worker/test_state.py: highest_bounty"],  # saturated checkers evaluate the highest bounties first
-    "f23": ["worker/test_model_http.py: candidate_whose_turn_it_is_may_upload"],  # workers behind NAT
+    "r15": ["worker/test_state_votes.py: highest_bounty"],  # saturated checkers evaluate the highest bounties first
+    "f23": ["worker/test_upload_claims.py: candidate_whose_turn_it_is_may_upload"],  # workers behind NAT
 }
 """Finding to tests about programs around the chain, by file and words of the test's name."""
 

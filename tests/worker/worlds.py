@@ -6,6 +6,9 @@ from abci_app.protocol.hashing import compute_model_commitment
 from abci_app.protocol.limits import UCREDIT
 from abci_app.protocol.params import get_params
 from learningchain.client.interface import AccountView
+from worker import events as ev
+from worker.policy import Policy
+from worker.state import Memory, WorkerState
 from worker.view import ChainView
 
 ME, CONTRACTOR, RIVAL = b"m" * 20, b"c" * 20, b"r" * 20
@@ -56,3 +59,13 @@ def make_candidate(account: bytes, loss: int, *, secured: bool = False, commitme
 def commit_to(digest: bytes, salt: bytes = SALT, job_id: int = 1) -> bytes:
     """This worker's commitment to a model."""
     return compute_model_commitment(TAG, job_id, ME, digest, salt)
+
+
+def start(*jobs: pb.Job, policy: Policy | None = None, memory: Memory | None = None) -> WorkerState:
+    state = WorkerState(policy or Policy(), memory or Memory(TAG))
+    state.handle(ev.Observed(make_view(*jobs)))
+    return state
+
+
+def observe(state: WorkerState, *jobs: pb.Job, **view: object) -> list[ev.Instruction]:
+    return state.handle(ev.Observed(make_view(*jobs, **view)))  # type: ignore[arg-type]

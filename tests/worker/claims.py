@@ -1,0 +1,37 @@
+"""A model, the account whose turn it is to hand it over, and its claim to upload it."""
+
+import hashlib
+
+from abci_app.pb.learningchain.v1 import state_pb2 as pb
+from abci_app.pb.learningchain.v1 import tx_pb2
+from abci_app.protocol.hashing import compute_model_commitment
+from abci_app.protocol.params import get_params
+from learningchain.wallet import SecretKey
+from tests.worker.worlds import SALT, TAG, make_candidate, make_job
+from worker.models.uploads import UploadClaim
+
+MODEL = b"0123456789" * 50
+DIGEST = hashlib.sha256(MODEL).digest()
+KEY = SecretKey(b"k" * 32)
+PARAMS = get_params("devnet")
+OWNER = pb.Account(keys=[pb.Key(public_key=KEY.public_key, scope=tx_pb2.KEY_SCOPE_WORK)])
+
+
+def sign(claim: UploadClaim) -> UploadClaim:
+    signature = KEY.sign(claim.get_sign_bytes(TAG))
+    return UploadClaim(
+        claim.job_id, claim.account, claim.public_key, claim.digest, claim.size, claim.salt, signature
+    )  # fmt: skip
+
+
+def make_claim(**changes: object) -> UploadClaim:
+    values: dict[str, object] = {
+        "job_id": 1, "account": KEY.address, "public_key": KEY.public_key, "digest": DIGEST, "size": len(MODEL),
+        "salt": SALT, "signature": b"",
+    }  # fmt: skip
+    return sign(UploadClaim(**{**values, **changes}))  # type: ignore[arg-type]
+
+
+def make_turn(state: int = pb.JOB_STATE_REVEAL) -> pb.Job:
+    commitment = compute_model_commitment(TAG, 1, KEY.address, DIGEST, SALT)
+    return make_job(state=state, candidates=[make_candidate(KEY.address, 5, commitment=commitment)])
