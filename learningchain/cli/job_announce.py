@@ -25,7 +25,7 @@ from learningchain.cli.job_model import allows_loopback
 from learningchain.cli.job_view import require_job
 from learningchain.cli.parse import JobId
 from learningchain.client import JobView
-from learningchain.client.errors import NodeUnreachable, WaitTimeout, WouldBeRefused
+from learningchain.client.errors import ClientError, NodeUnreachable, WaitTimeout, WouldBeRefused
 from learningchain.models import hash_file
 from learningchain.wallet.files import make_private_folder
 
@@ -77,14 +77,11 @@ def announce(
         session.say(f"the claim that opens the commitment is kept in {Claims(session.settings.home).folder}")
     described = {"job_id": str(job_id), "loss": format_loss(loss), "model_digest": claim.digest.hex()}
     intent = _get_intent(job_id, loss, claim.digest.hex(), secured)
-    sent = sending.send(message, intent, lambda _: described)
-    if sent is None:
-        return
-    if stay:
-        _stay(session, sending, claim, locations or [])
-    else:
-        line = session.suggest(f"job reveal {job_id} --stay")
-        session.say(f"next: {line} (a worker that runs in this home does it by itself)")
+    line = session.suggest(f"job reveal {job_id} --stay")
+    following = f"next: {line} (a worker that runs in this home does it by itself)"
+    sent = sending.send(message, intent, lambda _: described, None if stay else lambda _: following)
+    if sent is not None and stay:
+        _stay(session, sending, job_id, locations or [])
 
 
 @command(app, "reveal")
@@ -97,8 +94,7 @@ def reveal(
 ) -> None:
     """Reveal a model announced with lc job announce: upload it to relays and name it on the chain."""
     view = require_job(session, job_id)
-    own = [entry for entry in view.job.candidates if entry.account == sending.entry.account]
-    claim = Claims(session.settings.home).find(own[0].commitment) if own else None
+    claim = _find_claim(session, sending, view)
     if claim is None:
         raise Failure(
             f"nothing that was announced for job {job_id} from here stands in its list",
@@ -106,7 +102,7 @@ def reveal(
             exit_codes.NOT_FOUND,
         )
     if stay:
-        _stay(session, sending, claim, locations or [])
+        _stay(session, sending, job_id, locations or [])
     else:
         _reveal(session, sending, view, claim, locations or [])
 
@@ -149,11 +145,7 @@ def _require_possible(session: Session, sending: Sending, view: JobView, secured
     if me.get_nonce(entry.public_key) is None:
         raise WouldBeRefused(reasons.UnknownKey.code)
     objection = find_objection(view, me, client.get_status().time_ms, client.get_chain().params, secured, loss)
-    if objection is None:
-        return
-    # What an earlier run of this command sent may be the very reason; sending tells what became of it.
-    earlier = f"{_get_intent(view.job.id)} "
-    if not any(pending.intent.startswith(earlier) for pending in sending.sender.list_pending()):
+    if objection is not None and not sending.was_sent(f"{_get_intent(view.job.id)} "):
         raise WouldBeRefused(objection.code)
 
 
@@ -194,36 +186,67 @@ def _make_claim(session: Session, sending: Sending, job_id: int, model: Path, lo
     return claim
 
 
-def _stay(session: Session, sending: Sending, claim: Claim, locations: list[str]) -> None:
-    """Wait until the claim's candidate has its turn, then reveal; returns when the turn never comes."""
+def _find_claim(session: Session, sending: Sending, view: JobView) -> Claim | None:
+    """Return what opens the announcement that stands, be it one that an earlier run sent."""
+    own = [entry for entry in view.job.candidates if entry.account == sending.entry.account]
+    return Claims(session.settings.home).find(own[0].commitment) if own else None
+
+
+def _has_turn(view: JobView, claim: Claim) -> bool:
+    return view.job.state == pb.JOB_STATE_REVEAL and view.job.candidates[0].commitment == claim.commitment
+
+
+def _stay(session: Session, sending: Sending, job_id: int, locations: list[str]) -> None:
+    """Wait until this account's announcement has its turn, then reveal; returns when the turn never comes.
+
+    While the turn lasts a reveal that fails is tried again: a default may cost the deposit. Raises its last failure.
+    """
+    _ = sending.secret  # its password is asked for now: when the turn comes nobody may be there to type it
     session.say("waiting for the expiry and the turn; keep this running")
-    height = 0
+    height, failed = 0, None
     while True:
         try:
-            view = require_job(session, claim.job_id)
-            if not any(entry.commitment == claim.commitment for entry in view.job.candidates):
-                session.say("the announcement does not stand any more: it was undercut, or the turn is over")
-                return
-            if view.job.state == pb.JOB_STATE_REVEAL and view.job.candidates[0].commitment == claim.commitment:
-                _reveal(session, sending, view, claim, locations)
-                return
+            view = require_job(session, job_id)
+            claim = _find_claim(session, sending, view)
+            if claim is None:
+                break
             if view.job.state not in UNSETTLED:
                 session.say("the job is settled")
                 return
+            if _has_turn(view, claim):
+                failed = _try_to_reveal(session, sending, view, claim, locations)
+                if failed is None:
+                    return
+                continue
+            failed = None  # the reveal was carried out though its result was not seen
             height = session.client().wait_for_block(max(height, view.height), WAIT_S)
         except (WaitTimeout, NodeUnreachable) as error:
             session.say(f"{error}; trying again")
             time.sleep(RETRY_S)
+    if failed is not None:
+        raise failed
+    session.say("the announcement does not stand any more: it was undercut, or the turn is over")
+
+
+def _try_to_reveal(
+    session: Session, sending: Sending, view: JobView, claim: Claim, locations: list[str]
+) -> Failure | ClientError | None:
+    try:
+        _reveal(session, sending, view, claim, locations)
+    except (Failure, ClientError) as error:
+        session.say(f"{error}: {error.hint}; trying again")
+        time.sleep(RETRY_S)
+        return error
+    return None
 
 
 def _reveal(session: Session, sending: Sending, view: JobView, claim: Claim, locations: list[str]) -> None:
     from learningchain.cli import worker_tools
 
-    if view.job.state != pb.JOB_STATE_REVEAL or view.job.candidates[0].commitment != claim.commitment:
+    if not _has_turn(view, claim):
         raise Failure("it is not this announcement's turn", f"wait for it: lc job reveal {claim.job_id} --stay")
     client = session.client()
-    key = session.open_key(sending.entry, sending.password_file)
-    uploading = worker_tools.upload(claim, key, client.list_relays(), allows_loopback(session))
+    uploading = worker_tools.upload(claim, sending.secret, client.list_relays(), allows_loopback(session))
     reached = client.run(uploading)
     if not reached and not locations:
         raise Failure("there is no relay", "serve the model yourself and name it with --location URL")

@@ -13,7 +13,7 @@ from learningchain.cli.session import Session
 from learningchain.client import Pending, SyncSender, TxResult
 from learningchain.client.errors import NodeUnreachable
 from learningchain.client.sender import get_default_intent
-from learningchain.wallet import Entry
+from learningchain.wallet import Entry, SecretKey
 
 
 @dataclass(slots=True)
@@ -28,6 +28,7 @@ class Sending:
     password_file: Path | None
     _sender: SyncSender | None = None
     _entry: Entry | None = None
+    _secret: SecretKey | None = None
 
     @property
     def entry(self) -> Entry:
@@ -37,13 +38,26 @@ class Sending:
         return self._entry
 
     @property
+    def secret(self) -> SecretKey:
+        """The secret key; asks for its password once, as what gives it may give it once only, a pipe or a person."""
+        if self._secret is None:
+            self._secret = self.session.open_key(self.entry, self.password_file)
+        return self._secret
+
+    @property
     def sender(self) -> SyncSender:
         """The sender for that key; asks for its password."""
         if self._sender is None:
-            secret = self.session.open_key(self.entry, self.password_file)
-            journal = self.session.make_journal(secret.public_key)
-            self._sender = self.session.client().sender(secret, self.entry.account, journal)
+            journal = self.session.make_journal(self.secret.public_key)
+            self._sender = self.session.client().sender(self.secret, self.entry.account, journal)
         return self._sender
+
+    def was_sent(self, intent: str) -> bool:
+        """Tell whether an earlier run sent a transaction whose intent begins so and whose fate was not shown yet.
+
+        What it did may be the very reason why the chain would refuse another one; sending tells what became of it.
+        """
+        return any(pending.intent.startswith(intent) for pending in self.sender.list_pending())
 
     def send(
         self,

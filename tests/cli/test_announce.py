@@ -1,5 +1,6 @@
 """`lc job announce|reveal`: a model that was trained elsewhere."""
 
+import errno
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +14,11 @@ from abci_app.pb.learningchain.v1 import tx_pb2
 from learningchain.claims import Claims
 from learningchain.cli import exit_codes, worker_tools
 from learningchain.cli.failure import Failure
+from learningchain.cli.output import Output
+from learningchain.cli.session import Session
 from learningchain.wallet import Keystore, SecretKey
 from tests.cli.terminal import QUICK, Terminal
+from tests.support.wallets import Wallet
 
 MODEL = b"weights" * 100
 
@@ -28,6 +32,7 @@ class Sandbox:
         self.scores = True
         self.uploads: list[Any] = []
         self.relays = ["http://relay.example"]
+        self.failing_uploads = 0
         self.evaluations = 0
 
     def evaluate(self, *_: object) -> object:
@@ -42,6 +47,9 @@ class Sandbox:
 
     async def upload(self, claim: Any, key: Any, relays: Any, allow_loopback: bool) -> list[str]:
         del key, relays
+        if self.failing_uploads:
+            self.failing_uploads -= 1
+            raise Failure("no relay took the model: they are behind", "try again")
         self.uploads.append((claim, allow_loopback))
         return self.relays
 
@@ -136,6 +144,79 @@ def test_waiting_ends_when_somebody_better_comes(
     assert done.code == 0
     assert "undercut" in done.err
     assert sandbox.uploads == []
+
+
+def test_the_same_command_after_a_timeout_stays_for_what_it_sent_first(
+    ada: Terminal, sandbox: Sandbox, model: str
+) -> None:
+    job_id = ada.market.submit()
+    words = ("job", "announce", str(job_id), "--model", model, "--stay")
+    ada.transport.auto_ms = None
+    assert ada.run(*words, "--timeout", "0.1").code == exit_codes.TIMEOUT
+    ada.transport.auto_ms = 1_000
+    again = ada.run(*words)
+    assert (again.code, "by an earlier run" in again.err) == (0, True)
+    assert ada.market.job(job_id).state == pb.JOB_STATE_VOTE
+    assert len(sandbox.uploads) == 1
+
+
+@pytest.mark.parametrize("command", ["announce", "reveal"])
+def test_who_stays_is_asked_for_the_password_once_and_before_the_wait(
+    ada: Terminal, sandbox: Sandbox, model: str, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    job_id = ada.market.submit()
+    Keystore(ada.home / "keys", QUICK).add("ada", SecretKey(Wallet("worker0").seed), "password")
+    asked_in: list[int] = []
+
+    def ask(*_: object) -> str:
+        asked_in.append(ada.market.job(job_id).state)
+        return "password"
+
+    monkeypatch.setattr(Session, "ask_password", ask)
+    words = ("job", "announce", str(job_id), "--model", model, "--from", "ada")
+    if command == "announce":
+        assert ada.run(*words, "--stay").code == 0
+    else:
+        assert ada.run(*words).code == 0
+        asked_in.clear()
+        assert ada.run("job", "reveal", str(job_id), "--stay", "--from", "ada").code == 0
+    assert ada.market.job(job_id).state == pb.JOB_STATE_VOTE
+    assert asked_in == [pb.JOB_STATE_OPEN]
+
+
+@pytest.mark.parametrize("failures", [2, 1_000])
+def test_a_reveal_that_fails_is_tried_again_while_the_turn_lasts(
+    ada: Terminal, sandbox: Sandbox, model: str, monkeypatch: pytest.MonkeyPatch, failures: int
+) -> None:
+    job_id = ada.market.submit()
+    sandbox.failing_uploads = failures
+    monkeypatch.setattr("learningchain.cli.job_announce.time.sleep", lambda _: ada.market.block())
+    done = ada.json("job", "announce", str(job_id), "--model", model, "--stay")
+    if failures == 2:
+        assert (done.code, done.err.count("trying again")) == (0, 2)
+        assert ada.market.job(job_id).state == pb.JOB_STATE_VOTE
+    else:
+        assert (done.code, sandbox.uploads) == (exit_codes.FAILED, [])
+        assert "no relay took the model" in done.error["message"]
+        assert ada.market.round(job_id).outcome == pb.OUTCOME_DEFAULTED
+
+
+def test_an_announcement_whose_next_step_cannot_be_told_is_found_again(
+    ada: Terminal, sandbox: Sandbox, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("job", "announce", str(ada.market.submit()), "--model", model)
+    tell = Output.say
+
+    def fail(out: Output, text: str) -> None:
+        if text.startswith("next: "):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        tell(out, text)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Output, "say", fail)
+        assert ada.json(*words).code == exit_codes.FAILED
+    again = ada.run(*words)
+    assert (again.code, "by an earlier run" in again.err, "next: lc job reveal" in again.err) == (0, True, True)
 
 
 @pytest.mark.parametrize("case", ["slow", "noisy", "no score", "ceiling", "behind"])
