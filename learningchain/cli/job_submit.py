@@ -130,12 +130,16 @@ def submit(
     evaluated = _check_image(session, eval_image, limit_mib) if eval_image else trained
     cost = compute_cost(terms, params)
     _show_terms(session, trained, evaluated, terms, cost)
-    _check_market(session, contractor, terms, cost, params)
+    asked = [choices_text(choices), trained.reference, evaluated.reference, title, about, metric, str(needs)]
+    intent = "SubmitJob " + hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+    try:
+        _check_market(session, contractor, terms, cost, params)
+    except Failure:
+        if sending.generate_only or not sending.was_sent(intent):
+            raise
     if not sending.generate_only:
         session.confirm(f"Publish this and lock {format_credits(cost.total)} credits?", "--yes-public", yes_public)
     message = _build_message(terms, trained, evaluated, {"title": title, "about": about, "metric": metric}, needs)
-    asked = [choices_text(choices), trained.reference, evaluated.reference, title, about, metric, str(needs)]
-    intent = "SubmitJob " + hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
     def describe(result: TxResult | None) -> Mapping[str, object]:
         return {

@@ -91,6 +91,17 @@ def test_the_same_job_after_a_timeout_is_published_once(carl: Terminal) -> None:
     assert len(carl.json("job", "list").data["jobs"]) == 1
 
 
+def test_a_job_that_took_the_balance_is_told_by_the_same_command(carl: Terminal) -> None:
+    words = (*SUBMIT, "--yes-public", "--bounty", "600")
+    carl.transport.auto_ms = None
+    assert carl.run(*words, "--timeout", "0.1").code == exit_codes.TIMEOUT
+    carl.transport.auto_ms = 1_000
+    carl.transport.make_block()
+    again = carl.json(*words)
+    assert (again.code, again.data["job_id"]) == (0, "1")
+    assert carl.json(*words).code == exit_codes.REFUSED
+
+
 def test_a_job_whose_next_step_cannot_be_told_is_published_once(
     carl: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
