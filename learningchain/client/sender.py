@@ -165,11 +165,18 @@ class Sender:
         return await self._find_result(entry, height) is not None
 
     async def _resend(self, entry: Pending) -> None:
-        """Offer the same bytes again; a refusal for its nonce means that it may be in a block already."""
+        """Offer the same bytes again.
+
+        A refusal for its nonce means that it may be in a block already. So may another one, of which that block is the
+        cause: it was the last block that the transaction could be in, or the one that removed the key.
+        """
         try:
             await self.client.broadcast(entry.tx)
         except TxRefused as error:
-            if error.code != reasons.WrongNonce.code:
+            if error.code == reasons.WrongNonce.code:
+                return
+            height = (await self.client.get_status()).height
+            if await self._find_result(entry, height) is None:
                 self._forget([entry])
                 raise
 

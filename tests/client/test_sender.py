@@ -13,6 +13,8 @@ from abci_app.protocol.limits import UCREDIT
 from learningchain.client import Client, FileJournal, MemoryJournal, Sender, register
 from learningchain.client.errors import NodeUnreachable, TxExpired, TxFailed, TxPending, TxRefused
 from learningchain.client.journal import Journal, JournalError, Pending
+from learningchain.client.transactions import build_set_key
+from learningchain.client.transport import CheckAnswer
 from learningchain.wallet import SecretKey
 from tests.support.chain import Chain, Holding
 from tests.support.memory_client import MemoryTransport
@@ -173,6 +175,46 @@ def test_a_crash_anywhere_and_the_same_command_again_pays_once(bench: Bench, jou
     run(bench.transport.advance(3_000))
     assert bench.paid == 1
     assert journal.read() == []
+
+
+@pytest.mark.parametrize("cause", ["its last block", "its key is removed"])
+def test_a_transaction_that_is_refused_again_for_what_its_block_did_was_carried_out(
+    quiet: Bench, monkeypatch: pytest.MonkeyPatch, cause: str
+) -> None:
+    """The node was started again meanwhile: it does not remember the bytes."""
+    other = SecretKey(b"o" * 32)
+    message: Any = quiet.pay()
+    sender = quiet.sender()
+    if cause == "its key is removed":
+        added = build_set_key(quiet.chain.tag, sender.account, other, tx_pb2.KEY_SCOPE_OWNER)
+        quiet.transport.auto_ms = 1_000
+        run(sender.send(added))
+        quiet.transport.auto_ms = None
+        message = tx_pb2.SetKey(public_key=other.public_key, scope=tx_pb2.KEY_SCOPE_REMOVED)
+        sender = Sender(quiet.client, other, sender.account)
+
+    async def send_twice() -> None:
+        pending = await sender.submit(message)
+        if cause == "its last block":
+            while quiet.chain.height < pending.expires_at_height - 1:
+                quiet.chain.block()
+        else:
+            quiet.transport.make_block()
+        broadcast = quiet.transport.broadcast
+
+        async def forget_and_broadcast(tx: bytes) -> CheckAnswer:
+            if cause == "its last block":
+                quiet.transport.make_block()
+            quiet.transport._known.clear()
+            return await broadcast(tx)
+
+        monkeypatch.setattr(quiet.transport, "broadcast", forget_and_broadcast)
+        again = await sender.submit(message)
+        assert again.tx_hash == pending.tx_hash
+        assert (await sender.wait(again, 1)).code == 0
+        assert sender.list_pending() == []
+
+    run(send_twice())
 
 
 def test_a_crash_is_noticed_even_long_after_its_transaction_expired(bench: Bench, journal: FileJournal) -> None:
