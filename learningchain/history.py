@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
-from abci_app.protocol.bech32 import decode_address
-from learningchain.client import SyncClient
+from learningchain.client import SyncClient, decode
 
 MAX_BLOCKS: Final = 5_000
 """How far back announcements are looked for."""
@@ -53,8 +52,8 @@ def _read(height: int, time_ms: int, fields: dict[str, str]) -> Announcement:
     return Announcement(
         height,
         time_ms,
-        decode_address(fields["account"]),
-        int(fields["loss"]),
-        int(fields["ranked_loss"]),
-        int(fields["place"]),
+        decode.get_bytes(fields, "account"),
+        decode.get_int(fields, "loss"),
+        decode.get_int(fields, "ranked_loss"),
+        decode.get_int(fields, "place"),
     )

@@ -176,7 +176,7 @@ def get_status(node: str) -> NodeStatus:
         return _read_status(status, net_info)
     except OSError as error:
         raise NodeSilent(f"no node answers at {node}: start it with 'lc node start', or name another one") from error
-    except (BadAnswer, ValueError, LookupError, TypeError, RecursionError) as error:
+    except (BadAnswer, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise NodeError(f"what answers at {node} is no node: name the address of CometBFT's RPC") from error
 
 

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
+from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from abci_app.protocol.bech32 import encode_address
 from abci_app.protocol.errors import REASONS
 from abci_app.protocol.limits import DIGEST_BYTES
@@ -11,9 +12,11 @@ from learningchain.amounts import format_credits
 from learningchain.cli import exit_codes
 from learningchain.cli.command import Session, command, make_group
 from learningchain.cli.failure import Failure
+from learningchain.cli.job_view import require_job
 from learningchain.cli.output import make_table
 from learningchain.cli.parse import JobId, read_address, read_hex
 from learningchain.cli.sending import describe_result
+from learningchain.client.decode import get_record
 
 app = make_group("Questions to the chain.")
 
@@ -27,10 +30,10 @@ def account(
     wanted = session.pick_key(None).account if address is None else read_address(session, address)
     text = encode_address(wanted)
     data = _require(session, f"/account/{text}", f"the account {text}", "register it: lc tx register")
-    held = data["account"]
+    held = get_record(data, "account", pb.Account)
     session.say(
-        f"{format_credits(int(held['balance']))} credits, {format_credits(int(held['bond']))} bonded"
-        + (", BANNED" if held["banned"] else "")
+        f"{format_credits(held.balance)} credits, {format_credits(held.bond)} bonded"
+        + (", BANNED" if held.banned else "")
     )
     session.out.show(data)
 
@@ -45,7 +48,8 @@ def params(session: Session) -> None:
 def supply(session: Session) -> None:
     """Show where all credits are; the sum always equals the genesis supply."""
     data = _require(session, "/supply", "the supply", "ask another node")
-    parts = {name: int(value) for name, value in data["supply"].items()}
+    held = get_record(data, "supply", pb.Supply)
+    parts = {field.name: getattr(held, field.name) for field in pb.Supply.DESCRIPTOR.fields}
     total = sum(value for name, value in parts.items() if name != "genesis")
     rows = [[name, format_credits(value)] for name, value in parts.items()]
     table = make_table(None, ["where", "credits"], [*rows, ["sum without genesis", format_credits(total)]])
@@ -55,6 +59,7 @@ def supply(session: Session) -> None:
 @command(app, "committee")
 def committee(session: Session, job_id: JobId) -> None:
     """Show who checks the winner of a job, and how far they are."""
+    require_job(session, job_id)
     hint = "a committee is drawn when the winner reveals its model: see lc job show"
     session.out.show(_require(session, f"/committee/{job_id}", f"a committee of job {job_id}", hint))
 

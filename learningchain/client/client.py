@@ -25,6 +25,7 @@ from learningchain.client.interface import (
 )
 from learningchain.client.proofs import check_record_proof
 from learningchain.client.rpc import CometTransport
+from learningchain.client.transactions import MAX_BITS
 from learningchain.client.transport import QueryAnswer, Transport
 
 UNKNOWN_PATH, BAD_ARGUMENT, NOT_FOUND = 1, 2, 3
@@ -175,7 +176,10 @@ class Client:
 
     async def get_required_bits(self) -> int:
         """Return how many leading zero bits the work of a Register needs now."""
-        return decode.get_int(await self._require_view("/params"), "registration_bits_now")
+        bits = decode.get_int(await self._require_view("/params"), "registration_bits_now")
+        if not 0 <= bits < MAX_BITS:
+            raise BadAnswer(f"the node asks for work of {bits} bits, which nobody can do")
+        return bits
 
     async def check_tx(self, tx: bytes) -> TxCheck:
         """Dry run on top of the last committed state. Sends nothing."""
@@ -226,7 +230,8 @@ class Client:
         filled: list[int] = []
         high = to_height
         while high >= from_height:
-            counts = await (await self._reach()).count_txs(from_height, high)
+            answer = await (await self._reach()).count_txs(from_height, high)
+            counts = {height: count for height, count in answer.items() if from_height <= height <= high}
             if not counts:
                 raise BadAnswer(f"the node has no block headers from {from_height} to {high}")
             filled.extend(height for height, count in counts.items() if count)

@@ -56,9 +56,7 @@ def get_text(view: Mapping[str, Any], name: str) -> str:
 def get_int(view: Mapping[str, Any], name: str) -> int:
     """Return a whole number, written as text if it has 64 bits. Raises BadAnswer."""
     value = view.get(name)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    text = value if isinstance(value, str) else ""
+    text = str(value) if isinstance(value, int | str) and not isinstance(value, bool) else ""
     if not (text.removeprefix("-").isascii() and text.removeprefix("-").isdecimal() and len(text) <= 20):
         raise BadAnswer(f"the node's view has no number {name}")
     return int(text)

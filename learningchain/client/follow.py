@@ -53,7 +53,8 @@ class BlockFollower:
 
     async def _run(self) -> None:
         while True:
-            with contextlib.suppress(OSError, WebSocketException, TimeoutError, ValueError):
+            # ValueError and RecursionError: what came is no JSON, or nested to confuse.
+            with contextlib.suppress(OSError, WebSocketException, TimeoutError, ValueError, RecursionError):
                 async with self._connect() as connection:
                     await self._listen(connection)
             self.subscribed = False

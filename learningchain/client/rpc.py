@@ -2,9 +2,8 @@
 
 import asyncio
 import base64
-import binascii
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -12,6 +11,7 @@ from urllib.parse import urlsplit
 import httpx2
 
 from abci_app.protocol.events import Event
+from learningchain.client import decode
 from learningchain.client.errors import BadAnswer, ClientClosed, NodeUnreachable
 from learningchain.client.follow import BlockFollower
 from learningchain.client.transport import BlockData, CheckAnswer, NodeInfo, ProofOp, QueryAnswer
@@ -66,15 +66,15 @@ class CometTransport:
         """Ask the application."""
         result = await self.call("abci_query", path=path, data=data.hex(), height=str(height), prove=prove)
         response = _object(result, "response")
-        proof = response.get("proofOps") or {}
+        proof = _object(response, "proofOps") if response.get("proofOps") else {}
         return QueryAnswer(
-            code=int(response.get("code") or 0),
+            code=_int(response, "code"),
             log=str(response.get("log") or ""),
             value=_unbase64(response.get("value")),
-            height=int(response.get("height") or 0),
+            height=_int(response, "height"),
             proof=tuple(
                 ProofOp(str(op.get("type")), _unbase64(op.get("key")), _unbase64(op.get("data")))
-                for op in proof.get("ops") or ()
+                for op in _objects(proof, "ops")
             ),
         )
 
@@ -88,7 +88,7 @@ class CometTransport:
             if _MEMPOOL_FULL in error.data:
                 error.hint = "the node's mempool is full: wait a little and run the same command again"
             raise
-        return CheckAnswer(int(result.get("code") or 0), str(result.get("log") or ""))
+        return CheckAnswer(_int(result, "code"), str(result.get("log") or ""))
 
     async def get_node_info(self) -> NodeInfo:
         """Return what the node says about itself."""
@@ -100,30 +100,30 @@ class CometTransport:
         """Return a committed block with its results."""
         block = _object(await self.call("block", height=str(height)), "block")
         results = await self.call("block_results", height=str(height))
-        txs = [_unbase64(tx) for tx in _object(block, "data").get("txs") or ()]
-        outcomes = results.get("txs_results") or ()
+        txs = [_unbase64(tx) for tx in _list(_object(block, "data"), "txs")]
+        outcomes = _objects(results, "txs_results")
         if len(outcomes) != len(txs):
             raise BadAnswer(f"block {height} has {len(txs)} transactions but {len(outcomes)} results")
         return BlockData(
             height=height,
             time_ms=parse_time_ms(str(_object(block, "header").get("time"))),
             txs=txs,
-            codes=[int(outcome.get("code") or 0) for outcome in outcomes],
-            tx_events=[_events(outcome.get("events")) for outcome in outcomes],
-            events=_events(results.get("finalize_block_events")),
+            codes=[_int(outcome, "code") for outcome in outcomes],
+            tx_events=[_events(outcome, "events") for outcome in outcomes],
+            events=_events(results, "finalize_block_events"),
         )
 
     async def count_txs(self, from_height: int, to_height: int) -> dict[int, int]:
         """Return the number of transactions of each block of the range, at most 20 blocks from its end."""
         low = max(from_height, to_height - MAX_HEADERS + 1)
         result = await self.call("blockchain", minHeight=str(low), maxHeight=str(to_height))
-        metas = result.get("block_metas") or ()
-        return {int(_object(meta, "header")["height"]): int(meta.get("num_txs") or 0) for meta in metas}
+        metas = _objects(result, "block_metas")
+        return {_int(_object(meta, "header"), "height"): _int(meta, "num_txs") for meta in metas}
 
     async def get_app_hash(self, height: int) -> bytes:
         """Return the app hash in the header of `height`: that of the state after the block before it."""
         header = _object(await self.call("header", height=str(height)), "header")
-        return bytes.fromhex(str(header.get("app_hash") or ""))
+        return decode.get_bytes(header, "app_hash")
 
     async def wait_for_news(self, timeout_s: float) -> None:
         """Return when a block may have been committed since the last call, or when the time is over."""
@@ -221,18 +221,35 @@ def _object(holder: Mapping[str, Any], name: str) -> dict[str, Any]:
     return value
 
 
+def _list(holder: Mapping[str, Any], name: str) -> list[Any]:
+    """Return a list, which is null where it is empty."""
+    value = holder.get(name) or []
+    if not isinstance(value, list):
+        raise BadAnswer(f"the node's answer has no list of {name}")
+    return value
+
+
+def _objects(holder: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    return decode.get_list({name: _list(holder, name)}, name)
+
+
+def _int(holder: Mapping[str, Any], name: str) -> int:
+    """Return a whole number, which may be left out where it is 0."""
+    return decode.get_int(holder, name) if holder.get(name) else 0
+
+
 def _unbase64(value: object) -> bytes:
     try:
         return base64.b64decode(str(value or ""), validate=True)
-    except binascii.Error:
+    except ValueError:
         raise BadAnswer("the node's answer holds broken base64") from None
 
 
-def _events(entries: Sequence[Mapping[str, Any]] | None) -> list[Event]:
+def _events(holder: Mapping[str, Any], name: str) -> list[Event]:
     return [
         Event(
             str(entry.get("type")),
-            tuple((str(item.get("key")), str(item.get("value") or "")) for item in entry.get("attributes") or ()),
+            tuple((str(item.get("key")), str(item.get("value") or "")) for item in _objects(entry, "attributes")),
         )
-        for entry in entries or ()
+        for entry in _objects(holder, name)
     ]

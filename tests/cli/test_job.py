@@ -286,7 +286,9 @@ def test_the_folder_of_a_model_is_looked_at_first(carl: Terminal, tmp_path: Path
 
 def test_a_number_above_all_jobs_is_a_job_that_does_not_exist(carl: Terminal) -> None:
     submit(carl)
-    assert carl.json("job", "show", str(2**64 - 1)).code == exit_codes.NOT_FOUND
+    for question in ("job show", "query committee"):
+        done = carl.json(*question.split(), str(2**64 - 1))
+        assert (done.code, done.error["message"]) == (exit_codes.NOT_FOUND, f"there is no job {2**64 - 1}")
     assert len(carl.json("job", "list", "--before", str(2**64 - 1)).data["jobs"]) == 1
     assert carl.json("job", "list", "--before", str(2**64)).code == exit_codes.USAGE
 

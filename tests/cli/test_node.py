@@ -168,7 +168,18 @@ def test_a_node_that_does_not_answer_says_to_start_one(terminal: Terminal) -> No
     assert "lc node start" in done.error["hint"]
 
 
-@pytest.mark.parametrize("answer", [b"[1] no JSON", b"{}", b'{"result": {"sync_info": 5}}', b"[" * 100_000])
+ODD_STATUS = json.dumps(
+    {
+        "result": {
+            "n_peers": float("inf"),
+            "node_info": {"network": "c"},
+            "sync_info": {"latest_block_height": "1", "latest_app_hash": 5},
+        }
+    }
+).encode()
+
+
+@pytest.mark.parametrize("answer", [b"[1] no JSON", b"{}", b'{"result": {"sync_info": 5}}', b"[" * 100_000, ODD_STATUS])
 def test_what_answers_but_is_no_node_is_told_apart(terminal: Terminal, answer: bytes) -> None:
     with serve(answer) as address:
         done = terminal.json("node", "status", "--node", address)

@@ -11,6 +11,7 @@ from abci_app.protocol.bech32 import encode_address
 from abci_app.protocol.limits import UCREDIT
 from abci_app.protocol.transaction import parse
 from learningchain.cli import exit_codes
+from learningchain.client.transport import QueryAnswer
 from learningchain.wallet import Keystore
 from tests.cli.terminal import QUICK, Terminal
 
@@ -271,3 +272,24 @@ def test_text_of_strangers_cannot_steer_the_terminal(carl: Terminal) -> None:
     assert "\x9b" not in shown
     assert "[bold red]x[/]" in shown
     assert carl.json("query", "account").data["profile"]["name"] == evil
+
+
+@pytest.mark.parametrize(
+    ("line", "view"),
+    [
+        ("query account carl", {"account": {"balance": "many"}}),
+        ("query account carl", {"account": []}),
+        ("query supply", {"supply": ["many"]}),
+        ("query supply", {}),
+    ],
+)
+def test_a_view_in_another_form_is_no_defect_of_the_program(
+    carl: Terminal, monkeypatch: pytest.MonkeyPatch, line: str, view: dict[str, object]
+) -> None:
+    async def answer(*_: object, **__: object) -> QueryAnswer:
+        return QueryAnswer(0, "", json.dumps(view).encode(), 1)
+
+    monkeypatch.setattr(carl.transport, "query", answer)
+    done = carl.json(*line.split())
+    assert done.code in (exit_codes.OK, exit_codes.FAILED)
+    assert done.code == exit_codes.OK or "unusable" in done.error["message"]

@@ -314,6 +314,26 @@ def test_a_view_that_is_no_view_is_a_bad_answer(market: Market, value: bytes) ->
         run(Client(Broken(market)).get_status())
 
 
+@pytest.mark.parametrize("height", [10**6, 1, -5])
+def test_headers_of_other_blocks_than_asked_for_are_no_endless_search(market: Market, height: int) -> None:
+    class Lost(MemoryTransport):
+        async def count_txs(self, from_height: int, to_height: int) -> dict[int, int]:
+            return {height: 1}
+
+    with pytest.raises(BadAnswer, match="no block headers from 5 to 9"):
+        run(asyncio.wait_for(Client(Lost(market)).list_filled_blocks(5, 9), 5))
+
+
+@pytest.mark.parametrize("bits", [-2, 60, 10**6])
+def test_work_that_nobody_can_do_is_a_bad_answer(market: Market, bits: int) -> None:
+    class Greedy(MemoryTransport):
+        async def query(self, path: str, data: bytes = b"", height: int = 0, prove: bool = False) -> QueryAnswer:
+            return QueryAnswer(0, "", b'{"registration_bits_now": "%d"}' % bits, 1)
+
+    with pytest.raises(BadAnswer, match="nobody can do"):
+        run(Client(Greedy(market)).get_required_bits())
+
+
 def test_a_refused_query_says_why(market: Market) -> None:
     client = make_client(market)
     market.block()

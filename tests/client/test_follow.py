@@ -109,7 +109,7 @@ def test_a_lost_connection_is_made_again() -> None:
     asyncio.run(with_node(node, test))
 
 
-@pytest.mark.parametrize("rubbish", ["not json", "[]", "\x00"])
+@pytest.mark.parametrize("rubbish", ["not json", "[]", "\x00", "[" * 100_000])
 def test_rubbish_is_no_wake_up(rubbish: str) -> None:
     async def node(connection: ServerConnection) -> None:
         await connection.send(rubbish)

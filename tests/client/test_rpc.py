@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from socketserver import BaseServer, UnixStreamServer
@@ -155,6 +155,77 @@ def test_results_that_do_not_fit_the_block_are_refused() -> None:
 def test_something_that_is_no_node_gives_a_bad_answer(content: bytes) -> None:
     with serve(lambda *_: content) as node, pytest.raises(BadAnswer):
         ask(node, lambda transport: transport.get_node_info())
+
+
+WRONG: tuple[object, ...] = ("x", [5], [[]], {"a": 1}, 1.5, 1e400, True, 10**30, "9" * 25, "\u00e9", "\ud800")
+"""What no field of any answer may be, if it is not text."""
+
+
+def get_whole(method: str) -> dict[str, Any]:
+    """Return a sound answer of CometBFT to a call."""
+    event = {"type": "t", "attributes": [{"key": "k", "value": "v"}]}
+    block = {"header": {"time": "2026-01-01T00:00:00Z", "app_hash": "00"}, "data": {"txs": ["AA=="]}}
+    answers: dict[str, dict[str, Any]] = {
+        "abci_query": {
+            "response": {"code": 0, "height": "7", "value": "", "proofOps": {"ops": [{"key": "", "data": ""}]}}
+        },
+        "broadcast_tx_sync": {"code": 0},
+        "status": {"node_info": {}, "sync_info": {}},
+        "block": {"block": block},
+        "block_results": {"txs_results": [{"code": 0, "events": [event]}], "finalize_block_events": [event]},
+        "blockchain": {"block_metas": [{"header": {"height": "5"}, "num_txs": "1"}]},
+        "header": {"header": block["header"]},
+    }
+    return answers[method]
+
+
+def list_places(value: object, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    yield place
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value if isinstance(value, list) else ()):
+        yield from list_places(inner, (*place, key))
+
+
+def replace(value: Any, place: tuple[Any, ...], wrong: object) -> Any:
+    if not place:
+        return wrong
+    changed = value.copy()
+    changed[place[0]] = replace(value[place[0]], place[1:], wrong)
+    return changed
+
+
+CALLS: dict[str, Callable[[CometTransport], Coroutine[Any, Any, object]]] = {
+    "abci_query": lambda node: node.query("/chain"),
+    "broadcast_tx_sync": lambda node: node.broadcast(b"tx"),
+    "status": lambda node: node.get_node_info(),
+    "block": lambda node: node.get_block(5),
+    "block_results": lambda node: node.get_block(5),
+    "blockchain": lambda node: node.count_txs(1, 9),
+    "header": lambda node: node.get_app_hash(5),
+}
+
+
+@pytest.mark.parametrize("method", sorted(CALLS))
+def test_whatever_stands_in_an_answer_is_read_or_is_a_bad_answer(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    changed: dict[str, Any] = {}
+
+    async def fetch(*_: object, **body: Any) -> bytes:
+        asked = body["json"]["method"]
+        return json.dumps({"result": changed if asked == method else get_whole(asked)}).encode()
+
+    async def ask_all() -> None:
+        nonlocal changed
+        transport = CometTransport("http://127.0.0.1:1")
+        changed = get_whole(method)
+        await CALLS[method](transport)
+        for place in list_places(get_whole(method)):
+            for wrong in WRONG:
+                changed = replace(get_whole(method), place, wrong)
+                with suppress(BadAnswer):
+                    await CALLS[method](transport)
+        await transport.aclose()
+
+    monkeypatch.setattr(rpc, "fetch", fetch)
+    asyncio.run(ask_all())
 
 
 def test_nobody_listening_is_unreachable(tmp_path: Path) -> None:
