@@ -29,10 +29,18 @@ class SettingsFileError(SettingsError):
     """The settings file cannot be read."""
 
 
+class NoHome(SettingsError):
+    """Nothing tells where the user's files are."""
+
+    def __init__(self) -> None:
+        super().__init__("this user has no home folder", "name a folder with --home")
+
+
 class Settings(BaseSettings):
     """What the tools need to know. `home` holds keys, journal and this file."""
 
-    model_config = SettingsConfigDict(env_prefix="LC_", extra="ignore")
+    # An empty variable is how a shell takes one back; as a path it would be the current folder.
+    model_config = SettingsConfigDict(env_prefix="LC_", env_ignore_empty=True, extra="ignore")
 
     home: Path = Field(default_factory=lambda: default_home(), description="folder of keys, journal and settings")
     node: str = Field(default=DEFAULT_NODE, description="RPC address: http://HOST:PORT or unix:///PATH")
@@ -64,8 +72,11 @@ class Settings(BaseSettings):
 
 
 def default_home() -> Path:
-    """Return the folder used without --home and LC_HOME."""
-    return user_data_path("learningchain")
+    """Return the folder used without --home and LC_HOME. Raises SettingsError if the user has none."""
+    try:
+        return user_data_path("learningchain")
+    except RuntimeError as error:
+        raise NoHome from error
 
 
 def load_settings(**given: Any) -> Settings:

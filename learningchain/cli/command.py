@@ -16,6 +16,7 @@ from learningchain.cli.output import Output
 from learningchain.cli.parse import check_given
 from learningchain.cli.sending import Sending
 from learningchain.cli.session import Session
+from learningchain.settings import NoHome
 
 __all__ = ["Place", "Sending", "Session", "command", "make_group"]
 
@@ -95,6 +96,13 @@ class Place:
         home = Annotated[Path | None, typer.Option(help=text, rich_help_panel=_COMMON)]
         return _SESSION_OPTIONS | {"home": (home, None)}
 
+    def get_home(self) -> Path:
+        """Return the folder. Raises SettingsError if the user has no home."""
+        try:
+            return self.folder.expanduser()
+        except RuntimeError as error:
+            raise NoHome from error
+
 
 def command(
     app: typer.Typer, name: str, place: Place | None = None
@@ -118,10 +126,8 @@ def _wrap(function: Callable[..., None], place: Place | None) -> Callable[..., N
 
     def run(**given: Any) -> None:
         common = {key: given.pop(key) for key in _SESSION_OPTIONS}
-        if place is not None and common["home"] is None:
-            common["home"] = place.folder.expanduser()
         sending = {key: given.pop(key) for key in _SENDING_OPTIONS} if sends else {}
-        _run(function, own, common, sending, given)
+        _run(function, own, place, common, sending, given)
 
     options = _SESSION_OPTIONS if place is None else place.get_options()
     options = options | (_SENDING_OPTIONS if sends else {})
@@ -143,6 +149,7 @@ def _wrap(function: Callable[..., None], place: Place | None) -> Callable[..., N
 def _run(
     function: Callable[..., None],
     own: Any,
+    place: Place | None,
     common: dict[str, Any],
     sending: dict[str, Any],
     given: dict[str, Any],
@@ -151,6 +158,8 @@ def _run(
     try:
         for value in (*common.values(), *sending.values(), *given.values()):
             check_given(value)
+        if place is not None and common["home"] is None:
+            common["home"] = place.get_home()
         session = Session(**common)
         with closing(session):
             for name, parameter in own.items():

@@ -215,6 +215,29 @@ def test_a_setting_of_the_environment_counts_as_the_command_line(
     assert done.err.startswith("error: the setting output is not usable: ")
 
 
+def test_an_empty_variable_is_none(tmp_path: Path) -> None:
+    names = ("LC_HOME", "LC_NODE", "LC_KEY", "LC_OUTPUT", "LC_CHAIN_TAG", "LC_PASSWORD_FILE")
+    user = {"HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path / "data")}
+    done = run_lc("config", "show", "-o", "json", env={**dict.fromkeys(names, ""), **user})
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(done.stdout)
+    assert (shown["home"], shown["password_file"]) == (f"{tmp_path}/data/learningchain", None)
+    assert shown["node"].startswith("http://")
+
+
+@pytest.mark.parametrize("line", ["keys list", "worker status", "devnet status"])
+def test_a_user_without_a_home_is_told_to_name_a_folder(monkeypatch: pytest.MonkeyPatch, line: str) -> None:
+    def fail(*_: object) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("LC_HOME", raising=False)
+    monkeypatch.setattr("learningchain.settings.user_data_path", fail)
+    monkeypatch.setattr(Path, "expanduser", fail)
+    done = CliRunner().invoke(app, [*line.split(), "-o", "json"])
+    assert (done.exit_code, done.stdout) == (exit_codes.USAGE, "")
+    assert json.loads(done.stderr)["error"]["hint"] == "name a folder with --home"
+
+
 @pytest.mark.parametrize("image", ["", "Registry/Name with blanks:1"])
 def test_what_is_no_image_reference_is_a_usage_error(
     carl: Terminal, monkeypatch: pytest.MonkeyPatch, image: str
