@@ -49,14 +49,18 @@ def init(
     path = home / FILE_NAME
     if path.exists():
         raise Failure(f"{path} exists already", "edit it, or choose another --home")
-    password = None if unencrypted else ask_new_password(session, KEY, password_file)
-    make_private_folder(home)
-    key = SecretKey.generate()
-    entry = session.keystore.add(KEY, key, password)
+    if KEY in session.keystore.list_names():  # made by hand, or by an earlier run that did not get further
+        entry = session.keystore.get(KEY)
+        session.say(f"the key {KEY} is here already; its backup: lc keys show {KEY} --words --home {home}")
+    else:
+        password = None if unencrypted else ask_new_password(session, KEY, password_file)
+        make_private_folder(home)
+        key = SecretKey.generate()
+        entry = session.keystore.add(KEY, key, password)
+        tell_secret(session, key, not unencrypted)
     document = tomlkit.parse(TEMPLATE)
     document["node"] = session.settings.node
     write_private(path, tomlkit.dumps(document).encode("utf-8"), overwrite=False)
-    tell_secret(session, key, not unencrypted)
     session.say(f"next: look into {path}, then lc worker start --home {home}")
     session.out.show({**describe_entry(entry), "settings": str(path)})
 

@@ -40,10 +40,11 @@ def add(
     key = SecretKey.from_words(_read_words()) if recover else SecretKey.generate()
     password = None if unencrypted else ask_new_password(session, name, password_file)
     entry = session.keystore.add(name, key, password, owner)
-    if len(session.keystore.list_entries()) == 1:
-        save_setting(session.settings.home, "key", name)
+    # Before anything else that can fail: the words of a key that exists are shown once.
     if unencrypted or not recover:
         tell_secret(session, key, not unencrypted)
+    if session.keystore.list_names() == [name]:
+        save_setting(session.settings.home, "key", name)
     session.out.show(describe_entry(entry))
 
 

@@ -21,6 +21,8 @@ from learningchain.wallet.format import BadKeyFile, KdfCost, Sealed, StoredKey, 
 from learningchain.wallet.secret_key import SEED_BYTES, SecretKey
 
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}", re.ASCII)
+PREFIX: Final = "lc1"
+"""How an address begins."""
 MIN_PASSWORD: Final = 8
 """Shortest password accepted for a new key, in characters."""
 
@@ -59,6 +61,8 @@ class Keystore:
     def add(self, name: str, key: SecretKey, password: str | None, account: bytes | None = None) -> Entry:
         """Write a new key; with `password` None it is not encrypted. Never overwrites. Raises KeystoreError."""
         _check_name(name)
+        if name.startswith(PREFIX):
+            raise BadKeyName(f"{name!r} is not a key name: what begins with {PREFIX} is read as an address")
         if password is not None:
             _check_password(password)
         stored = StoredKey(name, key.public_key, account or key.address, self._seal(key.get_seed(), password))
@@ -73,9 +77,11 @@ class Keystore:
 
     def list_entries(self) -> list[Entry]:
         """Return all keys in name order. Raises KeystoreError for a file that is not a sound key file."""
-        if not self.folder.is_dir():
-            return []
-        return [self.get(path.stem) for path in sorted(self.folder.glob("*.json"))]
+        return [self.get(name) for name in self.list_names()]
+
+    def list_names(self) -> list[str]:
+        """Return the names of all key files in order, sound or not."""
+        return sorted(path.stem for path in self.folder.glob("*.json"))
 
     def get(self, name: str) -> Entry:
         """Return what is known of a key without its password. Raises KeystoreError."""
@@ -83,7 +89,7 @@ class Keystore:
 
     def find(self, name_or_address: str) -> Entry:
         """Return the key with this name or `lc1…` address. Raises KeystoreError."""
-        if not name_or_address.startswith("lc1"):
+        if not name_or_address.startswith(PREFIX):
             return self.get(name_or_address)
         try:
             address = decode_address(name_or_address)

@@ -1,5 +1,6 @@
 """`lc keys` and `lc config`."""
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,26 @@ def test_a_new_key_is_encrypted_and_its_words_are_shown_once_on_stderr(terminal:
     assert key.get_words() not in done.out
     assert done.data["account"] == encode_address(key.address)
     assert key.get_seed().hex() not in done.out + done.err
+
+
+def test_the_words_of_a_new_key_are_shown_though_another_file_is_broken(terminal: Terminal, password_file: str) -> None:
+    assert terminal.run("keys", "add", "bob", "--unencrypted").code == 0
+    (terminal.home / "keys" / "bob.json").write_text("{}")
+    done = terminal.json("keys", "add", "alice", "--password-file", password_file)
+    assert done.code == 0
+    assert Keystore(terminal.home / "keys", QUICK).open("alice", lambda: PASSWORD).get_words() in done.err
+
+
+def test_the_words_of_a_new_key_are_shown_though_the_settings_cannot_be_written(
+    terminal: Terminal, password_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("learningchain.cli.keys.save_setting", fail)
+    done = terminal.json("keys", "add", "alice", "--password-file", password_file)
+    assert done.code == exit_codes.FAILED
+    assert Keystore(terminal.home / "keys", QUICK).open("alice", lambda: PASSWORD).get_words() in done.err
 
 
 def test_an_unencrypted_key_takes_a_flag_and_is_warned_about(terminal: Terminal) -> None:

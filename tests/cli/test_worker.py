@@ -57,6 +57,23 @@ def test_a_new_worker_has_settings_an_encrypted_key_and_its_words(terminal: Term
     )
 
 
+def test_a_worker_whose_settings_could_not_be_written_is_finished_by_the_same_command(
+    terminal: Terminal, password_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cli, "write_private", fail)
+        first = terminal.json("worker", "init", "--password-file", password_file)
+    key = Keystore(terminal.home / "keys", QUICK).open("worker", lambda: PASSWORD)
+    assert (first.code, key.get_words() in first.err) == (exit_codes.FAILED, True)
+    again = terminal.json("worker", "init", "--password-file", password_file)
+    assert (again.code, decode_address(again.data["account"])) == (0, key.address)
+    assert "lc keys show worker --words" in again.err
+    assert (terminal.home / "worker.toml").exists()
+
+
 def test_without_a_password_nothing_is_written(terminal: Terminal) -> None:
     done = terminal.json("worker", "init")
     assert done.code == exit_codes.FAILED

@@ -113,6 +113,12 @@ def test_names_cannot_leave_the_folder(keystore: Keystore, name: str) -> None:
         keystore.add(name, SecretKey(SEED), PASSWORD)
 
 
+def test_a_name_that_would_be_read_as_an_address_is_none(keystore: Keystore) -> None:
+    with pytest.raises(KeystoreError, match="read as an address"):
+        keystore.add("lc1bob", SecretKey(SEED), PASSWORD)
+    assert keystore.list_names() == []
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
