@@ -16,6 +16,7 @@ from abci_app.protocol.params import SETS, get_params
 from learningchain.cli import exit_codes
 from learningchain.cli.command import Session, command, make_group
 from learningchain.cli.failure import Failure
+from learningchain.cli.parse import is_text
 from learningchain.genesis_file import build_genesis_file, read_chain_id
 from learningchain.node import get_status, run_node
 from learningchain.node_home import NodeHome, NodeIdentity, NodeSettings, create_home, write_genesis
@@ -105,7 +106,10 @@ def status(session: Session) -> None:
 
 
 def _get_home(session: Session) -> NodeHome:
-    return NodeHome((session.settings.home / "node").absolute())
+    root = (session.settings.home / "node").absolute()
+    if not is_text(str(root)):  # CometBFT's settings name it, in UTF-8
+        raise Failure(f"{str(root)!r} is not UTF-8 text", "choose another folder with --home", exit_codes.USAGE)
+    return NodeHome(root)
 
 
 def _check_settings(settings: NodeSettings) -> NodeSettings:

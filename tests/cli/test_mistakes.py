@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -170,6 +171,14 @@ def test_a_folder_whose_name_is_no_text_can_be_shown(tmp_path: Path) -> None:
     done = run_lc("config", "show", "-o", "json", "--home", folder)
     assert (done.returncode, json.loads(done.stdout)["home"]) == (0, folder)
     assert run_lc("config", "show", "--home", folder).returncode == 0
+
+
+def test_a_folder_whose_name_is_no_text_is_none_for_a_node(carl: Terminal, tmp_path: Path) -> None:
+    folder = os.fsdecode(os.fsencode(tmp_path) + b"/\xff")
+    shutil.copytree(carl.home, folder)
+    done = run_lc("node", "init", "--new-chain", "a", "--from", "carl", "-o", "json", "--home", folder)
+    assert done.returncode == exit_codes.USAGE
+    assert "is not UTF-8 text" in json.loads(done.stderr)["error"]["message"]
 
 
 def test_a_defect_of_the_program_is_told_as_one(carl: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
