@@ -1,9 +1,10 @@
 """`lc job list|show`."""
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
+from google.protobuf.message import DecodeError, Message
 from rich.console import Console
 
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
@@ -19,8 +20,11 @@ from learningchain.cli.job_app import app
 from learningchain.cli.output import clean, make_table, render_fields
 from learningchain.cli.parse import JobId, read_address
 from learningchain.client import JobView
+from learningchain.client.errors import BadAnswer
 from learningchain.explain import explain_account
 from learningchain.history import History, read_history
+
+M = TypeVar("M", bound=Message)
 
 
 @command(app, "list")
@@ -51,13 +55,13 @@ def show(
     job_id: JobId,
     why: Annotated[str | None, typer.Option(help="Explain the part of this address (or key here)")] = None,
     history: Annotated[bool, typer.Option("--history", help="List every accepted announcement")] = False,
-    prove: Annotated[bool, typer.Option("--prove", help="Check the Merkle proof of the job's record")] = False,
+    prove: Annotated[bool, typer.Option("--prove", help="Show records whose Merkle proofs hold")] = False,
 ) -> None:
     """Show a job: terms, candidates, rounds, votes."""
     view = require_job(session, job_id)
     past = read_history(session.client(), view.job) if why is not None or history else None
     if prove:
-        _check_proof(session, job_id)
+        view = _prove(session, view)
     data: dict[str, Any] = describe_job(view)
     if past is not None:
         data["announcements"] = _describe_history(past)
@@ -213,12 +217,25 @@ def _read_states(text: str) -> list[int]:
         raise Failure("--state cannot be read", str(error), exit_codes.USAGE) from None
 
 
-def _check_proof(session: Session, job_id: int) -> None:
-    record = session.client().get_record(keys.job(job_id))
+def _prove(session: Session, view: JobView) -> JobView:
+    """Return the job and its rounds as their proved records have them; a view may say anything."""
+    job = _prove_record(session, keys.job(view.job.id), pb.Job)
+    numbers = range(min(job.rounds, len(view.rounds)))
+    rounds = [_prove_record(session, keys.round_(view.job.id, number), pb.Round) for number in numbers]
+    session.say(
+        "proof checked: job and rounds are shown as their records stood a block ago, "
+        "which belong to the app hash of the node's block header"
+    )
+    return JobView(job, rounds, view.height)
+
+
+def _prove_record(session: Session, key: bytes, kind: type[M]) -> M:
+    record = session.client().get_record(key)
     if record is None:
         raise Failure(
-            "the job's record was not in the state one block ago",
-            "try again after the next block",
-            exit_codes.NOT_FOUND,
+            "the record was not in the state one block ago", "try again after the next block", exit_codes.NOT_FOUND
         )
-    session.say("proof checked: the record belongs to the app hash of the node's block header")
+    try:
+        return kind.FromString(record)
+    except DecodeError:
+        raise BadAnswer("the proved record is none of this protocol") from None

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,7 @@ from abci_app.protocol.bech32 import encode_address
 from abci_app.protocol.limits import UCREDIT
 from learningchain.cli import exit_codes
 from learningchain.cli.output import Output
+from learningchain.client.transport import QueryAnswer
 from tests.cli.terminal import DIGEST, IMAGE, Terminal, make_image
 from tests.client.test_models import serve
 from tests.support.market import SALT, measured
@@ -241,6 +243,29 @@ def test_a_job_is_shown_with_its_proof_checked(carl: Terminal) -> None:
     carl.market.block()
     carl.market.block()
     assert "proof checked" in carl.run("job", "show", str(job_id), "--prove").err
+
+
+def test_what_is_shown_with_proof_is_what_was_proved(carl: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    job_id = carl.market.submit()
+    carl.market.announce("worker1", job_id, 50_000_000)
+    carl.market.expire(job_id)
+    carl.market.block()
+    carl.market.block()
+    query = carl.transport.query
+
+    async def lie(path: str, *words: Any, **options: Any) -> QueryAnswer:
+        answer = await query(path, *words, **options)
+        if path.startswith("/job/"):
+            return replace(answer, value=answer.value.replace(b"50000000", b"98765432"))
+        return answer
+
+    monkeypatch.setattr(carl.transport, "query", lie)
+    assert "98765432" in carl.json("job", "show", str(job_id)).out
+    done = carl.json("job", "show", str(job_id), "--prove")
+    assert done.code == 0, done.err
+    assert "98765432" not in done.out
+    assert done.data["job"]["candidates"][0]["loss"] == "50000000"
+    assert done.data["rounds"][0]["candidate"]["loss"] == "50000000"
 
 
 def test_watching_gives_a_line_per_change_until_it_is_settled(carl: Terminal) -> None:
