@@ -79,6 +79,8 @@ def _asks_for_json(words: Sequence[str]) -> bool:
             form = following
         elif word.startswith("--output="):
             form = word.partition("=")[2]
+        elif word.startswith("-o"):
+            form = word.removeprefix("-o")
     return form == "json"
 
 

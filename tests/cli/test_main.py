@@ -172,7 +172,7 @@ def test_a_command_gets_sessions_and_its_own_options(terminal: Terminal) -> None
     assert (result.exit_code, seen) == (0, [(terminal.home, "you")])
 
 
-@pytest.mark.parametrize("form", [("--output", "json"), ("-o", "json"), ("--output=json",)])
+@pytest.mark.parametrize("form", [("--output", "json"), ("-o", "json"), ("--output=json",), ("-ojson",)])
 def test_mistakes_on_the_command_line_are_json_where_json_is_asked_for(form: tuple[str, ...]) -> None:
     done = run_lc("job", "show", "abc", *form)
     assert (done.returncode, done.stdout) == (exit_codes.USAGE, "")
