@@ -64,7 +64,9 @@ _SENDING_OPTIONS: Final[dict[str, tuple[Any, Any]]] = {
         True,
     ),
     "timeout": (
-        Annotated[float, typer.Option(min=_POSITIVE, help="Longest wait for its block, in seconds", rich_help_panel=_SENDING)],
+        Annotated[
+            float, typer.Option(min=_POSITIVE, help="Longest wait for its block, in seconds", rich_help_panel=_SENDING)
+        ],
         60.0,
     ),
     "password_file": (

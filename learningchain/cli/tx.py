@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
+from google.protobuf.message import DecodeError
 
 from abci_app.pb.learningchain.v1 import tx_pb2
 from abci_app.protocol.bech32 import encode_address
@@ -21,7 +22,8 @@ from learningchain.cli.command import Sending, Session, command, make_group
 from learningchain.cli.failure import Failure
 from learningchain.cli.parse import read_address, read_credits, read_hex
 from learningchain.cli.sending import describe_result
-from learningchain.client.errors import TxRefused
+from learningchain.client import TxResult
+from learningchain.client.errors import TxFailed, TxRefused
 from learningchain.client.sender import SPARE_BITS, prepare_register
 
 app = make_group("Transactions: transfer, bond, keys, profile.")
@@ -182,8 +184,30 @@ def send(
     if len(tx) > MAX_TX_BYTES:
         # CometBFT refuses it before the chain can say why.
         raise TxRefused(TooLarge.code, compute_tx_hash(tx))
-    tx_hash = session.client().broadcast(tx)
-    session.out.show({"tx_hash": tx_hash.hex()})
+    try:
+        tx_hash = session.client().broadcast(tx)
+    except TxRefused:
+        done = _find_sent(session, tx)
+        if done is None:
+            raise
+        session.say(f"this transaction was carried out before, in block {done.height}")
+        session.out.show(describe_result(done))
+    else:
+        session.out.show({"tx_hash": tx_hash.hex()})
+
+
+def _find_sent(session: Session, tx: bytes) -> TxResult | None:
+    """Return what became of a transaction that was sent before; None if it is in no block. Raises TxFailed."""
+    try:
+        last = tx_pb2.TxBody.FromString(tx_pb2.SignedTx.FromString(tx).body_bytes).expires_at_height
+    except DecodeError:
+        return None
+    client = session.client()
+    first = last - client.get_chain().params.max_tx_lifetime
+    found = client.find_tx(compute_tx_hash(tx), max(1, first), min(last, client.get_status().height))
+    if found is not None and found.code != 0:
+        raise TxFailed(found.code, found.tx_hash, found.height)
+    return found
 
 
 def _check_endpoint(endpoint: str) -> None:

@@ -87,6 +87,19 @@ def test_a_signed_transaction_can_be_shown_instead_and_sent_later(carl: Terminal
     assert carl.json("query", "tx", done.data["tx_hash"]).data["height"] == str(carl.market.height)
 
 
+def test_a_transaction_that_was_carried_out_is_told_when_it_is_sent_again(carl: Terminal) -> None:
+    text = carl.json("tx", "bond", "7", "--generate-only").out
+    rival = carl.json("tx", "bond", "1", "--generate-only").out
+    assert carl.json("tx", "send", "-", text=text).code == 0
+    carl.transport.make_block()
+    carl.transport._known.clear()  # the node was started again
+    again = carl.json("tx", "send", "-", text=text)
+    assert (again.code, again.data["height"]) == (0, str(carl.market.height))
+    assert "carried out before" in again.err
+    refused = carl.json("tx", "send", "-", text=rival)
+    assert (refused.code, refused.error["name"]) == (exit_codes.REFUSED, "wrong_nonce")
+
+
 def test_what_is_no_transaction_is_not_sent(carl: Terminal) -> None:
     for text in ("~~~", "\N{EURO SIGN}", "{}", '{"tx_hex": 1}', "[" * 100_000, "{" * 100_000, "00" * 100_000):
         assert carl.run("tx", "send", "-", text=text).code == exit_codes.USAGE
