@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from abci_app.protocol.bech32 import encode_address
 from learningchain.cli.session import Session
 from learningchain.client import Pending, SyncSender, TxResult
-from learningchain.client.errors import NodeUnreachable
+from learningchain.client.errors import BadAnswer, NodeUnreachable
 from learningchain.client.sender import get_default_intent
 from learningchain.wallet import Entry, SecretKey
 
@@ -95,7 +95,7 @@ class Sending:
     def _wait(self, pending: Pending) -> TxResult:
         try:
             return self.sender.wait(pending, self.timeout_s, keep=True)
-        except NodeUnreachable as error:
+        except (NodeUnreachable, BadAnswer) as error:
             error.hint = f"the transaction may still land: run the same command again; {error.hint}"
             raise
 

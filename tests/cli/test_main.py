@@ -16,7 +16,7 @@ import typer
 from abci_app.protocol.bech32 import encode_address
 from learningchain.cli import exit_codes
 from learningchain.cli.main import GROUPS, _load
-from learningchain.client.errors import NodeUnreachable
+from learningchain.client.errors import BadAnswer, ClientError, NodeUnreachable
 from tests.cli.terminal import BUFFERED, Terminal, run_lc
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "cli.md"
@@ -283,15 +283,19 @@ def test_what_became_of_an_earlier_payment_is_told_until_it_is_read(
     assert "an earlier Bond was carried out in block" in carl.run("tx", "bond", "2").err
 
 
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(NodeUnreachable("no answer"), exit_codes.UNREACHABLE), (BadAnswer("rubbish"), exit_codes.FAILED)],
+)
 def test_a_node_that_goes_away_after_the_sending_leaves_the_same_command_to_run(
-    carl: Terminal, monkeypatch: pytest.MonkeyPatch
+    carl: Terminal, monkeypatch: pytest.MonkeyPatch, error: ClientError, code: int
 ) -> None:
     def fail(*_: object, **__: object) -> None:
-        raise NodeUnreachable("the node does not answer")
+        raise error
 
     monkeypatch.setattr("learningchain.client.SyncSender.wait", fail)
     done = carl.json("tx", "bond", "1")
-    assert done.code == exit_codes.UNREACHABLE
+    assert done.code == code
     assert "may still land: run the same command again" in done.error["hint"]
 
 
