@@ -1,5 +1,6 @@
 """`lc job announce|reveal`: bring a model that was trained elsewhere."""
 
+import os
 import secrets
 import shutil
 import time
@@ -173,9 +174,11 @@ def _make_claim(session: Session, sending: Sending, job_id: int, model: Path, lo
     make_private_folder(claims.folder)
     digest, size = hash_file(model)
     kept = claims.folder / f"{digest.hex()}.model"
-    if not kept.exists():
+    if not (kept.exists() and hash_file(kept) == (digest, size)):  # a power cut may have left less
         partial = kept.with_suffix(".part")
         shutil.copyfile(model, partial)
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
         if hash_file(partial) != (digest, size):
             raise Failure(f"{model} changes while it is read", "announce a copy of it that nothing writes to")
         partial.replace(kept)

@@ -97,6 +97,16 @@ def test_the_announced_model_is_kept_though_training_goes_on(ada: Terminal, sand
     assert Path(claim.path).read_bytes() == MODEL
 
 
+def test_a_copy_that_a_power_cut_left_short_is_made_again(ada: Terminal, sandbox: Sandbox, model: str) -> None:
+    job_id = ada.market.submit()
+    (ada.home / "claims").mkdir(mode=0o700)
+    (ada.home / "claims" / f"{hashlib.sha256(MODEL).hexdigest()}.model").write_bytes(MODEL[:5])
+    assert ada.run("job", "announce", str(job_id), "--model", model).code == 0
+    claim = Claims(ada.home).find(ada.market.job(job_id).candidates[0].commitment)
+    assert claim is not None
+    assert Path(claim.path).read_bytes() == MODEL
+
+
 def test_staying_reveals_the_model_when_its_turn_comes(ada: Terminal, sandbox: Sandbox, model: str) -> None:
     job_id = ada.market.submit()
     done = ada.run("job", "announce", str(job_id), "--model", model, "--stay", "--location", "https://me.example/m")
