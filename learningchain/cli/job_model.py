@@ -39,7 +39,7 @@ def model(
     session: Session,
     job_id: JobId,
     out: Annotated[
-        Path | None, typer.Option("--file", help="File or folder to write to; default: the image's model name")
+        Path | None, typer.Option("--file", help="File or folder to write to; default: job-ID-NAME of the image")
     ] = None,
     evaluate: Annotated[
         bool, typer.Option("--evaluate", help="Run it in the sandbox as a checker would and compare the loss")
@@ -121,12 +121,15 @@ def _choose_path(view: JobView, out: Path | None) -> Path:
 
 
 def _find_name(view: JobView) -> str:
-    """Return the image's name for its models, a plain one where the registry or the label does not help."""
+    """Return a name with the image's own for its models in it, where registry and label help.
+
+    Never the image's own alone: a stranger's file must not be what a program looks for in the folder it runs in.
+    """
     try:
         name = resolve_image(view.job.terms.image).labels.get(MODEL_NAME_LABEL, "")
     except ImageError:
         name = ""
-    return name if is_safe_name(name) else f"job-{view.job.id}.model"
+    return f"job-{view.job.id}-{name}" if is_safe_name(name) else f"job-{view.job.id}.model"
 
 
 def _fetch(session: Session, turn: pb.Round, wanted: WantedModel, path: Path, seconds: float) -> str:

@@ -325,7 +325,7 @@ def test_a_wrong_view_says_to_correct_the_path(carl: Terminal, path: str) -> Non
     assert "correct the path" in done.error["hint"]
 
 
-def test_a_model_is_fetched_checked_and_saved_under_the_images_name(carl: Terminal, tmp_path: Path) -> None:
+def test_a_model_is_fetched_checked_and_saved_under_its_jobs_name(carl: Terminal, tmp_path: Path) -> None:
     model = b"weights" * 1000
     path = f"/v1/models/{hashlib.sha256(model).hexdigest()}"
     with serve({path: model}) as node:
@@ -334,12 +334,12 @@ def test_a_model_is_fetched_checked_and_saved_under_the_images_name(carl: Termin
     assert done.data["announced_loss"] == "0.07"
     assert done.data["digest"] == hashlib.sha256(model).hexdigest()
     assert done.data["source"] == node + path
-    assert (tmp_path / "model.npz").read_bytes() == model
+    assert (tmp_path / f"job-{job_id}-model.npz").read_bytes() == model
     again = carl.json("job", "model", str(job_id), "--file", str(tmp_path))
     assert again.data["source"] == "already here"
-    (tmp_path / "model.npz").write_bytes(b"mine")
+    (tmp_path / f"job-{job_id}-model.npz").write_bytes(b"mine")
     assert "exists already" in carl.json("job", "model", str(job_id), "--file", str(tmp_path)).error["message"]
-    assert (tmp_path / "model.npz").read_bytes() == b"mine"
+    assert (tmp_path / f"job-{job_id}-model.npz").read_bytes() == b"mine"
 
 
 def test_a_label_cannot_name_a_file_elsewhere(carl: Terminal, tmp_path: Path) -> None:
