@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 import structlog
+from google.protobuf.message import DecodeError
 
 from abci_app.pb.tendermint.abci import types_pb2 as abci
 from abci_app.server.base import BaseApplication
@@ -22,6 +23,19 @@ class NodeFailure(RuntimeError):
 
 METHODS: Final = tuple(field.name for field in abci.Request.DESCRIPTOR.oneofs_by_name["value"].fields)
 """Names of the methods, as the fields of Request name them."""
+_UNREADABLE: Final = abci.RequestQuery(path="\N{REPLACEMENT CHARACTER}")
+
+
+def read_query(content: bytes) -> abci.RequestQuery:
+    """Decode a query; one that cannot be decoded asks for a path that there is not.
+
+    CometBFT's RPC hands on any bytes as the path, and text that is not UTF-8 is no protobuf. To refuse the request as
+    such would end CometBFT, which does not live on without its connection for queries.
+    """
+    try:
+        return abci.RequestQuery.FromString(content)
+    except DecodeError:
+        return _UNREADABLE
 
 
 class Dispatcher:

@@ -9,7 +9,7 @@ import grpc
 
 from abci_app.pb.tendermint.abci import types_pb2 as abci
 from abci_app.server.address import Address, TcpAddress, UnixAddress
-from abci_app.server.dispatch import METHODS, Dispatcher, NodeFailure
+from abci_app.server.dispatch import METHODS, Dispatcher, NodeFailure, read_query
 from abci_app.server.frames import MAX_FRAME_BYTES
 from abci_app.server.listening import private_umask, remove_stale_socket
 
@@ -69,10 +69,12 @@ class GrpcServer:
         handlers = {}
         service = abci.DESCRIPTOR.services_by_name["ABCI"]
         for method in service.methods:
+            name = _NAMES[method.name]
             request_type: Any = getattr(abci, method.input_type.name)
             response_type: Any = getattr(abci, method.output_type.name)
+            read = read_query if name == "query" else request_type.FromString
             handlers[method.name] = grpc.unary_unary_rpc_method_handler(
-                self._make_call(_NAMES[method.name]), request_type.FromString, response_type.SerializeToString
+                self._make_call(name), read, response_type.SerializeToString
             )
         return handlers
 

@@ -7,14 +7,14 @@ so system calls and wake-ups are shared by all of them.
 import contextlib
 import selectors
 import socket
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from google.protobuf.message import DecodeError
 
 from abci_app.pb.tendermint.abci import types_pb2 as abci
 from abci_app.server.address import Address, UnixAddress
-from abci_app.server.dispatch import Dispatcher, NodeFailure
+from abci_app.server.dispatch import Dispatcher, NodeFailure, read_query
 from abci_app.server.frames import FrameError, FrameReader, cut_only_field, encode_frame, encode_only_field
 from abci_app.server.listening import get_bound_address, open_listener
 
@@ -28,6 +28,7 @@ _NUMBERS: Final = {field.name: field.number for field in abci.Response.DESCRIPTO
 """Fields of Response by the name of the method."""
 _FLUSH_REQUEST: Final = abci.Request(flush=abci.RequestFlush()).SerializeToString()
 _CHECK_TX_TAG: Final = abci.Request(check_tx=abci.RequestCheckTx()).SerializeToString()[0]
+_QUERY_TAG: Final = abci.Request(query=abci.RequestQuery()).SerializeToString()[0]
 _FLUSH_FRAME: Final = encode_frame(abci.Response(flush=abci.ResponseFlush()).SerializeToString())
 
 
@@ -158,11 +159,8 @@ class _Connection:
         check_tx = cut_only_field(frame, _CHECK_TX_TAG)
         if check_tx is not None:
             return self._answer_check_tx(abci.RequestCheckTx.FromString(check_tx))
-        request = abci.Request.FromString(frame)
-        name = request.WhichOneof("value")
-        if name is None:
-            raise DecodeError("a request of an unknown kind")
-        response = self._dispatcher.call(name, getattr(request, name))
+        name, request = _read_request(frame)
+        response = self._dispatcher.call(name, request)
         return encode_frame(encode_only_field(_NUMBERS[name], response.SerializeToString()))
 
     def _answer_check_tx(self, request: abci.RequestCheckTx) -> bytes:
@@ -177,6 +175,18 @@ class _Connection:
         """Tell CometBFT why, if it still listens; the node stops either way."""
         with contextlib.suppress(OSError):
             self.socket.send(data)
+
+
+def _read_request(frame: bytes) -> tuple[str, Any]:
+    """Return the name of a request and the request. Raises DecodeError for what is none."""
+    query = cut_only_field(frame, _QUERY_TAG)
+    if query is not None:
+        return "query", read_query(query)
+    request = abci.Request.FromString(frame)
+    name = request.WhichOneof("value")
+    if name is None:
+        raise DecodeError("a request of an unknown kind")
+    return name, getattr(request, name)
 
 
 def _encode_exception(reason: str) -> bytes:

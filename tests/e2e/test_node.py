@@ -1,10 +1,12 @@
 """A node of real CometBFT and the real application: both transports, both orders of start, two lives tied together."""
 
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 
 from abci_app.pb.learningchain.v1 import tx_pb2
 from abci_app.protocol import errors
+from abci_app.server.query import QUERY_CODESPACE, UNKNOWN_PATH
 from learningchain.node import get_status, start_node
 from learningchain.node_home import NodeError, NodeHome
 from tests.support.cometbft import TestNetwork, TestNode, make_network, wait_for
@@ -83,6 +86,18 @@ def test_status_says_where_the_node_stands(node: TestNode) -> None:
     status = get_status(node.rpc_url)
     assert status.height >= height
     assert (status.chain_id, status.moniker, status.peers) == ("e2e-test", "node0", 0)
+
+
+@pytest.mark.parametrize("transport", ["socket", "grpc"])
+def test_a_path_that_is_no_text_is_unknown_and_the_node_goes_on(cometbft: str, transport: str) -> None:
+    with make_network(cometbft, transport=transport) as network:
+        node = network.nodes[0]
+        node.start()
+        height = node.wait_for_height(2)
+        with urllib.request.urlopen(f"{node.rpc_url}/abci_query?path=0xff", timeout=10) as answer:  # bytes in hex
+            response = json.load(answer)["result"]["response"]
+        assert (response["code"], response["codespace"]) == (UNKNOWN_PATH, QUERY_CODESPACE)
+        assert node.wait_for_height(height + 2)
 
 
 def test_the_end_of_the_application_ends_cometbft(node: TestNode) -> None:

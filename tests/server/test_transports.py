@@ -102,6 +102,14 @@ def test_a_defect_in_check_tx_or_query_is_answered_with_a_code_and_the_node_goes
     assert server.failure is None
 
 
+def test_a_query_that_cannot_be_decoded_is_one_for_a_path_that_there_is_not(server: RunningServer) -> None:
+    with server.client() as client:
+        for content in (b"\x12\x01\xff", b"\x12\x05/chain", b"\xff"):  # path is field 2
+            assert client.ask(content).log == "asked for \ufffd"
+        assert client.ask(abci.RequestQuery(path="/chain").SerializeToString()).log == "asked for /chain"
+    assert server.failure is None
+
+
 def test_a_failure_in_a_consensus_method_stops_the_server_with_its_reason(server: RunningServer) -> None:
     with server.client() as client, pytest.raises(RefusedError, match="Commit without FinalizeBlock"):
         client.call("commit", abci.RequestCommit())

@@ -14,17 +14,19 @@ from abci_app.pb.tendermint.abci.types_pb2_grpc import ABCIStub
 from abci_app.server.address import Address, TcpAddress, UnixAddress, parse_address
 from abci_app.server.base import BaseApplication
 from abci_app.server.dispatch import Dispatcher, NodeFailure
-from abci_app.server.frames import FrameReader, encode_frame
-from abci_app.server.grpc_server import GrpcServer
+from abci_app.server.frames import FrameReader, encode_frame, encode_only_field
+from abci_app.server.grpc_server import SERVICE, GrpcServer
 from abci_app.server.socket_server import SocketServer
 
 TIMEOUT_S = 20.0
+_QUERY_FIELD = abci.Request.DESCRIPTOR.fields_by_name["query"].number
 
 
 class Client(Protocol):
     """A client of either transport."""
 
     def call(self, name: str, request: Any) -> Any: ...
+    def ask(self, query: bytes) -> abci.ResponseQuery: ...
     def close(self) -> None: ...
 
 
@@ -51,6 +53,12 @@ class SocketClient:
         self.receive("flush")
         return response
 
+    def ask(self, query: bytes) -> abci.ResponseQuery:
+        """Send an encoded RequestQuery, whatever it holds."""
+        self.socket.sendall(encode_frame(encode_only_field(_QUERY_FIELD, query)))
+        response: abci.ResponseQuery = self.receive("query")
+        return response
+
     def receive(self, name: str) -> Any:
         """Return the next response, which must be of this kind."""
         while not self._frames:
@@ -75,6 +83,7 @@ class GrpcClient:
     def __init__(self, address: Address) -> None:
         self._channel = grpc.insecure_channel(str(address).removeprefix("tcp://"))
         self._stub = ABCIStub(self._channel)
+        self._ask = self._channel.unary_unary(f"/{SERVICE}/Query", None, abci.ResponseQuery.FromString)
 
     def call(self, name: str, request: Any) -> Any:
         method = getattr(self._stub, "".join(word.capitalize() for word in name.split("_")))
@@ -82,6 +91,14 @@ class GrpcClient:
             return method(request, timeout=TIMEOUT_S, wait_for_ready=True)
         except grpc.RpcError as error:
             raise RefusedError(str(error)) from error
+
+    def ask(self, query: bytes) -> abci.ResponseQuery:
+        """Send an encoded RequestQuery, whatever it holds."""
+        try:
+            response: abci.ResponseQuery = self._ask(query, timeout=TIMEOUT_S, wait_for_ready=True)
+        except grpc.RpcError as error:
+            raise RefusedError(str(error)) from error
+        return response
 
     def close(self) -> None:
         self._channel.close()

@@ -26,7 +26,8 @@ class TrivialApplication(BaseApplication):
     def query(self, request: abci.RequestQuery) -> abci.ResponseQuery:
         if request.path == "/broken":
             raise ValueError("a defect in a view")
-        return abci.ResponseQuery(value=self.committed.get(request.data, b""), height=self.height)
+        value = self.committed.get(request.data, b"")
+        return abci.ResponseQuery(value=value, height=self.height, log=f"asked for {request.path}")
 
     def check_tx(self, request: abci.RequestCheckTx) -> abci.ResponseCheckTx:
         self.checked += 1
