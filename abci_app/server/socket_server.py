@@ -1,12 +1,15 @@
 """The socket transport: one thread serves CometBFT's four connections in turn.
 
-One read, then every complete frame of it is answered, then one write: under load a read holds hundreds of CheckTx,
-so system calls and wake-ups are shared by all of them.
+One read, then its complete frames are answered, then one write: under load a read holds hundreds of CheckTx, so system
+calls and wake-ups are shared by many of them. What a connection asks for takes turns with the others: CometBFT hands on
+hundreds of queries at once if that many come, and a block must not wait for all of them.
 """
 
 import contextlib
 import selectors
 import socket
+import time
+from collections import deque
 from typing import Any, Final
 
 import structlog
@@ -21,7 +24,9 @@ from abci_app.server.listening import get_bound_address, open_listener
 LOG = structlog.get_logger("abci.socket")
 
 READ_BYTES: Final = 64 * 1024
-"""Bytes taken from a connection before the others get their turn."""
+"""Bytes taken from a connection at once."""
+TURN_SECONDS: Final = 0.005
+"""How long a connection's requests are answered before the others get their turn; the one under way is finished."""
 MAX_CONNECTIONS: Final = 16
 """CometBFT opens four; a restarting one may overlap with its predecessor."""
 _NUMBERS: Final = {field.name: field.number for field in abci.Response.DESCRIPTOR.oneofs_by_name["value"].fields}
@@ -80,15 +85,15 @@ class SocketServer:
 
     def _serve_connection(self, connection: "_Connection", events: int) -> None:
         try:
-            alive = connection.send_pending() if events & selectors.EVENT_WRITE else connection.receive()
+            alive = connection.proceed() if events & selectors.EVENT_WRITE else connection.receive()
         except OSError as error:
             LOG.info("a connection broke", reason=str(error))
             alive = False
         if not alive:
             self._drop(connection)
             return
-        # While answers wait for the peer nothing more is read from it, so they cannot pile up.
-        wanted = selectors.EVENT_WRITE if connection.has_pending else selectors.EVENT_READ
+        # While requests wait for their turn, or answers for the peer, nothing more is read: they cannot pile up.
+        wanted = selectors.EVENT_WRITE if connection.is_busy else selectors.EVENT_READ
         if wanted != self._selector.get_key(connection.socket).events:
             self._selector.modify(connection.socket, wanted, connection)
 
@@ -109,49 +114,72 @@ class SocketServer:
 
 
 class _Connection:
-    """One connection: its incomplete frame and its answers that were not written yet."""
+    """One connection: its incomplete frame, its requests that wait and its answers that were not written yet."""
 
     def __init__(self, connection: socket.socket, dispatcher: Dispatcher) -> None:
         self.socket = connection
         self.socket.setblocking(False)
         self._dispatcher = dispatcher
         self._reader = FrameReader()
+        self._requests: deque[bytes] = deque()
         self._pending = b""
         self._closing = False
         self._check_response: abci.ResponseCheckTx | None = None
         self._check_frame = b""
 
     @property
-    def has_pending(self) -> bool:
-        """Whether answers wait for the peer."""
-        return bool(self._pending)
+    def is_busy(self) -> bool:
+        """Whether requests wait for their turn, or answers for the peer."""
+        return bool(self._pending or self._requests)
 
     def receive(self) -> bool:
-        """Read once, answer every complete frame, write once. Returns False when the connection is over."""
+        """Read once and proceed. Returns False when the connection is over. Not to be called while it is busy."""
         data = self.socket.recv(READ_BYTES)
         if not data:
             if self._reader.has_partial_frame:
                 LOG.warning("a client went away in the middle of a frame")
             return False
-        answers: list[bytes] = []
         try:
-            answers.extend(self._answer(frame) for frame in self._reader.feed(data))
-        except (FrameError, DecodeError, NodeFailure) as error:
-            answers.append(_encode_exception(str(error)))
-            self._closing = True
-            if isinstance(error, NodeFailure):
-                self._send_last_words(b"".join(answers))
-                raise
-            LOG.warning("closed a connection that does not speak ABCI", reason=str(error))
-        self._pending = b"".join(answers)
-        return self.send_pending()
+            self._requests.extend(self._reader.feed(data))
+        except FrameError as error:
+            self._pending = self._refuse(error)
+        return self.proceed()
 
-    def send_pending(self) -> bool:
-        """Write what the peer takes now. Returns False when the connection is over."""
+    def proceed(self) -> bool:
+        """Answer requests for one turn unless answers wait still, and write what the peer takes now.
+
+        Returns False when the connection is over.
+        """
+        self._pending = self._pending or self._answer_some()
         if self._pending:
             with contextlib.suppress(BlockingIOError):
                 self._pending = self._pending[self.socket.send(self._pending) :]
-        return bool(self._pending) or not self._closing
+        return self.is_busy or not self._closing
+
+    def _answer_some(self) -> bytes:
+        """Return the answers of one turn. Raises NodeFailure, which CometBFT is told first if it still listens."""
+        answers: list[bytes] = []
+        end = time.monotonic() + TURN_SECONDS
+        try:
+            while self._requests:
+                answers.append(self._answer(self._requests.popleft()))
+                if time.monotonic() > end:
+                    break
+        except DecodeError as error:
+            answers.append(self._refuse(error))
+        except NodeFailure as error:
+            answers.append(_encode_exception(str(error)))
+            with contextlib.suppress(OSError):
+                self.socket.send(b"".join(answers))
+            raise
+        return b"".join(answers)
+
+    def _refuse(self, error: Exception) -> bytes:
+        """Return the last answer to a peer that does not speak ABCI."""
+        LOG.warning("closed a connection that does not speak ABCI", reason=str(error))
+        self._requests.clear()
+        self._closing = True
+        return _encode_exception(str(error))
 
     def _answer(self, frame: bytes) -> bytes:
         if frame == _FLUSH_REQUEST:
@@ -170,11 +198,6 @@ class _Connection:
             self._check_response = response
             self._check_frame = encode_frame(abci.Response(check_tx=response).SerializeToString())
         return self._check_frame
-
-    def _send_last_words(self, data: bytes) -> None:
-        """Tell CometBFT why, if it still listens; the node stops either way."""
-        with contextlib.suppress(OSError):
-            self.socket.send(data)
 
 
 def _read_request(frame: bytes) -> tuple[str, Any]:

@@ -3,6 +3,7 @@
 import socket
 import stat
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from abci_app.pb.tendermint.abci import types_pb2 as abci
 from abci_app.server.address import UnixAddress
 from abci_app.server.dispatch import CODE_INTERNAL, METHODS, QUERY_INTERNAL
 from tests.server.transports import RefusedError, RunningServer, make_address
-from tests.server.trivial import TrivialApplication
+from tests.server.trivial import SLOW_SECONDS, TrivialApplication
 
 
 class RecordingApplication(TrivialApplication):
@@ -108,6 +109,20 @@ def test_a_query_that_cannot_be_decoded_is_one_for_a_path_that_there_is_not(serv
             assert client.ask(content).log == "asked for \ufffd"
         assert client.ask(abci.RequestQuery(path="/chain").SerializeToString()).log == "asked for /chain"
     assert server.failure is None
+
+
+def test_a_block_does_not_wait_for_all_the_queries_that_came_before_it(server: RunningServer) -> None:
+    flood, blocks = 200, 10
+    with server.client() as asking, server.client() as deciding:
+        deciding.call("echo", abci.RequestEcho(message="connected"))
+        asking.call("echo", abci.RequestEcho(message="connected"))
+        wait = asking.begin("/slow", flood)
+        begun = time.monotonic()
+        for height in range(1, blocks + 1):
+            commit_block(deciding, height, [b"a=1"])
+        taken = time.monotonic() - begun
+        assert [response.log for response in wait()] == ["asked for /slow"] * flood
+        assert taken < 0.75 * flood * SLOW_SECONDS
 
 
 def test_a_failure_in_a_consensus_method_stops_the_server_with_its_reason(server: RunningServer) -> None:

@@ -3,7 +3,7 @@
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,6 +27,7 @@ class Client(Protocol):
 
     def call(self, name: str, request: Any) -> Any: ...
     def ask(self, query: bytes) -> abci.ResponseQuery: ...
+    def begin(self, path: str, times: int) -> Callable[[], list[abci.ResponseQuery]]: ...
     def close(self) -> None: ...
 
 
@@ -59,6 +60,11 @@ class SocketClient:
         response: abci.ResponseQuery = self.receive("query")
         return response
 
+    def begin(self, path: str, times: int) -> Callable[[], list[abci.ResponseQuery]]:
+        """Ask for a path many times at once; what is returned waits for the answers."""
+        self.socket.sendall(encode_request("query", abci.RequestQuery(path=path)) * times)
+        return lambda: [self.receive("query") for _ in range(times)]
+
     def receive(self, name: str) -> Any:
         """Return the next response, which must be of this kind."""
         while not self._frames:
@@ -81,7 +87,8 @@ class GrpcClient:
     """Speaks gRPC through the generated stub."""
 
     def __init__(self, address: Address) -> None:
-        self._channel = grpc.insecure_channel(str(address).removeprefix("tcp://"))
+        own_connection = (("grpc.use_local_subchannel_pool", 1),)  # as CometBFT's clients
+        self._channel = grpc.insecure_channel(str(address).removeprefix("tcp://"), own_connection)
         self._stub = ABCIStub(self._channel)
         self._ask = self._channel.unary_unary(f"/{SERVICE}/Query", None, abci.ResponseQuery.FromString)
 
@@ -99,6 +106,11 @@ class GrpcClient:
         except grpc.RpcError as error:
             raise RefusedError(str(error)) from error
         return response
+
+    def begin(self, path: str, times: int) -> Callable[[], list[abci.ResponseQuery]]:
+        """Ask for a path many times at once; what is returned waits for the answers."""
+        calls = [self._stub.Query.future(abci.RequestQuery(path=path), timeout=TIMEOUT_S) for _ in range(times)]
+        return lambda: [call.result() for call in calls]
 
     def close(self) -> None:
         self._channel.close()

@@ -1,10 +1,14 @@
 """A tiny key-value application for tests of the transports: `key=value` sets, everything else is refused."""
 
 import hashlib
+import time
 
 from abci_app.pb.tendermint.abci import types_pb2 as abci
 from abci_app.server.base import BaseApplication
 from abci_app.server.dispatch import NodeFailure
+
+SLOW_SECONDS = 0.01
+"""What a query for `/slow` takes."""
 
 
 class TrivialApplication(BaseApplication):
@@ -26,6 +30,8 @@ class TrivialApplication(BaseApplication):
     def query(self, request: abci.RequestQuery) -> abci.ResponseQuery:
         if request.path == "/broken":
             raise ValueError("a defect in a view")
+        if request.path == "/slow":
+            time.sleep(SLOW_SECONDS)
         value = self.committed.get(request.data, b"")
         return abci.ResponseQuery(value=value, height=self.height, log=f"asked for {request.path}")
 
