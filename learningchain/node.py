@@ -25,7 +25,7 @@ import tomlkit
 from learningchain.client.errors import BadAnswer
 from learningchain.client.rpc import fetch, split_address
 from learningchain.node_home import NodeError, NodeHome, NodeSilent, check_socket_address, find_cometbft
-from learningchain.processes import Log, describe_end, start_process, stop_process
+from learningchain.processes import Log, describe_end, get_module_command, start_process, stop_process
 
 READY_SECONDS: Final = 600.0
 """How long the application may take to open its store and listen; with millions of records on a slow disk, minutes."""
@@ -65,7 +65,7 @@ class RunningNode:
     def start(self, program: Path, address: str, transport: str) -> None:
         """Start both processes. Raises NodeError if one of them does not come up."""
         options = ["--transport", transport, "--address", address, "--cometbft-home", str(self.home.cometbft)]
-        command = [sys.executable, "-m", "abci_app", "--home", str(self.home.app), *options]
+        command = get_module_command("abci_app", "--home", str(self.home.app), *options)
         self.app = start_process(command, self._logs["abci_app"].path)
         try:
             self._wait_until_listening(address)

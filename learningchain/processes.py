@@ -4,6 +4,7 @@ import ctypes
 import os
 import signal
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
@@ -65,6 +66,19 @@ def stop_process(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
+def get_module_command(module: str, *arguments: str) -> list[str]:
+    """Return the command that runs one of our modules; `get_environ` belongs to it.
+
+    Without -P Python would look for it, and for all it imports, in the present folder first, which may be a stranger's.
+    """
+    return [sys.executable, "-P", "-m", module, *arguments]
+
+
+def get_environ() -> dict[str, str]:
+    """Return this process's environment for one that imports from where this one does."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+
 def start_process(command: list[str], log: Path) -> subprocess.Popen[bytes]:
     """Start a process that ends with this one; its output goes to the end of `log`. Raises NodeError."""
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -88,6 +102,7 @@ def _spawn(command: list[str], output: IO[bytes]) -> subprocess.Popen[bytes]:
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            env=get_environ(),
             preexec_fn=die_with_parent,
         )
     except OSError as error:

@@ -1,9 +1,7 @@
 """The network of the demo and everything the story needs of it: who is who, one client, the contractor's commands."""
 
 import json
-import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,6 +13,7 @@ from learningchain.client import SyncClient, connect
 from learningchain.demo.screen import Screen
 from learningchain.devnet.network import RunningDevnet
 from learningchain.devnet.plan import CONTRACTOR
+from learningchain.processes import get_environ, get_module_command
 from learningchain.wallet import Keystore
 
 COMMAND_SECONDS: Final = 120.0
@@ -91,8 +90,8 @@ class Stage:
         """Run a command of the contractor, as a person would, and return its JSON. Raises DemoFailed."""
         where = ["--home", str(self.devnet.home.root), "--node", self.node, "--output", "json"]
         process = subprocess.Popen(
-            [sys.executable, "-m", "learningchain.cli", *arguments, *where],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ),
+            get_module_command("learningchain.cli", *arguments, *where),
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=get_environ(),
         )  # fmt: skip
         end = time.monotonic() + COMMAND_SECONDS
         while True:

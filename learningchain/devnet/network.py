@@ -2,7 +2,6 @@
 
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Final
 from learningchain.devnet.plan import DevnetError, DevnetHome, DevnetPlan
 from learningchain.node import RunningNode, get_status, start_node
 from learningchain.node_home import NodeError, NodeHome
-from learningchain.processes import start_process, stop_process
+from learningchain.processes import get_module_command, start_process, stop_process
 
 START_SECONDS: Final = 60.0
 POLL_SECONDS: Final = 0.2
@@ -48,7 +47,7 @@ class RunningDevnet:
         """Start the checking workers of the validators and the training ones."""
         for name in [*(entry.name for entry in self.plan.validators), *self.plan.workers]:
             folder = self.home.get_worker(name)
-            command = [sys.executable, "-m", "worker", "start", "--home", str(folder)]
+            command = get_module_command("worker", "start", "--home", str(folder))
             self._workers[name] = start_process(command, folder / "worker.log")
 
     def is_served(self) -> bool:

@@ -13,7 +13,7 @@ from learningchain.devnet.create import create_devnet
 from learningchain.devnet.network import RunningDevnet
 from learningchain.devnet.plan import DevnetError, DevnetHome, DevnetPlan, load_plan
 from learningchain.node_home import find_cometbft
-from learningchain.processes import stop_process
+from learningchain.processes import get_environ, get_module_command, stop_process
 
 POLL_SECONDS: Final = 0.2
 DETACH_SECONDS: Final = 90.0
@@ -69,10 +69,15 @@ def detach(home: DevnetHome, validators: int, workers: int) -> DevnetPlan:
     if find_running(home) is not None:
         raise DevnetError(f"the devnet in {home.root} runs already: lc devnet down ends it")
     home.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    command = [sys.executable, "-m", _MARK, str(home.root), str(validators), str(workers)]
+    command = get_module_command(_MARK, str(home.root), str(validators), str(workers))
     with home.log_file.open("wb") as log:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            env=get_environ(),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
     try:
         _wait_until_ready(home, process)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from learningchain.node_home import NodeError
-from learningchain.processes import Log, describe_end, start_process, stop_process
+from learningchain.processes import Log, describe_end, get_module_command, start_process, stop_process
 
 
 def test_an_end_names_the_code_or_the_signal() -> None:
@@ -55,3 +55,22 @@ def test_a_process_writes_to_its_log_and_is_killed_when_it_does_not_stop(
 def test_a_program_that_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(NodeError, match="cannot start /nonexistent/program"):
         start_process(["/nonexistent/program"], tmp_path / "a.log")
+
+
+def test_a_module_is_not_looked_for_in_the_present_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "abci_app").mkdir()
+    for name in ("abci_app/__init__.py", "structlog.py"):
+        (tmp_path / name).write_text("raise SystemExit('from the present folder')")
+    monkeypatch.chdir(tmp_path)
+    log = tmp_path / "a.log"
+    assert start_process(get_module_command("abci_app", "--help"), log).wait(20) == 0
+    assert log.read_text().startswith("usage: python -m abci_app")
+
+
+def test_a_module_is_looked_for_where_this_process_imports_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "only_here.py").write_text("print('found')")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert start_process(get_module_command("only_here"), tmp_path / "a.log").wait(20) == 0
+    assert (tmp_path / "a.log").read_text() == "found\n"

@@ -6,8 +6,8 @@ the worker's death.
 
 import contextlib
 import subprocess
-import sys
 
+from learningchain.processes import get_environ, get_module_command
 from worker.sandbox.host import Host
 
 LOG = "guard.log"
@@ -18,11 +18,11 @@ class Guard:
     """A running guard of this process."""
 
     def __init__(self, host: Host) -> None:
-        command = [sys.executable, "-m", "worker.guard", str(host.home), host.engine.url, host.process]
+        command = get_module_command("worker.guard", str(host.home), host.engine.url, host.process)
         with (host.home / LOG).open("ab") as log:
             # A session of its own: Ctrl-C is for the worker.
             self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
+                command, env=get_environ(), stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
             )
 
     @property
