@@ -17,6 +17,8 @@ _PR_SET_PDEATHSIG: Final = 1
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 _LAST_BYTES: Final = 2_000
 _LAST_LINES: Final = 5
+_MOST_READ: Final = 4 * 1024 * 1024
+"""Bytes from the end of a log in which last words are looked for: months of it may be as long as the disk is large."""
 _FINAL_WORDS: Final = ("panic:", "ERROR:")
 """How the line begins with which CometBFT says why it ends; what follows a panic are stack traces."""
 
@@ -38,7 +40,7 @@ class Log:
         """Return what an error message should show: from the line that says why, else the end."""
         try:
             with self.path.open("rb") as file:
-                file.seek(self.start)
+                file.seek(max(self.start, self.path.stat().st_size - _MOST_READ))
                 lines = file.read().decode("utf-8", "replace").strip().splitlines()
         except OSError:
             return ""

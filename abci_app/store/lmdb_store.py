@@ -211,14 +211,17 @@ def _lock_folder(folder: Path) -> int:
         raise StoreError(f"the store {folder} cannot be opened: {error.strerror}; check path and owner") from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.truncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
     except BlockingIOError as error:
         owner = os.pread(lock, 32, 0).decode(errors="replace").strip() or "unknown"
         os.close(lock)
         raise StoreError(
             f"the store {folder} is in use by process {owner}: stop that node, or give this one its own folder"
         ) from error
-    os.truncate(lock, 0)
-    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    except OSError as error:
+        os.close(lock)
+        raise StoreError(f"the store {folder} cannot be locked: {error.strerror}; check free space and disk") from error
     return lock
 
 

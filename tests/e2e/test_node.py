@@ -1,5 +1,6 @@
 """A node of real CometBFT and the real application: both transports, both orders of start, two lives tied together."""
 
+import errno
 import json
 import os
 import shutil
@@ -195,6 +196,17 @@ def test_a_genesis_that_does_not_fit_stops_the_node_with_its_reason(node: TestNo
     assert ended is not None
     assert ended.startswith("abci_app ended with code 3")  # CometBFT ended as well, often before it
     assert "registration_bits is 999 bits; it must lie from 0 to 64" in ended
+
+
+def test_a_full_disk_at_the_start_is_named(node: TestNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as full:
+        full.setattr(os, "pwrite", refuse)
+        with pytest.raises(NodeError, match=r"cannot be locked \(No space left on device\): check free space"):
+            node.start()
+    node.start()
 
 
 def test_a_node_that_runs_is_not_started_again(node: TestNode) -> None:

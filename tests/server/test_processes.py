@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,21 @@ def test_a_panic_is_shown_instead_of_the_stack_traces_after_it(tmp_path: Path) -
     words = log.read_last_words()
     assert words.startswith("panic: no blocks")
     assert len(words) < 200
+
+
+def test_a_huge_log_is_not_read_whole(tmp_path: Path) -> None:
+    log = Log.begin(tmp_path / "a.log")
+    with log.path.open("wb") as file:
+        file.write(b"panic: of long ago\n")
+        file.truncate(2**30)
+        file.seek(2**30)
+        file.write(b"\npanic: full\n" + b"goroutine 1 [running]\n" * 500)
+    tracemalloc.start()
+    words = log.read_last_words()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert words.startswith("panic: full")
+    assert peak < 64 * 2**20
 
 
 def test_a_long_log_is_cut_and_a_missing_one_says_nothing(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What only a store on a disk can get wrong."""
 
+import errno
 import os
 import resource
 import signal
@@ -165,6 +166,17 @@ def test_a_page_of_the_tree_that_is_missing_is_found_by_the_block_that_needs_it(
     with pytest.raises(StoreDamagedError, match="page a0 of the state tree is missing"):
         stage_next(store, {b"a%d" % number: b"new" for number in range(200)})
     store.close()
+
+
+def test_a_full_disk_at_the_start_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as full:
+        full.setattr(os, "pwrite", refuse)
+        with pytest.raises(StoreError, match="cannot be locked: No space left on device; check free space"):
+            LmdbStore(folder)
+    LmdbStore(folder).close()
 
 
 def test_a_path_that_is_no_folder_is_refused(tmp_path: Path) -> None:
