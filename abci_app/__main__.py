@@ -16,7 +16,7 @@ from abci_app.server.address import Address, parse_address
 from abci_app.server.application import ChainApplication
 from abci_app.server.dispatch import Dispatcher, NodeFailure
 from abci_app.server.grpc_server import GrpcServer
-from abci_app.server.preflight import StartRefused, check_chain, read_mempool_size
+from abci_app.server.preflight import StartRefused, check_chain, check_protobuf, read_mempool_size
 from abci_app.server.socket_server import SocketServer
 from abci_app.store.interface import Store, StoreError
 from abci_app.store.lmdb_store import LmdbStore
@@ -38,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _configure_logging()
     try:
         self_test()
+        check_protobuf()
         mempool_size = read_mempool_size(options.cometbft_home)
         folder = options.home / "state"
         LOG.info("opening", state=str(folder))  # takes seconds for each million of records if nothing is cached

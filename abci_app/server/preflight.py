@@ -5,6 +5,8 @@ import tomllib
 from pathlib import Path
 from typing import Any, Final
 
+from google.protobuf.internal import api_implementation
+
 from abci_app.protocol.genesis import compute_genesis_tag
 from abci_app.protocol.genesis_json import BadGenesis, parse_genesis
 from abci_app.store.interface import Meta
@@ -15,6 +17,20 @@ DEFAULT_MEMPOOL_SIZE: Final = 5_000
 
 class StartRefused(Exception):
     """The node must not start like this; the text says what to change."""
+
+
+def check_protobuf() -> None:
+    """Raise StartRefused if protobuf is not the implementation with which all nodes decode alike.
+
+    That in pure Python, which an environment variable chooses, is slower by far, and differs in what it says of bytes
+    that cannot be decoded, with texts that are no UTF-8 among them.
+    """
+    kind = api_implementation.Type()
+    if kind != "upb":
+        raise StartRefused(
+            f"protobuf runs as its implementation {kind!r}, which does not decode exactly as the other nodes do: unset "
+            "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION, or install the pinned protobuf anew"
+        )
 
 
 def read_mempool_size(cometbft_home: Path | None) -> int:

@@ -90,6 +90,13 @@ def test_a_signature_library_that_disagrees_is_refused(
     assert "libsodium disagrees" in capsys.readouterr().err
 
 
+def test_protobuf_in_pure_python_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
+    _, err = (process := run("--home", tmp_path)).communicate(timeout=TIMEOUT_S)
+    assert process.returncode == program.EXIT_REFUSED
+    assert "unset PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION" in err
+
+
 @pytest.mark.parametrize("address", ["tcp://0.0.0.0:1", "nonsense", "unix://relative"])
 def test_wrong_addresses_are_wrong_arguments(tmp_path: Path, address: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
