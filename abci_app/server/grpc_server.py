@@ -1,6 +1,6 @@
 """The gRPC transport. Every call runs in one and the same thread: LMDB's write transactions belong to a thread."""
 
-import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
@@ -17,6 +17,9 @@ SERVICE: Final = "tendermint.abci.ABCI"
 MAX_CALLS: Final = 4
 """Calls of one connection that wait here; its client keeps the others back. They are answered in the order they
 came in, and CometBFT hands on hundreds of queries at once if that many come: a block must not wait for all of them."""
+_POLL_SECONDS: Final = 0.1
+"""How often it is looked whether to stop. A lock would not do: a signal may come to a thread of grpc, and then wakes up
+nobody who waits for one; or while another signal's handler holds it."""
 _STOP_SECONDS: Final = 5.0
 """How long a call in progress may take to end when the server stops."""
 
@@ -27,7 +30,7 @@ class GrpcServer:
     def __init__(self, dispatcher: Dispatcher, address: Address) -> None:
         """Listen at `address`. Raises OSError with a reason if that is impossible."""
         self._dispatcher = dispatcher
-        self._stopped = threading.Event()
+        self._stopping = False
         self._failure: NodeFailure | None = None
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="abci")
         self._server = grpc.server(
@@ -44,7 +47,8 @@ class GrpcServer:
     def serve(self) -> None:
         """Answer until `stop` is called. Raises NodeFailure when the application must not go on."""
         self._server.start()
-        self._stopped.wait()
+        while not self._stopping:
+            time.sleep(_POLL_SECONDS)
         self._server.stop(_STOP_SECONDS).wait()
         self._pool.shutdown(wait=True)
         if isinstance(self.address, UnixAddress):
@@ -54,7 +58,7 @@ class GrpcServer:
 
     def stop(self) -> None:
         """Let `serve` return after the call in progress. Safe in signal handlers and from other threads."""
-        self._stopped.set()
+        self._stopping = True
 
     def _listen(self, address: Address) -> Address:
         if isinstance(address, TcpAddress):
@@ -93,7 +97,7 @@ class GrpcServer:
                 return self._dispatcher.call(name, request)
             except NodeFailure as error:
                 self._failure = error
-                self._stopped.set()
+                self.stop()
                 context.abort(grpc.StatusCode.INTERNAL, str(error))
 
         return call

@@ -52,6 +52,20 @@ def test_a_signal_stops_it_cleanly(tmp_path: Path, transport: str, number: int) 
     assert not (tmp_path / "abci.sock").exists()
 
 
+@pytest.mark.parametrize("transport", ["socket", "grpc"])
+def test_many_signals_at_once_stop_it_as_one_does(tmp_path: Path, transport: str) -> None:
+    for number in range(5):
+        home = tmp_path / str(number)
+        process = run("--home", home, "--transport", transport)
+        wait_for_socket(home / "abci.sock")
+        time.sleep(0.1)
+        for _ in range(15):
+            process.send_signal(signal.SIGTERM)
+            process.send_signal(signal.SIGINT)
+        process.communicate(timeout=TIMEOUT_S)
+        assert process.returncode == program.EXIT_STOPPED
+
+
 def test_a_log_that_nobody_reads_any_more_does_not_end_it(tmp_path: Path) -> None:
     process = run("--home", tmp_path)
     wait_for_socket(tmp_path / "abci.sock")
