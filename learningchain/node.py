@@ -36,6 +36,10 @@ POLL_SECONDS: Final = 0.1
 STATUS_SECONDS: Final = 5.0
 
 
+class StartInterrupted(NodeError):
+    """A node was told to stop before it ran: opening a large store takes minutes."""
+
+
 @dataclass(frozen=True, slots=True)
 class NodeStatus:
     """What a node says about itself."""
@@ -62,13 +66,13 @@ class RunningNode:
         self._lock = lock
         self._logs = {name: Log.begin(home.logs / f"{name}.log") for name in ("abci_app", "cometbft")}
 
-    def start(self, program: Path, address: str, transport: str) -> None:
-        """Start both processes. Raises NodeError if one of them does not come up."""
+    def start(self, program: Path, address: str, transport: str, is_stopping: Callable[[], bool]) -> None:
+        """Start both processes. Raises NodeError if one of them does not come up, and StartInterrupted."""
         options = ["--transport", transport, "--address", address, "--cometbft-home", str(self.home.cometbft)]
         command = get_module_command("abci_app", "--home", str(self.home.app), *options)
         self.app = start_process(command, self._logs["abci_app"].path)
         try:
-            self._wait_until_listening(address)
+            self._wait_until_listening(address, is_stopping)
             command = [str(program), "start", "--home", str(self.home.cometbft)]
             self.cometbft = start_process(command, self._logs["cometbft"].path)
         except BaseException:
@@ -109,9 +113,11 @@ class RunningNode:
             os.close(self._lock)
             self._lock = -1
 
-    def _wait_until_listening(self, address: str) -> None:
+    def _wait_until_listening(self, address: str, is_stopping: Callable[[], bool]) -> None:
         deadline = time.monotonic() + READY_SECONDS
         while not _is_listening(address):
+            if is_stopping():
+                raise StartInterrupted("the application was stopped before it listened")
             if self.app.poll() is not None:
                 raise NodeError("the application did not start", self._describe("abci_app", self.app.returncode))
             if time.monotonic() > deadline:
@@ -126,8 +132,13 @@ class RunningNode:
         return f"{name} {describe_end(returncode)}; from {log.path}:\n{log.read_last_words()}"
 
 
-def start_node(home: NodeHome, cometbft: Path | None = None) -> RunningNode:
-    """Start application and CometBFT. Raises NodeError with the reason if one of them does not come up."""
+def start_node(
+    home: NodeHome, cometbft: Path | None = None, is_stopping: Callable[[], bool] = lambda: False
+) -> RunningNode:
+    """Start application and CometBFT. Raises NodeError with the reason if one of them does not come up.
+
+    Raises StartInterrupted when `is_stopping` says so before both run.
+    """
     program = cometbft or find_cometbft()
     if not home.config_toml.exists() or not home.genesis.exists():
         raise NodeError(f"{home.root} holds no node: make one with 'lc node init'")
@@ -137,7 +148,7 @@ def start_node(home: NodeHome, cometbft: Path | None = None) -> RunningNode:
     node = RunningNode(home, _lock(home))
     try:
         _wait_until_free(address)
-        node.start(program, address, transport)
+        node.start(program, address, transport, is_stopping)
     except BaseException:
         node.unlock()
         raise
@@ -151,7 +162,10 @@ def run_node(home: NodeHome, cometbft: Path | None = None) -> int:
     for number in before:
         signal.signal(number, lambda received, _frame: stopping.append(received))
     try:
-        node = start_node(home, cometbft)
+        try:
+            node = start_node(home, cometbft, lambda: bool(stopping))
+        except StartInterrupted:
+            return 0
         try:
             ended = node.wait(lambda: bool(stopping))
         finally:

@@ -78,7 +78,7 @@ def get_module_command(module: str, *arguments: str) -> list[str]:
 
 def get_environ() -> dict[str, str]:
     """Return this process's environment for one that imports from where this one does."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
 
 
 def start_process(command: list[str], log: Path) -> subprocess.Popen[bytes]:

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 from abci_app.pb.learningchain.v1 import tx_pb2
 from abci_app.protocol import errors
 from abci_app.server.query import QUERY_CODESPACE, UNKNOWN_PATH
-from learningchain.node import get_status, start_node
+from learningchain.node import get_status, run_node, start_node
 from learningchain.node_home import NodeError, NodeHome
 from tests.support.cometbft import TestNetwork, TestNode, make_network, wait_for
 from tests.support.wallets import Wallet
@@ -145,6 +146,16 @@ def test_a_signal_stops_a_node_in_the_foreground_cleanly(node: TestNode, number:
     assert supervisor.wait(20) == 0
     assert node.height() == 0
     assert "stopped" in node.log("abci_app").splitlines()[-1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_a_node_that_does_not_run_yet(
+    node: TestNode, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr("learningchain.node.get_module_command", lambda *_: ["sleep", "1000"])  # a large store
+    threading.Timer(1, os.kill, (os.getpid(), number)).start()
+    assert run_node(node.home, node.program) == 0
+    assert not (node.home.logs / "cometbft.log").exists()
 
 
 def test_a_killed_supervisor_takes_both_processes_with_it(node: TestNode) -> None:
