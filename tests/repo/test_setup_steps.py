@@ -171,6 +171,27 @@ def test_an_interrupt_ends_every_command(monkeypatch: pytest.MonkeyPatch) -> Non
     assert get_start_time(pids[0]) is None
 
 
+def test_an_interrupt_while_steps_begin_leaves_none_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    begin = threading.Thread.start
+    begun: list[threading.Thread] = []
+
+    def begin_or_interrupt(thread: threading.Thread) -> None:
+        if begun:
+            raise KeyboardInterrupt
+        begun.append(thread)
+        begin(thread)
+
+    def wait(work: Work) -> str:
+        while True:
+            work.say("at work")
+            time.sleep(0.02)
+
+    monkeypatch.setattr(threading.Thread, "start", begin_or_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        Run(Board(Screen(terminal=False))).execute([Step("first", wait), Step("second", wait)])
+    assert not begun[0].is_alive()
+
+
 def test_commands_that_a_killed_set_up_left_are_ended(tmp_path: Path) -> None:
     with subprocess.Popen(["sleep", "60"], start_new_session=True) as orphan:
         write_record(tmp_path / "commands" / "base-image.json", orphan.pid)

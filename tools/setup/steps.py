@@ -154,9 +154,9 @@ class Run:
         self.done = {step.name: threading.Event() for step in steps}
         threads = [threading.Thread(target=self._perform, args=(step,), name=step.name) for step in steps]
         self.board.open([step.name for step in steps])
-        for thread in threads:
-            thread.start()
         try:
+            for thread in threads:
+                thread.start()
             while any(thread.is_alive() for thread in threads):
                 self.board.show()
                 time.sleep(REFRESH_SECONDS)
@@ -164,7 +164,8 @@ class Run:
             if any(thread.is_alive() for thread in threads):
                 self.stop.set()
             for thread in threads:
-                thread.join()
+                if thread.ident is not None:  # begun
+                    thread.join()
             self.board.close()
         if self.errors:
             name, error = self.errors[0]
