@@ -1,5 +1,6 @@
 """Services of the set-up: started below the state folder, shared, stopped by the last user, nothing left behind."""
 
+import errno
 import fcntl
 import os
 import signal
@@ -11,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from tools.setup import engine, registry, services
+from tools.setup import cli, engine, registry, services
 from tools.setup.board import Board
 from tools.setup.engine_api import Engine
 from tools.setup.processes import get_start_time, read_record
 from tools.setup.settings import ROOT, SetupError
-from tools.setup.steps import Work
+from tools.setup.steps import Stopped, Work
 
 FAKE = Path(__file__).with_name("fake_dockerd.py")
 
@@ -228,6 +229,61 @@ def test_the_variables_of_the_services_can_be_read_by_a_shell(tmp_path: Path, mo
     script = f'. {tmp_path}/env; printf "%s" "$LC_COMETBFT"'
     done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "/it's here/$HOME/cometbft"
+
+
+def test_a_shell_that_goes_on_to_another_checkout_does_not_take_the_state_folder_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(services, "STATE", ROOT / ".state")
+    assert "LC_STATE" not in services.Services().environ
+    monkeypatch.setattr(services, "STATE", tmp_path)
+    assert services.Services().environ["LC_STATE"] == str(tmp_path)
+
+
+def test_notes_that_a_full_disk_has_torn_are_no_notes(work: Work, state: Path) -> None:
+    (state / "registry").mkdir()
+    for note in (registry.PORT, registry.RECORD, engine.OUTSIDE_NOTE, engine.RECORD):
+        note.write_text("")
+    assert not engine.stop_private()
+    assert not engine.OUTSIDE_NOTE.exists()
+    assert registry.answers(registry.ensure(work))
+    assert registry.stop()
+
+
+def test_a_registry_that_was_not_unpacked_whole_is_not_there(
+    work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(argv: list[str], **_: object) -> None:
+        if argv[0] == "apt-get":
+            (registry.UNPACKED.with_name("registry.part") / "docker-registry_1.deb").touch()
+            return
+        target = Path(argv[-1]) / "usr" / "bin"
+        target.mkdir(parents=True)
+        (target / "docker-registry").touch()
+        if broken_off:
+            raise Stopped
+
+    broken_off = True
+    monkeypatch.setattr(registry, "UNPACKED", tmp_path / "registry")
+    monkeypatch.setattr(registry, "find_program", lambda name: None)
+    monkeypatch.setattr(work, "run", run)
+    with pytest.raises(Stopped):
+        registry.fetch_binary(work)
+    assert registry.find_binary() is None
+    broken_off = False
+    assert registry.fetch_binary(work) == registry.find_binary()
+
+
+def test_a_full_disk_is_told_in_words(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/some/file")
+
+    monkeypatch.setattr(cli, "perform", fail)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    assert cli.main(["status"]) == 1
+    err = capsys.readouterr().err
+    assert "No space left on device: '/some/file'" in err
+    assert "next: make room on the disk" in err
 
 
 @pytest.mark.usefixtures("state")

@@ -1,6 +1,7 @@
 """Command line of the set-up: up, down, status, run, clean."""
 
 import argparse
+import errno
 import os
 import signal
 import sys
@@ -16,6 +17,7 @@ from tools.setup.services import ENV_FILE, KEEP, Wish, running_services, take_do
 from tools.setup.settings import CACHE, ROOT, STATE, VENV, SetupError
 
 INTERRUPTED = 130
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 
 
 class Interrupted(BaseException):
@@ -62,6 +64,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"\nset-up failed: {error}", file=sys.stderr)
         if error.remedy:
             print(f"next: {error.remedy}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        print(f"\nset-up failed: {error}", file=sys.stderr)
+        print("next: make room on the disk, then run the same command again", file=sys.stderr)
         return 1
     except Interrupted as reason:
         print(f"\nended by {reason}; everything that was started has been stopped", file=sys.stderr)

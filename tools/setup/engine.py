@@ -14,6 +14,7 @@ from tools.setup.packages import WITH_SUDO, find_program, is_root_in_reach
 from tools.setup.processes import (
     as_root,
     get_parent,
+    read_note,
     read_record,
     send_signal,
     start_daemon,
@@ -167,7 +168,7 @@ def remove_outside() -> None:
     """Remove what the private engine made outside the state folder; folders only if they are empty."""
     if not OUTSIDE_NOTE.exists():
         return
-    made = json.loads(OUTSIDE_NOTE.read_text())
+    made = read_note(OUTSIDE_NOTE) or []
     if str(TRUST_KEY) in made:
         subprocess.run(as_root(["rm", "-f", str(TRUST_KEY)]), check=False)
     if folders := [path for path in made if path != str(TRUST_KEY)]:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tools.setup.settings import STOP_SECONDS
 
@@ -45,11 +46,18 @@ def write_record(path: Path, pid: int) -> None:
     path.write_text(json.dumps({"pid": pid, "start": get_start_time(pid)}))
 
 
+def read_note(path: Path) -> Any:
+    """Return what a file of ours says; None if there is none, or one that a crash or a full disk has torn."""
+    try:
+        return json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
 def read_record(path: Path) -> int | None:
     """Return the id of the process remembered in `path` if it still runs; forget it otherwise."""
-    try:
-        record = json.loads(path.read_text())
-    except (FileNotFoundError, json.JSONDecodeError):  # torn by a crash: no process can be told from it
+    record = read_note(path)
+    if record is None:  # no process can be told from it
         path.unlink(missing_ok=True)
         return None
     pid = int(record["pid"])

@@ -2,11 +2,12 @@
 
 import http.client
 import json
+import shutil
 import socket
 import time
 
 from tools.setup.packages import find_program, is_debian
-from tools.setup.processes import read_record, start_daemon, stop_recorded
+from tools.setup.processes import read_note, read_record, start_daemon, stop_recorded
 from tools.setup.settings import CACHE, LOGS, STATE, SetupError
 from tools.setup.steps import Work
 
@@ -33,19 +34,23 @@ def fetch_binary(work: Work) -> str:
         raise SetupError(
             "the program docker-registry is missing", "install 'distribution' (docker-registry) and put it on PATH"
         )
-    UNPACKED.mkdir(parents=True, exist_ok=True)
+    part = UNPACKED.with_name(f"{UNPACKED.name}.part")  # what is at the final place is whole
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
     work.say("fetching Debian's docker-registry")
-    work.run(["apt-get", "-q", "download", "docker-registry"], cwd=UNPACKED, remedy="apt-get update")
-    package = next(UNPACKED.glob("*.deb"))
-    work.run(["dpkg-deb", "-x", str(package), str(UNPACKED)])
+    work.run(["apt-get", "-q", "download", "docker-registry"], cwd=part, remedy="apt-get update")
+    package = next(part.glob("*.deb"))
+    work.run(["dpkg-deb", "-x", str(package), str(part)])
     package.unlink()
+    shutil.rmtree(UNPACKED, ignore_errors=True)
+    part.rename(UNPACKED)
     return str(UNPACKED / "usr" / "bin" / "docker-registry")
 
 
 def ensure(work: Work) -> str:
     """Return `address:port` of the registry, starting it if it does not run."""
     if read_record(RECORD):
-        address = f"127.0.0.1:{PORT.read_text()}"
+        address = f"127.0.0.1:{read_note(PORT)}"
         if answers(address):
             return address
     stop()
@@ -60,7 +65,7 @@ def ensure(work: Work) -> str:
 def choose_port() -> int:
     """Return the port of the last run if it is free, so that image names stay the same; else any free one."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    wanted = int(PORT.read_text()) if PORT.exists() else 0
+    wanted = read_note(PORT) or 0
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -12,7 +12,7 @@ from typing import IO
 from tools.setup import cometbft, engine, images, packages, pythons, registry
 from tools.setup.board import Board
 from tools.setup.runs import end_stale_runs
-from tools.setup.settings import COMETBFT, COMETBFT_OTHER, STATE, TEMPORARY, VENV
+from tools.setup.settings import COMETBFT, COMETBFT_OTHER, ROOT, STATE, TEMPORARY, VENV
 from tools.setup.steps import Run, Step, Work, end_stale_commands
 
 KEEP = STATE / "keep"
@@ -46,7 +46,7 @@ class Services:
             "LC_COMETBFT_040": self.cometbft_040,
             "LC_BASE_IMAGE": self.base_image,
             "LC_DIGITS_IMAGE": self.digits_image,
-            "LC_STATE": str(STATE),
+            "LC_STATE": "" if STATE == ROOT / ".state" else str(STATE),  # a shell may go on to another checkout
         }
         return {name: value for name, value in named.items() if value} | pythons.get_environ()
 
