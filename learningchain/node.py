@@ -245,8 +245,11 @@ def _is_listening(address: str) -> bool:
     scheme, _, rest = address.partition("://")
     family = socket.AF_UNIX if scheme == "unix" else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.settimeout(POLL_SECONDS)
         try:
             probe.connect(rest if scheme == "unix" else (rest.rpartition(":")[0], int(rest.rpartition(":")[2])))
+        except (BlockingIOError, TimeoutError):  # somebody is there who has not accepted for a while
+            return True
         except OSError:
             return False
     return True

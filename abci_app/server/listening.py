@@ -53,12 +53,13 @@ def remove_stale_socket(address: UnixAddress) -> None:
         return
     if not stat.S_ISSOCK(mode):
         raise FileExistsError(f"{address.path} exists and is no socket: remove it or choose another --address")
-    probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        probe.connect(str(address.path))
-    except ConnectionRefusedError:
-        address.path.unlink()
-    else:
-        raise OSError(f"another process serves {address}: stop it or choose another --address")
-    finally:
-        probe.close()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(str(address.path))
+        except ConnectionRefusedError:
+            address.path.unlink()
+            return
+        except BlockingIOError:  # somebody is there who has not accepted for a while
+            pass
+    raise OSError(f"another process serves {address}: stop it or choose another --address")

@@ -242,6 +242,21 @@ def test_a_node_whose_application_somebody_else_runs_is_not_started(
         node.start()
 
 
+def test_an_application_that_is_stuck_does_not_hold_up_who_looks_for_it(
+    node: TestNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("learningchain.node.FREE_SECONDS", 0.5)
+    monkeypatch.setattr("learningchain.node.POLL_SECONDS", 0.01)  # more looks than connections that may wait
+    stuck = node.start_app()
+    node.wait_for_app()
+    stuck.send_signal(signal.SIGSTOP)
+    try:
+        with pytest.raises(NodeError, match="another process serves unix:"):
+            node.start()
+    finally:
+        stuck.send_signal(signal.SIGCONT)
+
+
 def change_genesis(home: NodeHome) -> None:
     text = home.genesis.read_text()
     home.genesis.write_text(text.replace('"registration_bits": "4"', '"registration_bits": "5"'))

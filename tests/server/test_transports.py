@@ -1,5 +1,6 @@
 """What both transports must do alike."""
 
+import contextlib
 import socket
 import stat
 import threading
@@ -166,6 +167,20 @@ def test_a_second_server_at_the_same_socket_is_refused(transport: str, tmp_path:
             assert client.call("echo", abci.RequestEcho(message="still here")).message == "still here"
     finally:
         first.stop()
+
+
+@pytest.mark.parametrize("transport", ["socket", "grpc"])
+def test_a_socket_whose_server_accepts_nothing_any_more_is_served_by_another(transport: str, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as stuck, contextlib.ExitStack() as waiting:
+        stuck.bind(str(tmp_path / "a.sock"))
+        stuck.listen(0)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                client = waiting.enter_context(socket.socket(socket.AF_UNIX))
+                client.setblocking(False)
+                client.connect(str(tmp_path / "a.sock"))
+        with pytest.raises(OSError, match="another process serves"):
+            RunningServer(transport, TrivialApplication(), make_address("unix", tmp_path))
 
 
 @pytest.mark.parametrize("transport", ["socket", "grpc"])
