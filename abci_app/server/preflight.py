@@ -47,6 +47,8 @@ def read_mempool_size(cometbft_home: Path | None) -> int:
     _require(path, mempool, "mempool.type", "flood", "transactions reach the application through the mempool only")
     _require(path, consensus, "consensus.create_empty_blocks", True, "deadlines of jobs fire in blocks only")
     _require(path, consensus, "consensus.create_empty_blocks_interval", "0s", "deadlines of jobs fire in blocks only")
+    _require(path, config.get("statesync", {}), "statesync.enable", False, "no node offers snapshots to wait for")
+    _require(path, config, "filter_peers", False, "the application tells no peers apart: all would be refused")
     return int(mempool.get("size", DEFAULT_MEMPOOL_SIZE))
 
 

@@ -137,6 +137,8 @@ def test_the_mempools_size_comes_from_cometbfts_settings(tmp_path: Path) -> None
         ('[mempool]\ntype = "nop"\n', r"set mempool\.type = flood"),
         ("[consensus]\ncreate_empty_blocks = false\n", r"set consensus\.create_empty_blocks = true"),
         ('[consensus]\ncreate_empty_blocks_interval = "5s"\n', r"set consensus\.create_empty_blocks_interval = 0s"),
+        ("[statesync]\nenable = true\n", r"set statesync\.enable = false: no node offers snapshots"),
+        ("filter_peers = true\n", "set filter_peers = false"),
         ("[mempool", "cannot be read"),
     ],
 )
