@@ -95,6 +95,14 @@ def test_a_secured_announcement_locks_the_deposit_once(market: Market) -> None:
     assert market.standing("worker0").unsecured_candidacies == 0
 
 
+def test_who_is_secured_needs_no_second_deposit_to_lower_its_loss(market: Market) -> None:
+    job_id = market.submit(deposit=DEPOSIT)
+    market.announce("worker0", job_id, 10_000, secured=True)
+    rest = market.balance("worker0") - (DEPOSIT - 1)
+    market.must("worker0", tx_pb2.Transfer(to=market.address("carl"), amount=rest))
+    market.announce("worker0", job_id, 9_000, secured=True)
+
+
 def test_one_that_leaves_gets_its_deposit_back(market: Market) -> None:
     job_id = market.submit(deposit=DEPOSIT)
     before = market.balance("worker0")
