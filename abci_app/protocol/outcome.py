@@ -99,7 +99,7 @@ def compute_decision(ballots: Sequence[Ballot], measure: Measure) -> Decision:
         pb.OUTCOME_REJECTED: cluster,
         pb.OUTCOME_ACCEPTED: [judged is Judgement.HONEST for judged in judgements],
     }.get(outcome, [False] * len(ballots))
-    return Decision(outcome, judgements, _find_paid(ballots, owed, outcome in DEPOSIT_OUTCOMES))
+    return Decision(outcome, judgements, _find_paid(ballots, owed))
 
 
 def _find_outcome(
@@ -136,11 +136,11 @@ def _find_cluster(ballots: Sequence[Ballot], judgements: Sequence[Judgement], to
     return [is_bad and abs(b.loss - median) <= tolerance for b, is_bad in zip(ballots, bad, strict=True)]
 
 
-def _find_paid(ballots: Sequence[Ballot], owed: Sequence[bool], pays_crashes: bool) -> tuple[bool, ...]:
+def _find_paid(ballots: Sequence[Ballot], owed: Sequence[bool]) -> tuple[bool, ...]:
     """Mark the ballots that are paid among those a row owes to: those with proof that they ran the model.
 
-    The proof is the receipt of the predictions; a run that crashed (reserved loss) may have none. A receipt that more
-    than half of the others carry is the one that evaluation gives, so the rest made theirs up.
+    The proof is the receipt of the predictions; a run that crashed (reserved loss, so always a lie) may have none. A
+    receipt that more than half of the others carry is the one that evaluation gives, so the rest made theirs up.
     """
     crashed = [is_owed and ballot.loss == RESERVED_LOSS for ballot, is_owed in zip(ballots, owed, strict=True)]
     proved = [
@@ -149,7 +149,7 @@ def _find_paid(ballots: Sequence[Ballot], owed: Sequence[bool], pays_crashes: bo
     ]
     common = _find_common_receipt(ballots, proved)
     return tuple(
-        (has_crashed and pays_crashes) or (is_proved and common in (b"", ballot.receipt))
+        has_crashed or (is_proved and common in (b"", ballot.receipt))
         for ballot, has_crashed, is_proved in zip(ballots, crashed, proved, strict=True)
     )
 
