@@ -403,6 +403,17 @@ def test_a_long_silence_with_few_missed_rounds_does_not_jail() -> None:
     assert market.account("checker0").checker_jailed_ms
 
 
+@pytest.mark.parametrize(("short_ms", "jailed"), [(0, True), (1, False)])
+def test_a_silence_is_long_enough_from_its_last_millisecond_on(short_ms: int, jailed: bool) -> None:
+    silent_ms = 0
+    for _ in range(2):  # the second one knows how long the silence of the first was
+        market = Market(overrides={"silence_ms": silent_ms + short_ms if silent_ms else 0})
+        miss_rounds(market, 3)
+        before, silent_ms = silent_ms, market.time_ms - market.standing("checker0").silent_since_ms
+    assert silent_ms == before
+    assert bool(market.account("checker0").checker_jailed_ms) is jailed
+
+
 def test_a_jailed_checker_that_holds_a_seat_may_still_vote() -> None:
     market = Market(overrides={"silence_ms": 0, "max_missed_votes": 1})
     first, second = market.submit(), market.submit(expiry_ms=market.time_ms + JOB_MS + 30_000)
