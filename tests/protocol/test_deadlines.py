@@ -105,6 +105,21 @@ def test_a_vote_with_quorum_is_not_renewed(market: Market) -> None:
     assert (job.state, job.renewed) == (pb.JOB_STATE_TALLY, False)
 
 
+@pytest.mark.parametrize(("quorum_bps", "renewed"), [(4_000, False), (4_001, True)])
+def test_exactly_the_quorum_is_one_in_vote_and_tally(quorum_bps: int, renewed: bool) -> None:
+    market = Market(overrides={"quorum_bps": quorum_bps})
+    voting, telling = market.open_vote(), market.open_vote("worker1")
+    six = some(market, voting, 2)
+    assert sum(market.seats(voting)[name] for name in six) == 6
+    market.commit_votes(voting, six)
+    market.expire(voting)
+    assert (market.job(voting).renewed, market.job(voting).state == pb.JOB_STATE_VOTE) == (renewed, renewed)
+    market.commit_votes(telling, dict.fromkeys(market.seats(telling), HONEST))
+    market.reveal_votes(telling, some(market, telling, 2))
+    market.expire(telling)
+    assert (market.job(telling).renewed, market.job(telling).state == pb.JOB_STATE_TALLY) == (renewed, renewed)
+
+
 def test_a_renewed_vote_can_still_reach_its_quorum(market: Market) -> None:
     job_id = market.open_vote()
     market.expire(job_id)
