@@ -5,10 +5,13 @@ import pytest
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from abci_app.pb.learningchain.v1 import tx_pb2
 from abci_app.protocol import keys
+from abci_app.protocol.bech32 import encode_address
+from abci_app.protocol.context import BlockContext
 from abci_app.protocol.hashing import compute_consensus_address
 from abci_app.protocol.limits import UCREDIT
 from abci_app.protocol.params import get_params
-from abci_app.protocol.validators import Seat, compute_powers, get_operator
+from abci_app.protocol.state import BlockState
+from abci_app.protocol.validators import Seat, compute_powers, get_operator, process_missed_blocks
 from tests.support.chain import Chain, consensus_address, consensus_key
 
 DOUBLE_VOTE, LIGHT_CLIENT_ATTACK, UNKNOWN = 1, 2, 0
@@ -207,10 +210,31 @@ def test_a_miss_of_a_key_outside_the_set_is_ignored(chain: Chain) -> None:
 def test_a_jailed_last_validator_goes_on(chain: Chain) -> None:
     for name in ("val1", "val2"):
         chain.must(name, tx_pb2.Unbond(amount=BONDS[name]))
-    for _ in range(2 * chain.params.max_missed_blocks):
+    for _ in range(chain.params.max_missed_blocks + 1):
         chain.block(missed=["val0"])
-    assert chain.account("val0").validator_jailed_ms
+    jailed_ms = chain.account("val0").validator_jailed_ms
+    assert jailed_ms == chain.time_ms
+    assert chain.block(missed=["val0"]).events == []
+    assert chain.account("val0").validator_jailed_ms == jailed_ms
     assert powers(chain) == {"val0": 1_000, "val1": 0, "val2": 0}
+
+
+def test_a_banned_last_validator_is_not_jailed_as_well(chain: Chain) -> None:
+    chain.block(misbehavior=[(DOUBLE_VOTE, name) for name in BONDS])
+    for _ in range(chain.params.max_missed_blocks + 1):
+        assert chain.block(missed=["val0"]).events == []
+    assert chain.account("val0").validator_jailed_ms == 0
+
+
+def test_misses_are_counted_in_ascending_order_of_consensus_address(chain: Chain) -> None:
+    for _ in range(chain.params.max_missed_blocks):
+        chain.block(missed=["val1", "val2"])
+    ordered = [encode_address(chain.address(name)) for name in sorted(("val1", "val2"), key=consensus_address)]
+    for missed in (("val1", "val2"), ("val2", "val1")):
+        context = BlockContext(chain.tag, chain.params, chain.height + 1, chain.time_ms)
+        addresses = [consensus_address(name) for name in missed]
+        events = process_missed_blocks(BlockState(chain.committed), context, addresses)
+        assert [dict(event.attributes)["account"] for event in events] == ordered
 
 
 def test_the_stored_misses_never_exceed_the_window(chain: Chain) -> None:
