@@ -142,6 +142,21 @@ def test_a_table_goes_in_the_block_that_settles_the_last_of_several_jobs() -> No
     assert tables(market) == {market.table().epoch}
 
 
+def test_a_table_goes_while_an_older_one_is_still_needed() -> None:
+    market = Market()
+    drawn, jobs = [], []
+    for window_ms in (60_000, 30_000):
+        jobs.append(market.submit(reveal_window_ms=window_ms))
+        market.announce(f"worker{len(jobs)}", jobs[-1], 0)
+        market.expire(jobs[-1])
+        drawn.append(market.job(jobs[-1]).table_epoch)
+        replace_table(market)
+    assert tables(market) == {*drawn, market.table().epoch}
+    market.expire(jobs[1])
+    assert [market.job(job_id).state for job_id in jobs] == [pb.JOB_STATE_REVEAL, pb.JOB_STATE_REFUNDED]
+    assert tables(market) == {drawn[0], market.table().epoch}
+
+
 def test_a_table_that_is_replaced_in_the_block_that_settles_its_last_job_goes_in_that_block() -> None:
     market = Market(overrides={"outage_ms": 3_600_000})
     job_id = market.submit()
