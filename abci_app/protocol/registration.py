@@ -12,7 +12,7 @@ def get_recent_registrations(state: StateRead, now_ms: int) -> int:
     if load is None:
         return 0
     passed = now_ms // REGISTRATION_PERIOD_MS - load.period
-    return 0 if passed >= 64 else load.recent >> max(0, passed)
+    return load.recent >> max(0, passed)
 
 
 def get_required_bits(state: StateRead, params: pb.Params, now_ms: int) -> int:
