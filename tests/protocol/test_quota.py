@@ -121,6 +121,14 @@ def test_from_then_on_it_fills_at_the_other_rate() -> None:
     assert count_accepted(market, "poor") == 10 * RATES["tx_per_minute"] // 60
 
 
+def test_credits_that_leave_an_account_poor_do_not_touch_its_bucket() -> None:
+    market = open_with(rich=5 * UCREDIT, poor=0)
+    before = market.account("poor")
+    market.must("rich", tx_pb2.Transfer(to=market.address("poor"), amount=UCREDIT - 1))
+    before.balance = UCREDIT - 1
+    assert market.account("poor") == before
+
+
 def test_who_holds_one_credit_anyway_loses_nothing_when_more_arrive() -> None:
     market = open_with(rich=5 * UCREDIT, other=UCREDIT)
     assert not pass_on(market, "rich", "other")

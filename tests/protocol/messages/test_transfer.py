@@ -52,7 +52,8 @@ def test_invalid_bad_amount(chain: Chain) -> None:
 
 
 def test_invalid_insufficient_balance(chain: Chain) -> None:
-    assert chain.send("alice", transfer(chain, amount=10 * UCREDIT + 1)).code == errors.InsufficientBalance.code
+    for amount in (10 * UCREDIT + 1, 2**63 - 1):
+        assert chain.send("alice", transfer(chain, amount=amount)).code == errors.InsufficientBalance.code
 
 
 @pytest.mark.parametrize("memo", ["x" * 129, "é" * 65, "a\nb", "a\x00", "\x7f", "\t"])
