@@ -153,7 +153,7 @@ PAY: list[tuple[str, list[Ballot], tuple[bool, ...]]] = [
     ("only the receipt that most carry", [honest(8), honest(7, OTHER)], (True, False)),
     ("counted in seats, not in accounts", [honest(8), *[honest(1, OTHER)] * 7], (True, *[False] * 7)),
     ("all where no receipt has more than half", [honest(7), honest(7, OTHER)], (True, True)),
-    ("more than half against several others", [honest(4), honest(2, OTHER), honest(1, b"t" * 32)], (True, False, False)),
+    ("more than half against several", [honest(4), honest(2, OTHER), honest(1, b"t" * 32)], (True, False, False)),
     ("those without one do not count", [honest(4), honest(3, OTHER), honest(8, b"")], (True, False, False)),
     ("rejected: the cluster", [worse(8), measured(9 * LIE_LOSS, 2), honest(5)], (True, False, False)),
     ("rejected: overruns never", [overrun(10), worse(5)], (False, True)),

@@ -365,6 +365,21 @@ def test_suspension_does_not_stop_a_candidacy_that_stands(market: Market) -> Non
     assert market.job(later).winner == market.address("worker0")
 
 
+def test_a_round_and_a_job_keep_when_each_step_of_theirs_happened(market: Market) -> None:
+    job_id = market.submit()
+    market.announce("worker0", job_id, 0)
+    market.expire(job_id)
+    opened_ms = market.time_ms
+    assert market.round(job_id).opened_ms == market.job(job_id).window_opened_ms == opened_ms
+    market.reveal("worker0", job_id)
+    assert market.round(job_id).revealed_ms == market.job(job_id).window_opened_ms == market.time_ms
+    market.decide_all(job_id, HONEST)
+    round_, job = market.round(job_id), market.job(job_id)
+    assert (round_.opened_ms, round_.decided_ms, round_.decided_height) == (opened_ms, market.time_ms, market.height)
+    assert (job.settled_ms, job.settled_height) == (market.time_ms, market.height)
+    assert job.deadline_ms == market.time_ms + market.params.job_retention_ms
+
+
 # --- missed votes -------------------------------------------------------------------------------------------------
 
 

@@ -157,6 +157,10 @@ def test_invalid_last_owner_key(chain: Chain) -> None:
         assert code(chain, message, second(chain)) == errors.LastOwnerKey.code
 
 
+def test_the_last_owner_key_may_be_set_to_what_it_is(chain: Chain) -> None:
+    chain.must("alice", set_key(chain, chain.wallet("alice"), KEY_SCOPE_OWNER))
+
+
 def test_invalid_key_not_present(chain: Chain) -> None:
     removal = set_key(chain, second(chain), KEY_SCOPE_REMOVED)
     assert code(chain, removal) == errors.KeyNotPresent.code
@@ -171,6 +175,7 @@ def test_invalid_bad_key_expiry(chain: Chain) -> None:
     for expires_at_ms in (at_block, 1, MAX_TIME_MS + 1, 2**64 - 1):
         assert code(chain, set_key(chain, second(chain), expires_at_ms=expires_at_ms)) == errors.BadKeyExpiry.code
     chain.must("alice", set_key(chain, second(chain), expires_at_ms=chain.time_ms + BLOCK_MS + 1))
+    chain.must("alice", set_key(chain, second(chain), expires_at_ms=MAX_TIME_MS))
 
 
 def test_a_work_key_may_set_no_keys(chain: Chain) -> None:

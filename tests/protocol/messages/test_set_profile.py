@@ -23,6 +23,11 @@ def test_a_profile_is_stored_and_replaced_as_a_whole(chain: Chain) -> None:
     assert [event.type for event in result.events] == ["account.profile_set"]
 
 
+def test_an_endpoint_alone_is_a_profile(chain: Chain) -> None:
+    chain.must("alice", tx_pb2.SetProfile(endpoint="https://alice.example"))
+    assert profile(chain) == pb.Profile(endpoint="https://alice.example")
+
+
 def test_an_empty_profile_removes_the_record(chain: Chain) -> None:
     chain.must("alice", tx_pb2.SetProfile(name="Alice"))
     chain.must("alice", tx_pb2.SetProfile())

@@ -101,6 +101,10 @@ def test_invalid_bad_bounty(market: Market, bounty: int) -> None:
     refuse(market, errors.BadBounty, bounty=bounty)
 
 
+def test_the_largest_bounty_is_one_that_nobody_has(market: Market) -> None:
+    refuse(market, errors.InsufficientBalance, bounty=2**63 - 1)
+
+
 @pytest.mark.parametrize("job_class", [2, 2**64 - 1])
 def test_invalid_unknown_class(market: Market, job_class: int) -> None:
     refuse(market, errors.UnknownClass, job_class=job_class)
@@ -110,6 +114,7 @@ def test_invalid_bad_verify_fee(market: Market) -> None:
     least = market.params.classes[0].min_verify_fee
     refuse(market, errors.BadVerifyFee, verify_fee=least - 1)
     refuse(market, errors.BadVerifyFee, verify_fee=limits.MAX_VERIFY_FEE + 1)
+    refuse(market, errors.InsufficientBalance, verify_fee=limits.MAX_VERIFY_FEE)
     accept(market, verify_fee=least)
 
 
