@@ -175,12 +175,14 @@ def test_invalid_bad_min_improvement(market: Market) -> None:
     refuse(market, errors.BadMinImprovement, min_improvement=TERMS["tolerance"])
     refuse(market, errors.BadMinImprovement, min_improvement=limits.MAX_MARGIN + 1)
     accept(market, min_improvement=TERMS["tolerance"] + 1)
+    accept(market, min_improvement=limits.MAX_MARGIN)
 
 
 def test_invalid_bad_loss_ceiling(market: Market) -> None:
     refuse(market, errors.BadLossCeiling, loss_ceiling=limits.MAX_LOSS + 1)
     refuse(market, errors.BadLossCeiling, loss_ceiling=-limits.MAX_LOSS - 1)
-    accept(market, loss_ceiling=-limits.MAX_LOSS)
+    for ceiling in (-limits.MAX_LOSS, limits.MAX_LOSS):
+        accept(market, loss_ceiling=ceiling)
 
 
 @pytest.mark.parametrize(
