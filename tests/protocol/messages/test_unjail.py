@@ -56,6 +56,31 @@ def test_each_jail_is_lifted_for_itself(chain: Chain) -> None:
     assert chain.account("val1").validator_jailed_ms == 0
 
 
+def test_lifting_one_jail_leaves_the_record_of_the_other_duty(chain: Chain) -> None:
+    chain.block(missed=["val1"])
+    jail(chain, "val1", validator_ms=chain.time_ms, missed=2)
+    silent_since_ms = chain.standing("val1").silent_since_ms
+    chain.skip(chain.params.unjail_ms)
+    chain.must("val1", tx_pb2.Unjail())
+    assert (chain.standing("val1").missed_in_a_row, chain.standing("val1").silent_since_ms) == (2, silent_since_ms)
+    chain.block(missed=["val1"])
+    jail(chain, "val1", checker_ms=chain.time_ms, missed=3)
+    chain.skip(chain.params.unjail_ms)
+    chain.must("val1", tx_pb2.Unjail())
+    record = chain.get(keys.validator(consensus_key("val1")), pb.Validator)
+    assert record is not None
+    assert len(record.missed_heights) == 1
+
+
+@pytest.mark.parametrize("duty", ["checker_ms", "validator_ms"])
+def test_each_jail_can_be_lifted_from_its_last_millisecond_on(chain: Chain, duty: str) -> None:
+    jail(chain, "val1", **{duty: chain.time_ms})
+    chain.skip(chain.params.unjail_ms - BLOCK_MS - 1)
+    assert chain.send("val1", tx_pb2.Unjail()).code == errors.StillJailed.code
+    chain.block([("val1", tx_pb2.Unjail())], dt_ms=1)
+    assert chain.last.tx_results[0].code == 0
+
+
 def test_a_validator_jailed_for_missed_blocks_comes_back_with_a_clean_record(chain: Chain) -> None:
     for _ in range(chain.params.max_missed_blocks + 1):
         chain.block(missed=["val1"])
@@ -75,6 +100,4 @@ def test_invalid_not_jailed(chain: Chain) -> None:
 
 def test_invalid_still_jailed(chain: Chain) -> None:
     jail(chain, "bob", checker_ms=chain.time_ms)
-    chain.skip(chain.params.unjail_ms - BLOCK_MS - 1)
     assert chain.send("bob", tx_pb2.Unjail()).code == errors.StillJailed.code
-    chain.must("bob", tx_pb2.Unjail())
