@@ -171,6 +171,19 @@ def test_totals_that_do_not_sum_stop_the_node(chain: Chain) -> None:
         check_totals(state, before)
 
 
+def test_another_genesis_supply_stops_the_node(chain: Chain) -> None:
+    state = chain.state()
+    before = get_supply(state)
+    delta = StateDelta(state)
+    supply = delta.edit(keys.SUPPLY, pb.Supply)
+    supply.genesis += 1
+    supply.balances += 1
+    delta.edit(keys.account(chain.address("alice")), pb.Account).balance += 1
+    delta.apply()
+    with pytest.raises(BrokenInvariant, match="genesis supply"):
+        check_totals(state, before)
+
+
 def test_burned_credits_never_come_back(chain: Chain) -> None:
     chain = Chain(validators={"val0": 1_000 * UCREDIT, "val1": 1_000 * UCREDIT})
     chain.block()

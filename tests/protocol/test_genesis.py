@@ -75,6 +75,7 @@ def test_another_chain_id_or_any_other_value_gives_another_tag(genesis: pb.Genes
 def test_a_chain_id_that_cometbft_would_refuse_is_refused(genesis: pb.Genesis, chain_id: str) -> None:
     with pytest.raises(BadGenesis, match="chain_id"):
         compute_genesis_tag(chain_id, genesis)
+    compute_genesis_tag("x" * 50, genesis)
 
 
 def set_path(*path: str | int, value: object) -> Change:
@@ -280,6 +281,7 @@ def test_cometbfts_own_parameters_fit_the_chain(limits: ConsensusLimits, words: 
 def test_no_chain_begins_before_1970(genesis: pb.Genesis, time_ms: int) -> None:
     with pytest.raises(BadGenesis, match="1970"):
         build_genesis_state(genesis, time_ms)
+    build_genesis_state(genesis, 1)
 
 
 def test_the_first_state_is_sound_and_holds_what_the_genesis_says(genesis: pb.Genesis) -> None:
@@ -289,6 +291,10 @@ def test_the_first_state_is_sound_and_holds_what_the_genesis_says(genesis: pb.Ge
     supply = pb.Supply.FromString(committed.records[keys.SUPPLY])
     assert supply.genesis == supply.balances + supply.bonds == sum(a.balance + a.bond for a in genesis.accounts)
     assert pb.Params.FromString(committed.records[keys.PARAMS]) == genesis.params
+    standings = [value for key, value in committed.records.items() if key.startswith(b"s")]
+    assert [pb.Standing.FromString(data) for data in standings] == [pb.Standing(silent_since_ms=GENESIS_MS)] * len(
+        genesis.accounts
+    )
 
 
 def test_rich_accounts_start_with_a_full_bucket_and_poor_ones_with_a_full_poor_one() -> None:
