@@ -245,7 +245,7 @@ def test_check_says_what_would_become_of_a_transaction(shown: Shown) -> None:
         ("/account", BAD_ARGUMENT),
         ("/account/lc1nonsense", BAD_ARGUMENT),
         ("/account/a/b", BAD_ARGUMENT),
-        ("/chain/1", BAD_ARGUMENT),
+        *((f"/{view}/1", BAD_ARGUMENT) for view in ("chain", "params", "supply", "relays", "validators", "jobs")),
         ("/job/x", BAD_ARGUMENT),
         ("/job/-1", BAD_ARGUMENT),
         ("/job/٣", BAD_ARGUMENT),
@@ -261,6 +261,7 @@ def test_check_says_what_would_become_of_a_transaction(shown: Shown) -> None:
         (f"/jobs?limit={MAX_PAGE + 1}", BAD_ARGUMENT),
         ("/jobs?order=up", BAD_ARGUMENT),
         ("/jobs?color=red", BAD_ARGUMENT),
+        ("/jobs?color=", BAD_ARGUMENT),
         ("/jobs?x", BAD_ARGUMENT),
         ("/jobs?" + "&".join(f"a{i}=1" for i in range(40)), BAD_ARGUMENT),
         ("/account/" + "x" * 600, BAD_ARGUMENT),
@@ -270,6 +271,22 @@ def test_questions_without_an_answer_get_a_code_and_a_reason(shown: Shown, path:
     response = shown.ask(path)
     assert (response.code, response.codespace, response.value) == (code, "learningchain.query", b"")
     assert response.log
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/account/" + "x" * (512 - 9), "is no address"),
+        ("/account/" + "x" * (513 - 9), "at most 512 bytes"),
+        ("/account/" + "é" * 256, "at most 512 bytes"),
+        ("/jobs?" + "&".join(f"a{i}=1" for i in range(16)), "no option"),
+        ("/jobs?" + "&".join(f"a{i}=1" for i in range(17)), "options after '?'"),
+    ],
+)
+def test_long_questions_are_refused_before_they_are_read(shown: Shown, path: str, words: str) -> None:
+    response = shown.ask(path)
+    assert response.code == BAD_ARGUMENT
+    assert words in response.log
 
 
 def test_an_account_that_is_not_registered_is_not_found(shown: Shown) -> None:
