@@ -11,12 +11,13 @@ from abci_app.pb.tendermint.abci import types_pb2 as abci
 from abci_app.protocol import errors
 from abci_app.protocol.bech32 import encode_address
 from abci_app.protocol.jsonform import message_from_json
+from abci_app.protocol.limits import UCREDIT
 from abci_app.server.application import ChainApplication
 from abci_app.server.query import BAD_ARGUMENT, HEIGHT_NOT_HELD, NOT_FOUND, UNKNOWN_PATH
 from abci_app.server.views import MAX_LOOKED_AT, MAX_PAGE
 from abci_app.store.interface import stage
 from abci_app.store.memory import MemoryStore
-from tests.support.chain import CHAIN_ID, Chain
+from tests.support.chain import CHAIN_ID, Chain, Holding
 from tests.support.market import Market, measured
 
 
@@ -155,6 +156,24 @@ def test_relays_are_validators_and_checkers_with_an_endpoint(shown: Shown) -> No
             "checker": True,
         }
     ]
+
+
+def test_relays_are_listed_by_address_without_those_that_left() -> None:
+    bonds = {"val0": 1_000 * UCREDIT, "val1": 500 * UCREDIT, "gone": 200 * UCREDIT}
+    checker = Holding(bond=UCREDIT, checker=1)
+    chain = Chain(accounts={"a": checker, "b": checker, "other": Holding(), "val1": checker}, validators=bonds)
+    chain.block()
+    chain.must("gone", tx_pb2.Unbond(amount=200 * UCREDIT))
+    for name in ("val0", "val1", "gone", "a", "b", "other"):
+        chain.must(name, tx_pb2.SetProfile(endpoint="http://192.0.2.1:8000"))
+    shown = Shown(chain)
+    roles = {relay["account"]: (relay["validator"], relay["checker"]) for relay in shown.view("/relays")["relays"]}
+    ordered = [
+        encode_address(address) for address in sorted(chain.address(name) for name in ("val0", "val1", "a", "b"))
+    ]
+    assert list(roles) == ordered
+    expected = {"val0": (True, False), "val1": (True, True), "a": (False, True), "b": (False, True)}
+    assert roles == {shown.address(name): held for name, held in expected.items()}
 
 
 def test_validators_are_shown_with_key_address_and_power(shown: Shown) -> None:
