@@ -205,15 +205,16 @@ class WorkerState:
 
     def _plan_reveal(self, view: ChainView, job: pb.Job) -> Iterator[ev.Instruction]:
         turn = view.get_turn(job.id)
-        if turn is None or turn.account != view.me.address or job.state != pb.JOB_STATE_REVEAL:
+        if turn is None or turn.account != view.me.address or job.state == pb.JOB_STATE_TALLY:
             return
         digest = self._find_model(job.id, turn)
         if digest is None:
             return
-        if (job.id, digest) in self.memory.uploaded or self._is_last_third(view, job):
+        is_uploaded = (job.id, digest) in self.memory.uploaded
+        if not is_uploaded:
+            yield ev.Upload(job.id, digest)  # also after the Reveal: relays take it until the votes are in
+        if job.state == pb.JOB_STATE_REVEAL and (is_uploaded or self._is_last_third(view, job)):
             yield ev.Reveal(job.id, digest)
-        else:
-            yield ev.Upload(job.id, digest)
 
     def _is_last_third(self, view: ChainView, job: pb.Job) -> bool:
         """With no relay reached, reveal all the same while there is time: own locations may do."""

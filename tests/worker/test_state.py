@@ -280,6 +280,18 @@ def test_with_no_relay_reached_the_winner_reveals_in_the_last_third() -> None:
     assert ev.Reveal(1, MODEL) in observe(state, late, height=11)
 
 
+def test_a_model_that_no_relay_has_is_brought_to_one_until_the_votes_are_in() -> None:
+    """Also by a worker that was killed after its Reveal: relays take it in VOTE too."""
+    state = WorkerState(Policy(), won_memory())
+    late = reveal_job(deadline_ms=NOW + 1_000, window_opened_ms=NOW - 9_000)
+    assert observe(state, late) == [ev.Upload(1, MODEL), ev.Reveal(1, MODEL)]
+    state.handle(ev.Failed(ev.Upload(1, MODEL), "no relay"))
+    vote = reveal_job(state=pb.JOB_STATE_VOTE)
+    assert observe(state, vote, height=10 + RETRY_BLOCKS) == [ev.Upload(1, MODEL)]
+    assert state.handle(ev.Done(ev.Upload(1, MODEL))) == []
+    assert observe(WorkerState(Policy(), won_memory()), reveal_job(state=pb.JOB_STATE_TALLY)) == []
+
+
 def test_another_candidates_turn_is_not_ours() -> None:
     state = WorkerState(Policy(), won_memory())
     assert observe(state, reveal_job(candidates=[make_candidate(RIVAL, 1)])) == []
