@@ -14,7 +14,6 @@ from learningchain.client.journal import JournalError as SentListError
 from learningchain.models import get_model_url
 from worker import events as ev
 from worker.measuring import Measuring
-from worker.models.transfer import TransferError
 from worker.models.uploads import UploadClaim
 from worker.state import WorkerState
 from worker.tools import RELAYS, ActionFailed, ModelGone, Tools
@@ -117,18 +116,13 @@ class Actions:
         """Bring the model to some relays; one success, or an own endpoint, is enough."""
         known = self._state.memory.announced[todo.job_id, todo.digest]
         path = self._tools.get_model(todo.digest)
-        reached = 0
-        for relay in await self._tools.list_relays(todo.digest):
-            if reached == RELAYS:
-                break
-            try:
-                await self._tools.transfer.upload(path, self._make_claim(todo, known, path), relay.endpoint)
-                reached += 1
-            except TransferError as error:
-                log.warning("relay_failed", relay=relay.endpoint, reason=str(error))
+        relays = [relay.endpoint for relay in await self._tools.list_relays(todo.digest)]
+        reached, reasons = await self._tools.transfer.bring(path, self._make_claim(todo, known, path), relays, RELAYS)
+        for reason in reasons:
+            log.warning("relay_failed", job=todo.job_id, reason=reason)
         if not reached and not self._tools.endpoint:
             raise ActionFailed("no relay took the model, and this node serves none itself")
-        log.info("uploaded", job=todo.job_id, relays=reached)
+        log.info("uploaded", job=todo.job_id, relays=len(reached))
 
     def _make_claim(self, todo: ev.Upload, known: ev.Announced, path: Path) -> UploadClaim:
         tools = self._tools

@@ -249,7 +249,8 @@ def _reveal(session: Session, sending: Sending, view: JobView, claim: Claim, loc
     if not _has_turn(view, claim):
         raise Failure("it is not this announcement's turn", f"wait for it: lc job reveal {claim.job_id} --stay")
     client = session.client()
-    uploading = worker_tools.upload(claim, sending.secret, client.list_relays(), allows_loopback(session))
+    seconds = (view.job.deadline_ms - client.get_status().time_ms) / 2_000  # the Reveal is in time without relays too
+    uploading = worker_tools.upload(claim, sending.secret, client.list_relays(), allows_loopback(session), seconds)
     reached = client.run(uploading)
     if not reached and not locations:
         raise Failure("there is no relay", "serve the model yourself and name it with --location URL")

@@ -13,7 +13,7 @@ from learningchain.cli.failure import Failure
 from learningchain.cli.session import Session
 from learningchain.client import Relay
 from learningchain.wallet import SecretKey
-from worker.models.transfer import TransferError, Uploader
+from worker.models.transfer import Uploader
 from worker.models.uploads import UploadClaim
 from worker.sandbox import Evaluation, OwnFailureError, SandboxSettings, evaluate_model, limits_of_class
 
@@ -33,25 +33,20 @@ def evaluate(session: Session, image: str, model: Path, job_class: pb.Evaluation
         ) from error
 
 
-async def upload(claim: Claim, key: SecretKey, relays: list[Relay], allow_loopback: bool) -> list[str]:
-    """Bring a claimed model to some relays and return their endpoints, beginning at a place that the digest names."""
+async def upload(claim: Claim, key: SecretKey, relays: list[Relay], allow_loopback: bool, seconds: float) -> list[str]:
+    """Bring a claimed model to some relays within `seconds` and return their endpoints.
+
+    The digest names the place in the list at which this begins.
+    """
     unsigned = UploadClaim(claim.job_id, claim.account, key.public_key, claim.digest, claim.size, claim.salt, b"")
     signature = key.sign(unsigned.get_sign_bytes(claim.chain_tag))
     signed = UploadClaim(claim.job_id, claim.account, key.public_key, claim.digest, claim.size, claim.salt, signature)
     others = [relay for relay in relays if relay.account != claim.account]
     start = int.from_bytes(claim.digest[:4], "big") % max(1, len(others))
-    reached: list[str] = []
-    reasons: list[str] = []
+    endpoints = [relay.endpoint for relay in others[start:] + others[:start]]
     transfer = Uploader(allow_loopback)
     try:
-        for relay in others[start:] + others[:start]:
-            if len(reached) == RELAYS:
-                break
-            try:
-                await transfer.upload(Path(claim.path), signed, relay.endpoint)
-                reached.append(relay.endpoint)
-            except TransferError as error:
-                reasons.append(str(error))
+        reached, reasons = await transfer.bring(Path(claim.path), signed, endpoints, RELAYS, seconds)
     finally:
         await transfer.aclose()
     if not reached and reasons:

@@ -45,8 +45,9 @@ class Sandbox:
             detail="",
         )
 
-    async def upload(self, claim: Any, key: Any, relays: Any, allow_loopback: bool) -> list[str]:
+    async def upload(self, claim: Any, key: Any, relays: Any, allow_loopback: bool, seconds: float) -> list[str]:
         del key, relays
+        assert seconds > 0
         if self.failing_uploads:
             self.failing_uploads -= 1
             raise Failure("no relay took the model: they are behind", "try again")

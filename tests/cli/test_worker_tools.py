@@ -62,7 +62,7 @@ def claim(tmp_path: Path) -> Claim:
 
 
 def upload(claim: Claim, *relays: Relay, loopback: bool = True) -> list[str]:
-    return asyncio.run(worker_tools.upload(claim, KEY, list(relays), loopback))
+    return asyncio.run(worker_tools.upload(claim, KEY, list(relays), loopback, 60))
 
 
 def test_a_model_is_uploaded_with_a_signed_claim(claim: Claim) -> None:

@@ -249,6 +249,56 @@ def test_of_a_relay_s_refusal_only_the_beginning_is_read_and_nothing_of_it_is_ob
     run(script)
 
 
+@asynccontextmanager
+async def slow_relay(seconds: float) -> AsyncIterator[str]:
+    """Take in any upload, as over a line on which it takes so long."""
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        await asyncio.sleep(seconds)
+        with suppress(ConnectionError):
+            writer.write(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            writer.close()
+
+    server = await asyncio.start_server(take, "127.0.0.1", 0)
+    yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    server.close()
+
+
+def test_on_a_slow_line_relays_get_more_patience_until_one_has_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each time with the same share of the time, such a winner would never deliver."""
+    monkeypatch.setattr("worker.models.transfer.PATIENCE_SECONDS", 0.2)
+
+    async def script() -> None:
+        (tmp_path / "model").write_bytes(MODEL)
+        transfer = ModelTransfer(ModelStore(tmp_path / "own", MIB), allow_loopback=True)
+        async with slow_relay(0.5) as one, slow_relay(0.5) as other, refusing() as (full, _):
+            with pytest.raises(TransferError, match="not all of the model"):
+                await transfer.upload(tmp_path / "model", make_claim(), one)
+            reached, reasons = await transfer.bring(tmp_path / "model", make_claim(), [full, one, other], 3)
+            hurried, _ = await transfer.bring(tmp_path / "model", make_claim(), [one], 3, seconds=0.3)
+        await transfer.aclose()
+        assert hurried == []
+        assert reached == [one, other]
+        assert sum("answered 507" in reason for reason in reasons) == 1  # asked once: it said what it had to say
+
+    run(script)
+
+
+def test_a_model_is_brought_to_no_more_relays_than_wanted(tmp_path: Path) -> None:
+    async def script() -> None:
+        (tmp_path / "model").write_bytes(MODEL)
+        transfer = ModelTransfer(ModelStore(tmp_path / "own", MIB), allow_loopback=True)
+        async with relay(tmp_path / "a") as (one, _), relay(tmp_path / "b") as (two, unused):
+            assert await transfer.bring(tmp_path / "model", make_claim(), [one, two], 1) == ([one], [])
+            assert unused.get_path(DIGEST) is None
+            await transfer.aclose()
+
+    run(script)
+
+
 def test_a_source_that_drips_is_left_in_time(tmp_path: Path) -> None:
     async def script() -> None:
         transfer = ModelTransfer(ModelStore(tmp_path / "own", MIB), allow_loopback=True)

@@ -5,6 +5,7 @@ URLs come from strangers: `learningchain/addresses.py` says where they may lead.
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 
@@ -30,8 +31,18 @@ PATIENCE_SECONDS = 5.0
 """One source or relay gets this and a second for each MiB, or one that drips would keep all others from their turn."""
 
 
+UPLOAD_PATIENCE = (1, 2, 4, 8, 16)
+"""A relay that had too little time gets so many times its usual share; the last is about all that a relay allows."""
+CHUNK = 256 << 10
+"""Bytes read at once; on the slowest line that relays allow, each is gone within READ_SECONDS."""
+
+
 class TransferError(Exception):
     """One source or relay did not work; the text says which and why."""
+
+
+class TooSlow(TransferError):
+    """A relay had not all of the model in time: it drips, or the line is slow."""
 
 
 class Uploader:
@@ -49,13 +60,52 @@ class Uploader:
         """Close all connections."""
         await self._http.aclose()
 
-    async def upload(self, path: Path, claim: UploadClaim, relay: str) -> None:
-        """Bring a model to one relay. Raises TransferError."""
+    async def bring(
+        self, path: Path, claim: UploadClaim, relays: Sequence[str], wanted: int, seconds: float | None = None
+    ) -> tuple[list[str], list[str]]:
+        """Bring a model to the first `wanted` of the relays that take it, within `seconds`.
+
+        Returns those that have it, and why others have not. While none has it, those that were too slow are tried again
+        with more patience: a machine whose own line is slow has none that are faster.
+        """
+        reached: list[str] = []
+        reasons: list[str] = []
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                for patience in UPLOAD_PATIENCE:
+                    relays = await self._offer(path, claim, relays, patience, wanted, reached, reasons)
+                    if reached:
+                        break
+        return reached, reasons
+
+    async def _offer(
+        self, path: Path, claim: UploadClaim, relays: Sequence[str], patience: int, wanted: int,
+        reached: list[str], reasons: list[str],
+    ) -> list[str]:  # fmt: skip
+        """Try each relay until `wanted` are reached; return those that were too slow."""
+        slow = []
+        for relay in relays:
+            if len(reached) == wanted:
+                break
+            try:
+                await self.upload(path, claim, relay, patience)
+                reached.append(relay)
+            except TransferError as error:
+                reasons.append(str(error))
+                if isinstance(error, TooSlow):
+                    slow.append(relay)
+        return slow
+
+    async def upload(self, path: Path, claim: UploadClaim, relay: str, patience: int = 1) -> None:
+        """Bring a model to one relay within `patience` times its share of the time. Raises TransferError."""
+        share = patience * _get_share(claim.size)
         try:
-            async with asyncio.timeout(_get_share(claim.size)):
+            async with asyncio.timeout(share):
                 await self._put(path, claim, relay)
         except TransferError:
             raise
+        except TimeoutError as error:
+            raise TooSlow(f"{relay} had not all of the model within {share:.0f} s") from error
         except Exception as error:  # whatever a stranger's relay provokes, the next one has its turn
             raise TransferError(f"{relay} cannot be reached: {_describe(error)}") from error
 
@@ -149,5 +199,5 @@ async def _read_start(response: httpx2.Response) -> str:
 
 async def _read_chunks(path: Path) -> AsyncIterator[bytes]:
     with path.open("rb") as file:
-        while chunk := await asyncio.to_thread(file.read, MIB):
+        while chunk := await asyncio.to_thread(file.read, CHUNK):
             yield chunk
