@@ -12,6 +12,7 @@ import structlog
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from abci_app.pb.learningchain.v1 import tx_pb2
 from abci_app.protocol.limits import RESERVED_LOSS, SALT_BYTES
+from abci_app.protocol.windows import compute_window_ms
 from learningchain.models import get_model_url
 from worker import events as ev
 from worker.sandbox import BrokenImageError, Evaluation, EvaluationLimits, Finding, RegistryError, limits_of_class
@@ -77,18 +78,28 @@ class Measuring:
             raise ActionFailed("the round is over")
         try:
             async with asyncio.timeout(max(0, job.deadline_ms - self._state.view.now_ms) / 1000):
-                finding, loss, receipt = await self._find(job, found)
+                finding, loss, receipt = await self._find(job, found, self._is_in_time(job, found))
         except TimeoutError:
             raise ActionFailed("the window for votes closed before there was a finding") from None
         log.info("measured", job=job.id, round=todo.round, finding=finding, loss=loss)
         salt = secrets.token_bytes(SALT_BYTES)
         self._deliver(ev.Measured(todo.job_id, todo.round, finding, loss, receipt, salt))
 
-    async def _find(self, job: pb.Job, current: pb.Round) -> tuple[int, int, bytes]:
+    def _is_in_time(self, job: pb.Job, current: pb.Round) -> bool:
+        """Tell whether a check that begins now has at least half of the time that there is to look for image and model.
+
+        Who was away, or busy, for most of it may say what it measures, not that something cannot be had: checkers that
+        come late together would else have an honest winner rejected.
+        """
+        params = None if self._state.view is None else self._state.view.params
+        window = 0 if params is None else compute_window_ms(params, job, current)
+        return 2 * self._get_seconds_left(job) >= window / 1000 - self._get_class(job).seconds
+
+    async def _find(self, job: pb.Job, current: pb.Round, is_in_time: bool) -> tuple[int, int, bytes]:
         """Return finding, loss and receipt. The image comes first: one that does not run says nothing of a model."""
         fetching = asyncio.create_task(self._fetch(job, current))
         try:
-            await self._prepare(job)
+            await self._prepare(job, is_in_time)
             path = await fetching
         except BrokenImageError as error:
             log.warning("unrunnable", job=job.id, reason=str(error))
@@ -97,6 +108,8 @@ class Measuring:
             fetching.cancel()
             await asyncio.gather(fetching, return_exceptions=True)
         if path is None:
+            if not is_in_time:
+                raise ActionFailed("this check began too late to tell whether the model can be had")
             return tx_pb2.FINDING_UNAVAILABLE, 0, b""
         if self._tools.store.may_promise(current.size):
             self._tools.store.keep(current.model_digest, self._get_retention_seconds())
@@ -106,13 +119,13 @@ class Measuring:
         receipt = b"" if result.finding is Finding.UNRUNNABLE else result.receipt
         return int(result.finding), result.loss_nano if measured else 0, receipt
 
-    async def _prepare(self, job: pb.Job) -> None:
+    async def _prepare(self, job: pb.Job, is_in_time: bool) -> None:
         """Pull the eval image and try its sample. Raises BrokenImageError, OwnFailureError."""
-        await self._pull(job)
+        await self._pull(job, is_in_time)
         async with self._turns.take((0, -job.bounty)):
             await asyncio.to_thread(self._tools.sandbox.check_sample, *self._get_image(job))
 
-    async def _pull(self, job: pb.Job) -> None:
+    async def _pull(self, job: pb.Job, is_in_time: bool) -> None:
         """Ask the registry again and again until only the time of an evaluation is left.
 
         An image that cannot be had all that time is broken: were the checkers silent instead, a contractor could make
@@ -124,6 +137,8 @@ class Measuring:
                 return await self._wait_for_image(job)
             except RegistryError as error:
                 left = self._get_seconds_left(job)
+                if left <= 0 and not is_in_time:
+                    raise ActionFailed("this check began too late to tell whether the image can be had") from error
                 if left <= 0:
                     raise BrokenImageError(f"the image cannot be had: {error}") from error
                 log.warning("image_not_had_yet", job=job.id, reason=str(error), seconds_left=left)

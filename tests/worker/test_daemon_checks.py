@@ -44,6 +44,27 @@ def test_a_model_that_nobody_has_is_unavailable_and_holds_up_no_other_check(tmp_
     play(tmp_path, script)
 
 
+@pytest.mark.parametrize("name", ["job", "dark", "drip"])
+def test_a_checker_that_comes_late_does_not_say_what_it_had_no_time_to_look_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Else checkers that were away together, or busy, would have an honest winner rejected."""
+    monkeypatch.setattr("worker.measuring.FETCH_PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr("worker.measuring.IMAGE_LOOK_SECONDS", 0.05)
+
+    async def script(fleet: Fleet) -> None:
+        job_id = fleet.chain.open_vote(image=IMAGE.replace("/job@", f"/{name}@"))
+        job = fleet.chain.job(job_id)
+        half = (job.deadline_ms - job.window_opened_ms) // 2
+        await fleet.wait_for(lambda: fleet.chain.time_ms > job.window_opened_ms + half)
+        start_checkers(fleet)
+        first = job.deadline_ms
+        await fleet.wait_for(lambda: fleet.chain.job(job_id).state != pb.JOB_STATE_VOTE or fleet.chain.time_ms > first)
+        assert fleet.chain.job(job_id).renewed  # nobody spoke; now there is time
+
+    play(tmp_path, script)
+
+
 def test_a_location_that_no_client_can_ask_for_is_one_where_the_model_is_not(tmp_path: Path) -> None:
     locations = ["http://8。8。8。8/m", "http://8.8.8.8 /m", "http://[", "é"]
 
