@@ -18,7 +18,6 @@ from worker.models.uploads import UploadClaim
 from worker.state import WorkerState
 from worker.tools import RELAYS, ActionFailed, ModelGone, Tools
 from worker.training import get_scratch_name
-from worker.view import ChainView
 
 log = structlog.get_logger()
 
@@ -75,22 +74,14 @@ class Actions:
             case ev.Reveal():
                 await self.reveal(todo)
 
-    def keep_own(self, view: ChainView, job_id: int, digest: bytes) -> None:
-        """Keep an announced model until its job is over, however long it is open, and for the retention after that."""
-        job = view.jobs.get(job_id)
-        left_ms = 0 if job is None else job.deadline_ms - view.now_ms
-        self._tools.store.keep(digest, (left_ms + view.params.model_retention_ms) / 1000)
-
     async def announce(self, todo: ev.Announce) -> None:
         """Commit to a model; digest and salt are in the journal before anything is sent."""
         self._tools.get_model(todo.digest)
         await self._require_way_out(todo.digest)
         known = self._state.memory.announced.get((todo.job_id, todo.digest))
         salt = secrets.token_bytes(SALT_BYTES) if known is None else known.salt
-        if self._state.view is not None:
-            self.keep_own(self._state.view, todo.job_id, todo.digest)
-        self._tools.get_model(todo.digest)  # from here on it stays
         self._deliver(ev.Announced(todo.job_id, todo.digest, salt, todo.loss))
+        self._tools.get_model(todo.digest)  # from here on it is held
         self._save()  # without the salt the commitment could not be opened any more
         tools = self._tools
         commitment = compute_model_commitment(tools.chain_tag, todo.job_id, tools.account, todo.digest, salt)
@@ -143,6 +134,8 @@ class Actions:
             tx_pb2.Reveal(job_id=todo.job_id, model_digest=todo.digest, size=size, salt=known.salt, locations=locations)
         )
         log.info("revealed", job=todo.job_id, model=todo.digest.hex())
+        if self._state.view is not None:  # until the job is over it is held anyway
+            self._tools.store.keep(todo.digest, self._state.view.params.model_retention_ms / 1000)
 
     async def commit_vote(self, todo: ev.CommitVote) -> None:
         """Commit to the finding in the journal."""
@@ -170,8 +163,7 @@ class Actions:
         log.info("voted", job=vote.job_id, round=vote.round, finding=vote.finding, loss=vote.loss)
 
     async def forget(self, todo: ev.Forget) -> None:
-        """Release what a job held; what was promised to be served stays until its time."""
-        self._tools.store.unpin(f"job {todo.job_id}")
+        """Remove what a job left besides its models, which are held no more."""
         (self._tools.scratch / get_scratch_name(todo.job_id)).unlink(missing_ok=True)
 
     async def _send(self, message: Message) -> None:

@@ -13,7 +13,6 @@ from worker.actions import Actions
 from worker.follower import Follower, NodeBehind
 from worker.handover import Handover
 from worker.journal import Journal, JournalError
-from worker.models.store import StoreFull
 from worker.models.uploads import UploadClaim, UploadRefused, check_claim
 from worker.policy import Policy
 from worker.report import Report
@@ -38,6 +37,7 @@ class Daemon:
         self._journal = journal
         self._report = Report(report_path)
         self.state = WorkerState(policy, journal.restore())
+        tools.store.hold(self.state.list_held_models())
         self._actions = Actions(tools, self.state, self.deliver, lambda: journal.save(self.state.memory))
         self._handover = Handover(tools.claims, tools.store)
         self._trainers: dict[int, Trainer] = {}
@@ -52,8 +52,6 @@ class Daemon:
         attempts = list(self.state.memory.taken.values())
         report = await asyncio.to_thread(self._tools.sandbox.remove_orphans, attempts)
         log.info("orphans_removed", containers=report.containers, mounts=report.mounts)
-        for job_id, digest in self.state.memory.fresh.items():
-            self._tools.store.pin(digest, f"job {job_id}")
         for settled in await self._tools.sender.settle():
             code = None if settled.result is None else settled.result.code
             log.info("settled_transaction", hash=settled.pending.tx_hash.hex(), code=code)
@@ -81,14 +79,8 @@ class Daemon:
     async def _take_over(self, view: ChainView) -> None:
         for job_id, commitment in self._handover.find(view, self.state.memory):
             announced = await asyncio.to_thread(self._handover.take_over, job_id, commitment)
-            if announced is None:
-                continue
-            try:
-                self._actions.keep_own(view, job_id, announced.digest)
-            except StoreFull as error:
-                log.warning("announcement_not_taken_over", job=job_id, reason=str(error))
-                continue
-            self.deliver(announced)
+            if announced is not None:
+                self.deliver(announced)
 
     async def _wait(self, height: int) -> int:
         """Wait for the next block, or for `stop`."""
@@ -113,6 +105,7 @@ class Daemon:
     def deliver(self, happening: ev.Happening) -> None:
         """Take in what happened, make it durable, and start what follows from it."""
         instructions = self.state.handle(happening)
+        self._tools.store.hold(self.state.list_held_models())
         self._try_to_save()
         self._report.write(self.state)
         if self._tasks is None or self._stopping.is_set():

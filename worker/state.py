@@ -94,6 +94,7 @@ class WorkerState:
             case ev.Measured(job_id, number):
                 self.memory.votes[job_id, number] = happening
             case ev.Announced(job_id, digest):
+                self.memory.announced.pop((job_id, digest), None)  # the newest stands last
                 self.memory.announced[job_id, digest] = happening
 
     def _end_training(self, job_id: int, reason: str, final: bool) -> None:
@@ -223,12 +224,13 @@ class WorkerState:
 
     def _find_model(self, job_id: int, turn: pb.Candidate) -> bytes | None:
         """Return the digest that opens the commitment of the turn, if this machine made it."""
-        for (job, digest), own in self.memory.announced.items():
-            if job == job_id:
-                opened = compute_model_commitment(self.memory.chain_tag, job_id, turn.account, digest, own.salt)
-                if opened == turn.commitment:
-                    return digest
-        return None
+        known = [digest for job, digest in self.memory.announced if job == job_id]
+        return next((digest for digest in known if self._opens(job_id, digest, turn)), None)
+
+    def _opens(self, job_id: int, digest: bytes, entry: pb.Candidate) -> bool:
+        salt = self.memory.announced[job_id, digest].salt
+        opened = compute_model_commitment(self.memory.chain_tag, job_id, entry.account, digest, salt)
+        return opened == entry.commitment
 
     def _plan_evaluation(self, job: pb.Job) -> Iterator[ev.Instruction]:
         if job.state != pb.JOB_STATE_OPEN:
@@ -305,6 +307,23 @@ class WorkerState:
 
     def _count(self, kind: type[ev.Instruction]) -> int:
         return sum(isinstance(instruction, kind) for instruction in self.running)
+
+    def list_held_models(self) -> set[bytes]:
+        """Return the models that must not get lost: newest checkpoints, and what may have to be revealed.
+
+        That is what stands in a list, and the last announcement of each job, which may be on its way there. Models of
+        earlier ones need not stay: a race has hundreds.
+        """
+        memory = self.memory
+        last = {key[0]: key[1] for key in memory.announced}
+        return {*memory.fresh.values(), *last.values(), *(key[1] for key in memory.announced if self._may_stand(*key))}
+
+    def _may_stand(self, job_id: int, digest: bytes) -> bool:
+        """Tell whether an announced model is in its job's list, as far as this is known."""
+        if self.view is None:
+            return True
+        own = self.view.get_candidacy(job_id)
+        return own is not None and self._opens(job_id, digest, own)
 
     def get_held_jobs(self) -> list[int]:
         """Return the jobs of which this machine holds models, results or votes."""

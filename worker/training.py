@@ -132,8 +132,6 @@ class Trainer:
             log.warning("checkpoint_missed", job=job.id, reason=str(error))
             return
         path.unlink(missing_ok=True)
-        self._tools.store.unpin(f"job {job.id}")
-        self._tools.store.pin(digest, f"job {job.id}")
         self._deliver(ev.CheckpointSaved(job.id, digest))
 
 

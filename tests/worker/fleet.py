@@ -44,11 +44,12 @@ class Fleet:
         checks: bool = False,
         loopback: bool = True,
         max_parallel: int = 1,
+        max_size: int = 4_096,
     ) -> None:
         """Start a worker in the folder of its name: a training one, or one that checks and relays."""
         home = self.folder / name
         home.mkdir(exist_ok=True)
-        models = Models(allow_loopback=loopback)
+        models = Models(allow_loopback=loopback, max_size=max_size)
         if checks:
             listen = f"127.0.0.1:{find_port()}"
             models = Models(allow_loopback=True, listen=listen, endpoint=f"http://{listen}")

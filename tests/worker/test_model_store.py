@@ -70,16 +70,16 @@ def test_the_least_recently_used_model_makes_room(tmp_path: Path) -> None:
     assert [store.get_path(digest) is not None for digest in (first, second, third)] == [True, False, True]
 
 
-def test_pinned_and_kept_models_are_never_evicted(tmp_path: Path) -> None:
+def test_held_and_kept_models_are_never_evicted(tmp_path: Path) -> None:
     store = ModelStore(tmp_path / "s", 10)
-    pinned, kept = add(store, tmp_path, b"11111"), add(store, tmp_path, b"22222")
-    store.pin(pinned, "job 1")
+    held, kept = add(store, tmp_path, b"11111"), add(store, tmp_path, b"22222")
+    store.hold([held])
     store.keep(kept, 60)
     with pytest.raises(StoreFull, match="max_size"):
         add(store, tmp_path, b"33333")
-    store.unpin("job 1")
+    store.hold([])
     add(store, tmp_path, b"33333")
-    assert store.get_path(pinned) is None
+    assert store.get_path(held) is None
     assert store.get_path(kept) is not None
 
 

@@ -307,3 +307,19 @@ def test_a_job_that_is_over_is_forgotten_once() -> None:
     assert observe(state) == [ev.Forget(1)]
     assert state.handle(ev.Done(ev.Forget(1))) == []
     assert state.memory.announced == {}
+
+
+def test_models_are_held_that_may_have_to_be_revealed_and_newest_checkpoints() -> None:
+    replaced, standing, last, other, fresh = (bytes([number]) * 32 for number in range(5))
+    own = {(1, d): ev.Announced(1, d, SALT, 9 - d[0]) for d in (replaced, standing, last)}
+    memory = Memory(TAG, announced={**own, (2, other): ev.Announced(2, other, SALT, 5)}, fresh={3: fresh})
+    state = WorkerState(Policy(train=False), memory)
+    assert state.list_held_models() == {replaced, standing, last, other, fresh}  # before anything is known
+    entry = make_candidate(ME, 8, commitment=commit_to(standing))
+    observe(state, make_job(candidates=[entry]), make_job(id=2), make_job(id=3))
+    assert state.list_held_models() == {standing, last, other, fresh}
+    state.handle(ev.Announced(1, replaced, SALT, 1))
+    assert state.list_held_models() == {standing, replaced, other, fresh}
+    for job_id in (1, 2, 3):
+        state.handle(ev.Done(ev.Forget(job_id)))
+    assert state.list_held_models() == set()

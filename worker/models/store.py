@@ -1,11 +1,11 @@
-"""A content-addressed store of model files, capped in bytes; what is pinned is never evicted."""
+"""A content-addressed store of model files, capped in bytes; what is held or promised is never evicted."""
 
 import hashlib
 import os
 import secrets
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
@@ -26,7 +26,7 @@ class WrongDigest(ModelStoreError):
 
 
 class StoreFull(ModelStoreError):
-    """Pinned models fill the store, or its disk takes no more: this machine's own failure."""
+    """Held and promised models fill the store, or its disk takes no more: this machine's own failure."""
 
 
 class ModelStore:
@@ -40,7 +40,7 @@ class ModelStore:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder = folder
         self._max_bytes = max_bytes
-        self._pins: dict[bytes, set[str]] = {}
+        self._held: set[bytes] = set()
         self._incoming: dict[Path, int] = {}  # bytes of models that are on their way in, by their unfinished files
         self._lock = threading.RLock()  # held while nothing waits for a disk or a line, but for names and sizes
         for path in folder.glob("*.part"):
@@ -62,18 +62,10 @@ class ModelStore:
         """Return the bytes in use."""
         return sum(status.st_size for _, status in self._list_models())
 
-    def pin(self, digest: bytes, reason: str) -> None:
-        """Keep a model for `reason` until it is unpinned."""
+    def hold(self, digests: Iterable[bytes]) -> None:
+        """Evict none of these until the next call, which names all that are held from then on."""
         with self._lock:
-            self._pins.setdefault(digest, set()).add(reason)
-
-    def unpin(self, reason: str) -> None:
-        """Drop one reason everywhere."""
-        with self._lock:
-            for digest in list(self._pins):
-                self._pins[digest].discard(reason)
-                if not self._pins[digest]:
-                    del self._pins[digest]
+            self._held = set(digests)
 
     def keep(self, digest: bytes, seconds: float) -> None:
         """Do not evict a model for so long, restarts included: what a relay has promised. Raises StoreFull."""
@@ -144,7 +136,7 @@ class ModelStore:
         for path, status in models:
             if used + size <= self._max_bytes:
                 return
-            if bytes.fromhex(path.name) not in self._pins and not self._is_kept(path):
+            if bytes.fromhex(path.name) not in self._held and not self._is_kept(path):
                 used -= status.st_size
                 path.unlink(missing_ok=True)
         if used + size > self._max_bytes:
