@@ -1,5 +1,6 @@
 """Carrying out instructions: one coroutine each. What they find out goes back to the daemon as a happening."""
 
+import asyncio
 import secrets
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from google.protobuf.message import Message
 
 from abci_app.pb.learningchain.v1 import tx_pb2
 from abci_app.protocol.hashing import compute_model_commitment, compute_vote_commitment
+from abci_app.protocol.jobs import UNSETTLED
 from abci_app.protocol.limits import SALT_BYTES
 from learningchain.client.journal import JournalError as SentListError
 from learningchain.models import get_model_url
@@ -164,7 +166,22 @@ class Actions:
 
     async def forget(self, todo: ev.Forget) -> None:
         """Remove what a job left besides its models, which are held no more."""
+        await self._require_over(todo.job_id)
+        taken = self._state.memory.taken
+        if taken.get(todo.job_id):
+            kept = [attempt for job_id, attempt in taken.items() if attempt and job_id != todo.job_id]
+            await asyncio.to_thread(self._tools.sandbox.remove_orphans, kept)
         (self._tools.scratch / get_scratch_name(todo.job_id)).unlink(missing_ok=True)
+
+    async def _require_over(self, job_id: int) -> None:
+        """Raise ActionFailed unless the node knows the job to be over: one that was set back shows no later job."""
+        found = await self._tools.client.get_job(job_id)
+        if found is not None and found.job.state not in UNSETTLED:
+            return
+        newest = await self._tools.client.list_jobs(limit=1, newest_first=True)
+        is_pruned = found is None and bool(newest) and newest[0].id > job_id
+        if not is_pruned:
+            raise ActionFailed(f"the node shows neither job {job_id} nor that it is over: it may be behind")
 
     async def _send(self, message: Message) -> None:
         try:

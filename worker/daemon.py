@@ -49,7 +49,7 @@ class Daemon:
 
     async def run(self) -> None:
         """Work until the stop. Raises NotRegistered, OwnFailureError (engine) or what is not expected at all."""
-        attempts = list(self.state.memory.taken.values())
+        attempts = [attempt for attempt in self.state.memory.taken.values() if attempt]
         report = await asyncio.to_thread(self._tools.sandbox.remove_orphans, attempts)
         log.info("orphans_removed", containers=report.containers, mounts=report.mounts)
         for settled in await self._tools.sender.settle():
@@ -162,7 +162,7 @@ class Daemon:
         trainer = Trainer(self._tools, self._policy, self._report, self.deliver)
         self._trainers[job_id] = trainer
         try:
-            attempt = self.state.memory.taken.get(job_id)
+            attempt = self.state.memory.taken.get(job_id, "")
             await trainer.run(job, view.params.classes[job.terms.job_class], attempt, view.now_ms)
         finally:
             del self._trainers[job_id]

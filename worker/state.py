@@ -31,7 +31,8 @@ class Memory:
 
     chain_tag: bytes
     taken: dict[int, str] = field(default_factory=dict)
-    """Jobs ever taken up, with the name of the attempt: a random number, so that an image cannot know whose it is."""
+    """Jobs ever taken up, with the name of the attempt: a random number, so that an image cannot know whose it is.
+    Empty once the job is over and nothing of the attempt is left."""
     over: dict[int, str] = field(default_factory=dict)
     """Jobs not trained (again), with the reason."""
     fresh: dict[int, bytes] = field(default_factory=dict)
@@ -152,6 +153,8 @@ class WorkerState:
         memory.announced = {k: v for k, v in memory.announced.items() if k[0] != job_id}
         memory.votes = {k: v for k, v in memory.votes.items() if k[0] != job_id}
         memory.uploaded = {k: v for k, v in memory.uploaded.items() if k[0] != job_id}
+        if job_id in memory.taken:
+            memory.taken[job_id] = ""
         memory.over.pop(job_id, None)
         memory.fresh.pop(job_id, None)
         self._not_before = {i: height for i, height in self._not_before.items() if i.job_id != job_id}
@@ -180,8 +183,10 @@ class WorkerState:
         for instruction in list(self.running):
             if isinstance(instruction, ev.Train) and instruction.job_id not in view.jobs:
                 yield ev.StopTraining(instruction.job_id, forget=True)
-        # A job that is not among the unsettled ones is over.
-        yield from (ev.Forget(job_id) for job_id in self.get_held_jobs() if job_id not in view.jobs)
+        for job_id in self.get_held_jobs():
+            # One that is not among the unsettled ones should be over, which is asked before anything is lost.
+            if job_id not in view.jobs and ev.Train(job_id) not in self.running:
+                yield ev.Forget(job_id)
 
     def _plan_votes(self, view: ChainView, job: pb.Job) -> Iterator[ev.Instruction]:
         seat = view.get_seat(job.id)
@@ -326,7 +331,8 @@ class WorkerState:
         return own is not None and self._opens(job_id, digest, own)
 
     def get_held_jobs(self) -> list[int]:
-        """Return the jobs of which this machine holds models, results or votes."""
+        """Return the jobs of which this machine holds models, results, votes or the state of a training."""
         memory = self.memory
+        trained = [job_id for job_id, attempt in memory.taken.items() if attempt]
         keyed = (*memory.evaluated, *memory.announced, *memory.votes, *memory.uploaded)
-        return sorted({*memory.fresh, *(key[0] for key in keyed), *memory.over})
+        return sorted({*trained, *memory.fresh, *(key[0] for key in keyed), *memory.over})

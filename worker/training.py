@@ -51,9 +51,9 @@ class Trainer:
         self._stop.set()
         self._given_up.set()
 
-    async def run(self, job: pb.Job, class_: pb.EvaluationClass, attempt: str | None, now_ms: int) -> None:
+    async def run(self, job: pb.Job, class_: pb.EvaluationClass, attempt: str, now_ms: int) -> None:
         """Train until the program ends, the job closes or `stop` is called; tells how it ended as a happening."""
-        if attempt is None:
+        if not attempt:
             attempt = secrets.token_hex(16)
             self._deliver(ev.Taken(job.id, attempt))
         spec = self._make_spec(job, class_, attempt, now_ms)

@@ -7,8 +7,13 @@ from typing import Any
 
 from abci_app.protocol.limits import MIB
 from tests.support.fake_sandbox import FakeSandbox, FakeTraining
-from tests.worker.fleet import RACE_MS, Fleet, play
+from tests.support.market import SALT
+from tests.worker.claims import DIGEST
+from tests.worker.fleet import RACE_MS, Fleet, play, start_checkers, submit
+from worker import events as ev
+from worker.journal import Journal
 from worker.sandbox import TrainingSpec, TrainingState, TrainingStatus
+from worker.state import Memory
 
 LOSSES = (b"0.9", b"0.8", b"0.7", b"0.6", b"0.5", b"0.4")
 BLANKS = b" " * (3 * MIB // 10)
@@ -48,5 +53,56 @@ def test_a_model_that_a_better_announcement_replaced_makes_room(tmp_path: Path) 
         await fleet.wait_for(lambda: fleet.chain.job(job_id).announcements == len(LOSSES))
         files = [path.stat().st_size for path in (tmp_path / "worker0" / "models").iterdir()]
         assert sum(files) <= MIB
+
+    play(tmp_path, script)
+
+
+async def stop(fleet: Fleet, name: str) -> Memory:
+    """Stop a worker and return what it remembers."""
+    fleet.stops[name].set()
+    await fleet.tasks.pop(name)
+    journal = Journal(fleet.folder / name / "journal.sqlite", fleet.chain.tag, fleet.chain.address(name))
+    memory = journal.restore()
+    journal.close()
+    return memory
+
+
+def test_what_a_training_would_resume_from_goes_with_its_job(tmp_path: Path) -> None:
+    """It can be gigabytes. The job counts as taken up for ever."""
+
+    async def script(fleet: Fleet) -> None:
+        start_checkers(fleet)
+        fleet.start("worker0", (b"0.5",))
+        sandbox = fleet.sandboxes["worker0"]
+        job_id = submit(fleet)
+        await fleet.wait_for(lambda: any(training.closed for training in sandbox.trainings))
+        await stop(fleet, "worker0")
+        fleet.start("worker0")
+        await fleet.wait_for(lambda: sandbox.kept_attempts == [sandbox.trainings[0].spec.attempt])
+        await fleet.settle(job_id)
+        await fleet.wait_for(lambda: sandbox.kept_attempts == [])
+        assert (await stop(fleet, "worker0")).taken == {job_id: ""}
+
+    play(tmp_path, script)
+
+
+def test_only_a_job_that_the_node_knows_to_be_over_is_forgotten(tmp_path: Path) -> None:
+    """What opens a commitment is lost otherwise, by one look at a node that was set back."""
+
+    async def script(fleet: Fleet) -> None:
+        over = fleet.chain.submit()
+        fleet.chain.expire(over)
+        home = tmp_path / "worker0"
+        home.mkdir()
+        journal = Journal(home / "journal.sqlite", fleet.chain.tag, fleet.chain.address("worker0"))
+        memory = Memory(fleet.chain.tag)
+        for job_id in (over, over + 1):
+            memory.announced[job_id, DIGEST] = ev.Announced(job_id, DIGEST, SALT, 5)
+        journal.save(memory)
+        journal.close()
+        fleet.start("worker0")
+        height = fleet.chain.height
+        await fleet.wait_for(lambda: fleet.chain.height > height + 20)
+        assert list((await stop(fleet, "worker0")).announced) == [(over + 1, DIGEST)]
 
     play(tmp_path, script)
