@@ -70,12 +70,20 @@ class Journal:
             raise JournalError(f"{path} belongs to another chain or account: use another home for this worker")
 
     def restore(self) -> Memory:
-        """Return what was saved."""
+        """Return what was saved. Raises JournalError."""
         memory = Memory(self._chain_tag)
-        for kind, key, value in self._db.execute("SELECT kind, key, value FROM facts ORDER BY rowid"):
-            entry, fact = _decode_key(key), _decode_value(kind, value)
-            self._written[kind, entry] = fact
-            getattr(memory, kind)[entry] = fact
+        with _journal_errors(self._path):
+            rows = self._db.execute("SELECT kind, key, value FROM facts ORDER BY rowid").fetchall()
+        try:
+            for kind, key, value in rows:
+                entry, fact = _decode_key(key), _decode_value(kind, value)
+                self._written[kind, entry] = fact
+                getattr(memory, kind)[entry] = fact
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise JournalError(
+                f"{self._path} is damaged, or of another version ({error}): it opens what this worker committed to; "
+                "move it away only if no job or vote of it is undecided"
+            ) from error
         return memory
 
     def save(self, memory: Memory) -> None:

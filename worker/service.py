@@ -68,26 +68,30 @@ async def run_with(
         return
     account = await _get_account(settings, key, client)
     chain = await client.get_chain()
-    store = ModelStore(home / "models", settings.get_store_bytes())
-    transfer = ModelTransfer(store, settings.models.allow_loopback)
-    scratch = home / "scratch"
-    scratch.mkdir(mode=0o700, exist_ok=True)
-    sender = Sender(client, key, account, FileJournal(home / "sent", chain.chain_tag, key.public_key))
-    await _publish_endpoint(sender, settings.models.endpoint)
-    tools = Tools(
-        client, sender, key, account, chain.chain_tag, sandbox, store, transfer, settings.models.endpoint, scratch,
-        Claims(home),
-    )  # fmt: skip
-    journal = Journal(home / "journal.sqlite", chain.chain_tag, account)
+    journal = Journal(
+        home / "journal.sqlite", chain.chain_tag, account
+    )  # first: it keeps others out of the home
     try:
-        daemon = Daemon(tools, settings.make_policy(), journal, home / "status.json", stop)
-        retention = chain.params.model_retention_ms / 1000
-        app = create_app(store, daemon.check_upload, retention)
-        async with serving(app, settings.models.listen):
-            await daemon.run()
+        store = ModelStore(home / "models", settings.get_store_bytes())
+        scratch = home / "scratch"
+        scratch.mkdir(mode=0o700, exist_ok=True)
+        sender = Sender(client, key, account, FileJournal(home / "sent", chain.chain_tag, key.public_key))
+        await _publish_endpoint(sender, settings.models.endpoint)
+        transfer = ModelTransfer(store, settings.models.allow_loopback)
+        tools = Tools(
+            client, sender, key, account, chain.chain_tag, sandbox, store, transfer, settings.models.endpoint, scratch,
+            Claims(home),
+        )  # fmt: skip
+        try:
+            daemon = Daemon(tools, settings.make_policy(), journal, home / "status.json", stop)
+            retention = chain.params.model_retention_ms / 1000
+            app = create_app(store, daemon.check_upload, retention)
+            async with serving(app, settings.models.listen):
+                await daemon.run()
+        finally:
+            await transfer.aclose()
     finally:
         journal.close()
-        await transfer.aclose()
 
 
 async def _wait_for_node(client: ChainClient, stop: asyncio.Event) -> None:

@@ -5,13 +5,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from abci_app.protocol.limits import MIB
 from tests.support.fake_sandbox import FakeSandbox, FakeTraining
 from tests.support.market import SALT
 from tests.worker.claims import DIGEST
 from tests.worker.fleet import RACE_MS, Fleet, play, start_checkers, submit
 from worker import events as ev
-from worker.journal import Journal
+from worker.journal import Journal, JournalError
 from worker.sandbox import TrainingSpec, TrainingState, TrainingStatus
 from worker.state import Memory
 
@@ -74,11 +76,12 @@ def test_what_a_training_would_resume_from_goes_with_its_job(tmp_path: Path) -> 
         start_checkers(fleet)
         fleet.start("worker0", (b"0.5",))
         sandbox = fleet.sandboxes["worker0"]
-        job_id = submit(fleet)
+        job_id = fleet.chain.submit(expiry_ms=fleet.chain.time_ms + 30 * RACE_MS)
         await fleet.wait_for(lambda: any(training.closed for training in sandbox.trainings))
         await stop(fleet, "worker0")
         fleet.start("worker0")
         await fleet.wait_for(lambda: sandbox.kept_attempts == [sandbox.trainings[0].spec.attempt])
+        fleet.chain.expire(job_id)
         await fleet.settle(job_id)
         await fleet.wait_for(lambda: sandbox.kept_attempts == [])
         assert (await stop(fleet, "worker0")).taken == {job_id: ""}
@@ -104,5 +107,22 @@ def test_only_a_job_that_the_node_knows_to_be_over_is_forgotten(tmp_path: Path) 
         height = fleet.chain.height
         await fleet.wait_for(lambda: fleet.chain.height > height + 20)
         assert list((await stop(fleet, "worker0")).announced) == [(over + 1, DIGEST)]
+
+    play(tmp_path, script)
+
+
+def test_a_second_worker_in_a_home_touches_nothing_of_the_first(tmp_path: Path) -> None:
+    async def script(fleet: Fleet) -> None:
+        fleet.start("checker0", checks=True)
+        await fleet.wait_for(lambda: bool(fleet.count_sent("set_profile", "checker0")))
+        first = fleet.tasks.pop("checker0"), fleet.stops["checker0"]
+        incoming = tmp_path / "checker0" / "models" / f"{'ab' * 16}.part"
+        incoming.write_bytes(b"half a model")
+        fleet.start("checker0", checks=True)
+        with pytest.raises(JournalError, match="stop it first"):
+            await fleet.tasks.pop("checker0")
+        assert incoming.exists()
+        assert fleet.count_sent("set_profile", "checker0") == 1
+        fleet.tasks["checker0"], fleet.stops["checker0"] = first
 
     play(tmp_path, script)

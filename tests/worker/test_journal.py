@@ -125,3 +125,21 @@ def test_only_what_changed_is_encoded_and_written_again(tmp_path: Path, monkeypa
 def test_the_journal_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
     Journal(tmp_path / "j", TAG, ME).close()
     assert (tmp_path / "j").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("damage", ["row", "pages"])
+def test_a_damaged_journal_is_named_and_not_a_defect_of_the_program(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "journal.sqlite"
+    journal = Journal(path, TAG, ME)
+    memory = Memory(TAG)
+    memory.over.update(dict.fromkeys(range(1000), "x" * 100))
+    journal.save(memory)
+    journal.close()
+    if damage == "row":
+        with sqlite3.connect(path) as db:
+            db.execute("INSERT INTO facts VALUES ('votes', '[1,0]', '{\"job_id\":1}')")
+    else:
+        content = path.read_bytes()
+        path.write_bytes(content[:8192] + bytes(8192) + content[16384:])
+    with pytest.raises(JournalError, match=r"journal\.sqlite"):
+        Journal(path, TAG, ME).restore()
