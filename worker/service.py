@@ -68,9 +68,7 @@ async def run_with(
         return
     account = await _get_account(settings, key, client)
     chain = await client.get_chain()
-    journal = Journal(
-        home / "journal.sqlite", chain.chain_tag, account
-    )  # first: it keeps others out of the home
+    journal = Journal(home / "journal.sqlite", chain.chain_tag, account)  # first: it keeps others out of the home
     try:
         store = ModelStore(home / "models", settings.get_store_bytes())
         scratch = home / "scratch"

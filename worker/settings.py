@@ -8,6 +8,7 @@ from typing import Annotated
 import tomlkit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import SettingsError as UnreadableEnvironment
 
 from abci_app.protocol.bech32 import decode_address
 from abci_app.protocol.limits import MIB
@@ -179,6 +180,10 @@ def load_settings(home: Path) -> WorkerSettings:
         raise SettingsError(f"{path} cannot be read: {error}") from error
     try:
         return WorkerSettings(**values)
+    except UnreadableEnvironment as error:
+        raise SettingsError(
+            f"the environment's settings cannot be read ({error}): lists are written as JSON, like '[\"lc1…\"]'"
+        ) from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

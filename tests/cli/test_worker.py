@@ -160,6 +160,16 @@ def test_settings_that_cannot_be_used_are_named(terminal: Terminal, settings: st
     assert named in done.error["message"] + done.error["hint"]
 
 
+def test_a_list_in_the_environment_that_is_no_json_is_named(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal.run("worker", "init", "--unencrypted")
+    monkeypatch.setenv("LC_WORKER_JOBS__ALLOWED_OWNERS", "lc1abc")
+    done = terminal.json("worker", "start")
+    assert done.code == exit_codes.FAILED
+    assert "written as JSON" in done.error["message"] + done.error["hint"]
+
+
 def test_the_status_is_shown_and_its_age_is_told(terminal: Terminal) -> None:
     terminal.home.mkdir()
     path = terminal.home / "status.json"
