@@ -131,8 +131,8 @@ class Trainer:
             # that goes on well.
             log.warning("checkpoint_missed", job=job.id, reason=str(error))
             return
-        path.unlink(missing_ok=True)
         self._deliver(ev.CheckpointSaved(job.id, digest))
+        path.unlink(missing_ok=True)  # not before it is in the journal: the container does not give it again
 
 
 def get_scratch_name(job_id: int) -> str:

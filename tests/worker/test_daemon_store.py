@@ -11,7 +11,7 @@ from abci_app.protocol.limits import MIB
 from tests.support.fake_sandbox import FakeSandbox, FakeTraining
 from tests.support.market import SALT
 from tests.worker.claims import DIGEST
-from tests.worker.fleet import RACE_MS, Fleet, play, start_checkers, submit
+from tests.worker.fleet import RACE_MS, Fleet, play, start_checkers
 from worker import events as ev
 from worker.journal import Journal, JournalError
 from worker.sandbox import TrainingSpec, TrainingState, TrainingStatus

@@ -9,9 +9,11 @@ import pytest
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from tests.support.fake_sandbox import FakeSandbox, FakeTraining
 from tests.worker.fleet import Fleet, play, submit
+from worker.journal import Journal
 from worker.models.store import ModelStore, StoreFull
 from worker.sandbox import StopReason, TrainingLimits, TrainingSpec, TrainingState, TrainingStatus
-from worker.training import is_end_of_training
+from worker.state import Memory
+from worker.training import get_scratch_name, is_end_of_training
 
 LIMITS = TrainingLimits(milli_cpus=500, memory_mib=96, state_mib=4, image_mib=8, model_mib=4, seconds=60)
 
@@ -90,5 +92,26 @@ def test_a_checkpoint_that_the_store_cannot_take_yet_is_taken_later(
         assert refused
         assert not refused[0].exists()
         assert fleet.chain.job(job_id).state == pb.JOB_STATE_OPEN
+
+    play(tmp_path, script)
+
+
+def test_a_checkpoint_is_in_the_journal_before_its_copy_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker killed in between takes the copy at its next start."""
+    save = Journal.save
+    seen: list[bool] = []
+
+    def look(journal: Journal, memory: Memory) -> None:
+        scratch = tmp_path / "worker0" / "scratch"
+        seen.extend((scratch / get_scratch_name(job_id)).exists() for job_id in memory.fresh)
+        save(journal, memory)
+
+    monkeypatch.setattr(Journal, "save", look)
+
+    async def script(fleet: Fleet) -> None:
+        fleet.start("worker0", (b"0.5",))
+        submit(fleet)
+        await fleet.wait_for(lambda: bool(seen))
+        assert seen[0]
 
     play(tmp_path, script)
