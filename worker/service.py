@@ -25,13 +25,15 @@ from worker.models.store import ModelStore
 from worker.models.transfer import ModelTransfer
 from worker.sandbox import DockerSandbox, Sandbox
 from worker.settings import SettingsError, WorkerSettings
+from worker.state import MAX_CHECKS
 from worker.tools import Tools
 
 log = structlog.get_logger()
 
 NODE_WAIT_SECONDS = 1.0
-THREADS = 96
-"""At most; one is started when all others are at work."""
+THREADS = 6 * MAX_CHECKS
+"""At most; one is started when all others are at work. A check may hold one that waits for a registry, and one for each
+name of its model's locations that nobody answers for, which no timeout ends."""
 KEEP_ALIVE_SECONDS = 5
 
 
