@@ -18,7 +18,7 @@ class NotRegistered(Exception):
 
 
 class NodeBehind(Exception):
-    """The node does not know the newest blocks: what it does not show may exist all the same."""
+    """The node does not know the newest blocks of the chain: what it does not show may exist all the same."""
 
 
 class Follower:
@@ -37,6 +37,8 @@ class Follower:
         """Return the present view. Raises NodeBehind, NotRegistered, or what the client raises."""
         chain = await self._client.get_chain()
         status = await self._client.get_status()
+        if status.chain_id != chain.chain_id:
+            raise NodeBehind(f"the node is of the chain {status.chain_id} now, this worker works for {chain.chain_id}")
         if status.catching_up or status.height < self._height:
             raise NodeBehind(f"the node is at height {status.height} and catches up")
         self._height = status.height

@@ -98,8 +98,8 @@ def test_settled_jobs_are_not_asked_for_again() -> None:
     play(script)
 
 
-@pytest.mark.parametrize("status", [{"catching_up": True}, {"height": 1}])
-def test_a_node_that_lags_behind_is_not_believed(status: dict[str, Any]) -> None:
+@pytest.mark.parametrize("status", [{"catching_up": True}, {"height": 1}, {"chain_id": "another", "height": 10**6}])
+def test_a_node_that_lags_behind_or_is_of_another_chain_now_is_not_believed(status: dict[str, Any]) -> None:
     """What it does not show is not over: a worker that forgets its salts cannot open what it announced."""
 
     async def script(chain: Market, node: Node, follower: Follower) -> None:
