@@ -3,10 +3,11 @@
 import asyncio
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
+from typing import Any, TypeVar
 
 import structlog
 import uvicorn
@@ -16,6 +17,7 @@ from abci_app.pb.learningchain.v1.tx_pb2 import SetProfile
 from abci_app.protocol.bech32 import decode_address
 from learningchain.claims import Claims
 from learningchain.client import ChainClient, FileJournal, Sender, connect, errors, register
+from learningchain.client.journal import JournalError as SentListError
 from learningchain.wallet import Keystore, SecretKey
 from worker.daemon import Daemon
 from worker.journal import Journal
@@ -30,7 +32,11 @@ from worker.tools import Tools
 
 log = structlog.get_logger()
 
+T = TypeVar("T")
+
 NODE_WAIT_SECONDS = 1.0
+PUBLISH_SECONDS = 10.0
+"""Between two tries."""
 THREADS = 6 * MAX_CHECKS
 """At most; one is started when all others are at work. A check may hold one that waits for a registry, and one for each
 name of its model's locations that nobody answers for, which no timeout ends."""
@@ -68,7 +74,9 @@ async def run_with(
     await _wait_for_node(client, stop)
     if stop.is_set():
         return
-    account = await _get_account(settings, key, client)
+    account = await _until(stop, _get_account(settings, key, client))
+    if account is None:
+        return
     chain = await client.get_chain()
     journal = Journal(home / "journal.sqlite", chain.chain_tag, account)  # first: it keeps others out of the home
     try:
@@ -76,12 +84,12 @@ async def run_with(
         scratch = home / "scratch"
         scratch.mkdir(mode=0o700, exist_ok=True)
         sender = Sender(client, key, account, FileJournal(home / "sent", chain.chain_tag, key.public_key))
-        await _publish_endpoint(sender, settings.models.endpoint)
         transfer = ModelTransfer(store, settings.models.allow_loopback)
         tools = Tools(
             client, sender, key, account, chain.chain_tag, sandbox, store, transfer, settings.models.endpoint, scratch,
             Claims(home),
         )  # fmt: skip
+        publishing = asyncio.create_task(_publish_endpoint(sender, settings.models.endpoint))
         try:
             daemon = Daemon(tools, settings.make_policy(), journal, home / "status.json", stop)
             retention = chain.params.model_retention_ms / 1000
@@ -89,6 +97,8 @@ async def run_with(
             async with serving(app, settings.models.listen):
                 await daemon.run()
         finally:
+            publishing.cancel()
+            await asyncio.gather(publishing, return_exceptions=True)
             await transfer.aclose()
     finally:
         journal.close()
@@ -118,12 +128,33 @@ async def _get_account(settings: WorkerSettings, key: SecretKey, client: ChainCl
     return await register(client, key)
 
 
+async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """Return what `work` returns, None if `stop` is set before: it is cancelled then."""
+    working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else None
+    finally:
+        stopping.cancel()
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+
+
 async def _publish_endpoint(sender: Sender, endpoint: str) -> None:
-    """Put the endpoint into the account's profile, where other nodes look for relays; an empty one changes nothing."""
-    found = await sender.client.get_account(sender.account)
-    if found is not None and endpoint and found.profile.endpoint != endpoint:
-        await sender.send(SetProfile(name=found.profile.name, endpoint=endpoint))
-        log.info("endpoint_published", endpoint=endpoint)
+    """Put the endpoint into the account's profile, where other nodes look for relays; an empty one changes nothing.
+
+    Votes that are due do not wait for it: it is tried until the chain takes it.
+    """
+    while endpoint:
+        try:
+            found = await sender.client.get_account(sender.account)
+            if found is not None and found.profile.endpoint != endpoint:
+                await sender.send(SetProfile(name=found.profile.name, endpoint=endpoint))
+                log.info("endpoint_published", endpoint=endpoint)
+            return
+        except (errors.ClientError, SentListError, OSError) as error:
+            log.warning("endpoint_not_published", endpoint=endpoint, reason=str(error))
+        await asyncio.sleep(PUBLISH_SECONDS)
 
 
 class _Server(uvicorn.Server):

@@ -1,0 +1,49 @@
+"""How a worker starts on a chain that stands still, and that it can be stopped while it does."""
+
+import asyncio
+import hashlib
+from pathlib import Path
+
+from learningchain.client import Client
+from learningchain.wallet import SecretKey
+from tests.support.fake_sandbox import FakeSandbox
+from tests.support.market import Market
+from tests.support.memory_client import MemoryTransport
+from tests.worker.fleet import find_port
+from worker.service import run_with
+from worker.settings import Models, WorkerSettings
+
+
+def start(home: Path, settings: WorkerSettings, name: str, stop: asyncio.Event) -> "asyncio.Task[None]":
+    transport = MemoryTransport(Market())
+    transport.make_block()  # the last one
+    key = SecretKey(hashlib.sha256(name.encode()).digest())
+    return asyncio.create_task(run_with(home, settings, key, Client(transport), FakeSandbox(), stop))
+
+
+def test_a_worker_can_be_stopped_while_it_waits_for_its_account(tmp_path: Path) -> None:
+    async def main() -> None:
+        stop = asyncio.Event()
+        worker = start(tmp_path, WorkerSettings(), "nobody", stop)
+        await asyncio.sleep(0.5)
+        assert not worker.done()  # no block takes its Register
+        stop.set()
+        await asyncio.wait_for(worker, 5)
+
+    asyncio.run(main())
+
+
+def test_a_worker_begins_although_its_endpoint_cannot_be_published_yet(tmp_path: Path) -> None:
+    """Votes that are due do not wait for a profile."""
+
+    async def main() -> None:
+        stop, listen = asyncio.Event(), f"127.0.0.1:{find_port()}"
+        models = Models(listen=listen, endpoint=f"http://{listen}")
+        worker = start(tmp_path, WorkerSettings(models=models), "checker0", stop)
+        async with asyncio.timeout(10):
+            while not (tmp_path / "status.json").exists():  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        stop.set()
+        await asyncio.wait_for(worker, 10)
+
+    asyncio.run(main())
