@@ -48,7 +48,7 @@ class Daemon:
         self._is_unsaved = False
 
     async def run(self) -> None:
-        """Work until the stop. Raises NotRegistered, OwnFailureError (engine) or what is not expected at all."""
+        """Work until the stop. Raises OwnFailureError (engine) or what is not expected at all."""
         attempts = [attempt for attempt in self.state.memory.taken.values() if attempt]
         report = await asyncio.to_thread(self._tools.sandbox.remove_orphans, attempts)
         log.info("orphans_removed", containers=report.containers, mounts=report.mounts)

@@ -13,10 +13,6 @@ STANDING_BLOCKS = 50
 """Blocks for which a contractor's counters are remembered."""
 
 
-class NotRegistered(Exception):
-    """The worker's account does not exist on this chain yet."""
-
-
 class NodeBehind(Exception):
     """The node does not know the newest blocks of the chain: what it does not show may exist all the same."""
 
@@ -34,7 +30,7 @@ class Follower:
         self._settled = 0  # all jobs up to this id are settled, for ever
 
     async def observe(self) -> ChainView:
-        """Return the present view. Raises NodeBehind, NotRegistered, or what the client raises."""
+        """Return the present view. Raises NodeBehind, or what the client raises."""
         chain = await self._client.get_chain()
         status = await self._client.get_status()
         if status.chain_id != chain.chain_id:
@@ -44,7 +40,7 @@ class Follower:
         self._height = status.height
         me = await self._client.get_account(self._address)
         if me is None:
-            raise NotRegistered
+            raise NodeBehind("the node does not know this worker's account")
         jobs = await self._list_jobs()
         return ChainView(
             height=status.height,

@@ -13,7 +13,8 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
-from abci_app.pb.learningchain.v1.tx_pb2 import SetProfile
+from abci_app.pb.learningchain.v1.tx_pb2 import KEY_SCOPE_REMOVED, SetProfile
+from abci_app.protocol.accounts import find_key
 from abci_app.protocol.bech32 import decode_address
 from learningchain.claims import Claims
 from learningchain.client import ChainClient, FileJournal, Sender, connect, errors, register
@@ -117,15 +118,28 @@ async def _wait_for_node(client: ChainClient, stop: asyncio.Event) -> None:
 
 
 async def _get_account(settings: WorkerSettings, key: SecretKey, client: ChainClient) -> bytes:
-    """Return the account to work for; the key's own is registered if it does not exist."""
+    """Return the account to work for; the key's own is registered if it does not exist. Raises SettingsError."""
     if settings.account:
-        try:
-            return decode_address(settings.account)
-        except ValueError as error:
-            raise SettingsError(f"account: {error}") from error
+        return await _get_named_account(settings.account, key, client)
     if await client.get_account(key.address) is None:
         log.info("registering", hint="searching the work of a new account, this can take a while")
     return await register(client, key)
+
+
+async def _get_named_account(text: str, key: SecretKey, client: ChainClient) -> bytes:
+    try:
+        address = decode_address(text)
+    except ValueError as error:
+        raise SettingsError(f"account: {error}") from error
+    found = await client.get_account(address)
+    if found is None:
+        raise SettingsError(f"account: {text} does not exist on this chain: correct it, or wait for the node")
+    own = find_key(found.account, key.public_key)
+    if own is None or own.scope == KEY_SCOPE_REMOVED:
+        raise SettingsError(
+            f"account: the worker's key {key.public_key.hex()} is no key of {text}: add it with lc tx set-key"
+        )
+    return address
 
 
 async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:

@@ -4,14 +4,18 @@ import asyncio
 import hashlib
 from pathlib import Path
 
+import pytest
+
+from abci_app.protocol.bech32 import encode_address
 from learningchain.client import Client
 from learningchain.wallet import SecretKey
 from tests.support.fake_sandbox import FakeSandbox
 from tests.support.market import Market
 from tests.support.memory_client import MemoryTransport
+from tests.support.wallets import Wallet
 from tests.worker.fleet import find_port
 from worker.service import run_with
-from worker.settings import Models, WorkerSettings
+from worker.settings import Models, SettingsError, WorkerSettings
 
 
 def start(home: Path, settings: WorkerSettings, name: str, stop: asyncio.Event) -> "asyncio.Task[None]":
@@ -45,5 +49,17 @@ def test_a_worker_begins_although_its_endpoint_cannot_be_published_yet(tmp_path:
                 await asyncio.sleep(0.05)
         stop.set()
         await asyncio.wait_for(worker, 10)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("account", "named"), [(b"n" * 20, "does not exist"), (Wallet("worker1").address, "no key of")]
+)
+def test_an_account_that_the_key_cannot_work_for_is_named(tmp_path: Path, account: bytes, named: str) -> None:
+    async def main() -> None:
+        settings = WorkerSettings(account=encode_address(account))
+        with pytest.raises(SettingsError, match=named):
+            await asyncio.wait_for(start(tmp_path, settings, "worker0", asyncio.Event()), 10)
 
     asyncio.run(main())
