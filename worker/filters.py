@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv6Address
 
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
@@ -95,11 +96,10 @@ def _refuse_owner(policy: Policy, view: ChainView, job: pb.Job) -> str | None:
 
 
 def _find_owner_reason(policy: Policy, job: pb.Job) -> str | None:
-    owner = encode_address(job.contractor)
     if job.contractor in policy.refused_owners:
-        return f"{owner} is refused"
+        return f"{encode_address(job.contractor)} is refused"
     if policy.allowed_owners and job.contractor not in policy.allowed_owners:
-        return f"{owner} is not among the allowed owners"
+        return f"{encode_address(job.contractor)} is not among the allowed owners"
     return None
 
 
@@ -148,6 +148,7 @@ _FILTERS: dict[str, Callable[[Policy, ChainView, pb.Job], str | None]] = {
 }
 
 
+@lru_cache(maxsize=8_192)  # asked for all open jobs whenever anything happens
 def get_registry(image: str) -> str:
     """Return the registry host of an image reference in its one form, `docker.io` if it names none."""
     first, _, rest = image.partition("/")

@@ -176,9 +176,11 @@ class WorkerState:
         for job in jobs:
             yield from self._plan_votes(view, job)
             yield from self._plan_reveal(view, job)
+        measurable = {*self.memory.fresh, *(job_id for job_id, _ in self.memory.evaluated)}
         for job in jobs:
-            yield from self._plan_evaluation(job)
-            yield from self._plan_announcement(view, job)
+            if job.id in measurable:  # looking through all results for each of thousands of open jobs takes seconds
+                yield from self._plan_evaluation(job)
+                yield from self._plan_announcement(view, job)
             yield from self._plan_training(view, job)
         for instruction in list(self.running):
             if isinstance(instruction, ev.Train) and instruction.job_id not in view.jobs:
@@ -307,7 +309,7 @@ class WorkerState:
             return Refusal("over", self.memory.over[job.id])
         trainings = [todo.job_id for todo in self.running if isinstance(todo, ev.Train)]
         running = [view.jobs[job_id] for job_id in trainings if job_id in view.jobs]
-        taken = sum(known != job.id for known in self.memory.taken)  # going on with a job is not another one
+        taken = len(self.memory.taken) - (job.id in self.memory.taken)  # going on with a job is not another one
         return find_refusal(self.policy, view, job, taken, running)
 
     def _count(self, kind: type[ev.Instruction]) -> int:

@@ -189,6 +189,22 @@ def test_a_long_training_leaves_few_results_and_the_same_decisions() -> None:
     assert len(few.memory.evaluated) <= 2 * KEPT_RESULTS + 2 < 100 < len(all_of_them.memory.evaluated)
 
 
+def test_results_are_looked_through_for_jobs_that_have_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With thousands of open jobs and results every happening would else take seconds, and votes come late."""
+    list_scored = WorkerState._list_scored
+    asked: set[int] = set()
+
+    def note(state: WorkerState, job_id: int) -> list[ev.Evaluated]:
+        asked.add(job_id)
+        return list_scored(state, job_id)
+
+    monkeypatch.setattr(WorkerState, "_list_scored", note)
+    memory = Memory(TAG, evaluated={(7, MODEL): ev.Evaluated(7, MODEL, (5, 5, 5), 1)}, fresh={9: MODEL})
+    out = observe(WorkerState(Policy(), memory), *(make_job(id=job_id) for job_id in range(1, 100)))
+    assert asked == {7, 9}
+    assert {ev.Announce(7, MODEL, 5, secured=False), ev.Evaluate(9, MODEL)} < set(out)
+
+
 def test_an_announcement_on_its_way_is_not_sent_twice() -> None:
     state = start(make_job())
     announce = state.handle(GOOD)[0]
