@@ -47,7 +47,7 @@ class Measuring:
         One that could not be announced any more is left: the next checkpoint needs the time.
         """
         job = self._get_job(todo.job_id)
-        path = self._tools.get_model(todo.digest)
+        self._tools.get_model(todo.digest)
         losses: list[int] = []
         use = 0.0
         try:
@@ -58,7 +58,7 @@ class Measuring:
             return
         for _ in range(self._state.policy.evaluations):
             async with self._turns.take((1, -job.bounty)):
-                result = await self._measure(job, path)
+                result = await self._measure(job, todo.digest)
             use = max(use, result.usage.largest)
             if not result.has_score:
                 log.warning("own_model_without_score", job=job.id, finding=result.finding.name, detail=result.detail)
@@ -114,7 +114,7 @@ class Measuring:
         if self._tools.store.may_promise(current.size):
             self._tools.store.keep(current.model_digest, self._get_retention_seconds())
         async with self._turns.take((0, -job.bounty)):
-            result = await self._measure(job, path)
+            result = await self._measure(job, current.model_digest)
         measured = result.finding is Finding.MEASURED
         receipt = b"" if result.finding is Finding.UNRUNNABLE else result.receipt
         return int(result.finding), result.loss_nano if measured else 0, receipt
@@ -214,8 +214,10 @@ class Measuring:
         """Return the image that evaluates, and its limits."""
         return job.terms.eval_image or job.terms.image, limits_of_class(self._get_class(job))
 
-    async def _measure(self, job: pb.Job, path: Path) -> Evaluation:
+    async def _measure(self, job: pb.Job, digest: bytes) -> Evaluation:
+        """Raises ModelGone for a model that made room for others while it waited for its turn."""
         image, limits = self._get_image(job)
+        path = self._tools.get_model(digest)
         return await asyncio.to_thread(self._tools.sandbox.evaluate, image, path, limits)
 
     def _get_retention_seconds(self) -> float:

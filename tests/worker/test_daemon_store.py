@@ -1,5 +1,6 @@
 """What a worker keeps in its model store, and what gives room to others."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,17 +8,20 @@ from typing import Any
 
 import pytest
 
+from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from abci_app.protocol.limits import MIB
 from tests.support.fake_sandbox import FakeSandbox, FakeTraining
 from tests.support.market import SALT
 from tests.worker.claims import DIGEST
-from tests.worker.fleet import RACE_MS, Fleet, play, start_checkers
+from tests.worker.fleet import RACE_MS, Fleet, play, start_checkers, submit
 from worker import events as ev
 from worker.journal import Journal, JournalError
+from worker.models.store import ModelStore
 from worker.sandbox import TrainingSpec, TrainingState, TrainingStatus
 from worker.state import Memory
 
 LOSSES = (b"0.9", b"0.8", b"0.7", b"0.6", b"0.5", b"0.4")
+MODEL_DIGEST = hashlib.sha256(b"0.5").digest()
 BLANKS = b" " * (3 * MIB // 10)
 
 
@@ -126,3 +130,32 @@ def test_a_second_worker_in_a_home_touches_nothing_of_the_first(tmp_path: Path) 
         fleet.tasks["checker0"], fleet.stops["checker0"] = first
 
     play(tmp_path, script)
+
+
+def test_a_model_to_check_that_made_room_while_it_waited_for_its_turn_is_fetched_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    may_promise = ModelStore.may_promise
+    evicted: list[Path] = []
+
+    def evict(store: ModelStore, size: int) -> bool:
+        path = None if evicted else store.get_path(MODEL_DIGEST)
+        if path is None:
+            return may_promise(store, size)
+        path.unlink()
+        evicted.append(path)
+        return False
+
+    async def script(fleet: Fleet) -> None:
+        start_checkers(fleet)
+        fleet.start("worker0", (b"0.5",))
+        await fleet.wait_for(fleet.has_relays)
+        job_id = submit(fleet)
+        await fleet.wait_for(lambda: fleet.chain.job(job_id).state == pb.JOB_STATE_VOTE)
+        monkeypatch.setattr(ModelStore, "may_promise", evict)
+        job = await fleet.settle(job_id)
+        assert job.outcome == pb.OUTCOME_ACCEPTED
+        await fleet.wait_for(lambda: bool(evicted))
+
+    play(tmp_path, script)
+    assert "failed_unexpectedly" not in capsys.readouterr().out
