@@ -86,14 +86,14 @@ class Measuring:
         self._deliver(ev.Measured(todo.job_id, todo.round, finding, loss, receipt, salt))
 
     def _is_in_time(self, job: pb.Job, current: pb.Round) -> bool:
-        """Tell whether a check that begins now has at least half of the time that there is to look for image and model.
+        """Tell whether a check that begins now has at least a quarter of the time there is to look for image and model.
 
         Who was away, or busy, for most of it may say what it measures, not that something cannot be had: checkers that
         come late together would else have an honest winner rejected.
         """
         params = None if self._state.view is None else self._state.view.params
         window = 0 if params is None else compute_window_ms(params, job, current)
-        return 2 * self._get_seconds_left(job) >= window / 1000 - self._get_class(job).seconds
+        return 4 * self._get_seconds_left(job) >= window / 1000 - self._get_class(job).seconds
 
     async def _find(self, job: pb.Job, current: pb.Round, is_in_time: bool) -> tuple[int, int, bytes]:
         """Return finding, loss and receipt. The image comes first: one that does not run says nothing of a model."""

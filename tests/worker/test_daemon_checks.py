@@ -55,8 +55,8 @@ def test_a_checker_that_comes_late_does_not_say_what_it_had_no_time_to_look_for(
     async def script(fleet: Fleet) -> None:
         job_id = fleet.chain.open_vote(image=IMAGE.replace("/job@", f"/{name}@"))
         job = fleet.chain.job(job_id)
-        half = (job.deadline_ms - job.window_opened_ms) // 2
-        await fleet.wait_for(lambda: fleet.chain.time_ms > job.window_opened_ms + half)
+        late = job.deadline_ms - (job.deadline_ms - job.window_opened_ms) // 4
+        await fleet.wait_for(lambda: fleet.chain.time_ms > late)
         start_checkers(fleet)
         first = job.deadline_ms
         await fleet.wait_for(lambda: fleet.chain.job(job_id).state != pb.JOB_STATE_VOTE or fleet.chain.time_ms > first)
