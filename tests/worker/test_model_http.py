@@ -258,11 +258,12 @@ async def slow_relay(seconds: float) -> AsyncIterator[str]:
         await asyncio.sleep(seconds)
         with suppress(ConnectionError):
             writer.write(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-            writer.close()
+        writer.close()
 
     server = await asyncio.start_server(take, "127.0.0.1", 0)
     yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     server.close()
+    await asyncio.sleep(2 * seconds)  # until all that were taken in are closed
 
 
 def test_on_a_slow_line_relays_get_more_patience_until_one_has_the_model(
