@@ -167,10 +167,8 @@ class Actions:
     async def forget(self, todo: ev.Forget) -> None:
         """Remove what a job left besides its models, which are held no more."""
         await self._require_over(todo.job_id)
-        taken = self._state.memory.taken
-        if taken.get(todo.job_id):
-            kept = [attempt for job_id, attempt in taken.items() if attempt and job_id != todo.job_id]
-            await asyncio.to_thread(self._tools.sandbox.remove_orphans, kept)
+        if attempt := self._state.memory.taken.get(todo.job_id):
+            await asyncio.to_thread(self._tools.sandbox.forget_attempt, attempt)
         (self._tools.scratch / get_scratch_name(todo.job_id)).unlink(missing_ok=True)
 
     async def _require_over(self, job_id: int) -> None:

@@ -49,7 +49,8 @@ class Daemon:
 
     async def run(self) -> None:
         """Work until the stop. Raises OwnFailureError (engine) or what is not expected at all."""
-        attempts = [attempt for attempt in self.state.memory.taken.values() if attempt]
+        memory = self.state.memory
+        attempts = [attempt for job_id, attempt in memory.taken.items() if attempt and job_id not in memory.over]
         report = await asyncio.to_thread(self._tools.sandbox.remove_orphans, attempts)
         log.info("orphans_removed", containers=report.containers, mounts=report.mounts)
         for settled in await self._tools.sender.settle():

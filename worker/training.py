@@ -60,6 +60,7 @@ class Trainer:
         try:
             training = await asyncio.to_thread(self._tools.sandbox.start_training, spec, self._given_up)
         except BrokenImageError as error:
+            await self._forget_attempt(attempt)
             self._deliver(ev.TrainingEnded(job.id, f"the image cannot be used: {error}", final=True))
             return
         except OwnFailureError as error:
@@ -70,6 +71,13 @@ class Trainer:
             await self._follow(job, training)
         finally:
             await asyncio.to_thread(training.close, forget=self._forget)
+
+    async def _forget_attempt(self, attempt: str) -> None:
+        """Free the disk of an attempt that will not go on; at the job's end it is tried again."""
+        try:
+            await asyncio.to_thread(self._tools.sandbox.forget_attempt, attempt)
+        except OwnFailureError as error:
+            log.warning("attempt_not_removed", attempt=attempt, reason=str(error))
 
     def _make_spec(self, job: pb.Job, class_: pb.EvaluationClass, attempt: str, now_ms: int) -> TrainingSpec:
         needs = job.terms.needs
@@ -115,6 +123,7 @@ class Trainer:
     def _end(self, job: pb.Job, status: TrainingStatus, limits: TrainingLimits) -> None:
         log.info("training_ended", job=job.id, detail=status.detail, exit_code=status.exit_code, seconds=status.seconds)
         is_final = is_end_of_training(status, limits)
+        self._forget = self._forget or is_final  # nothing of it goes on: its state would hold its disk for ever
         self._deliver(ev.TrainingEnded(job.id, f"its training has ended ({status.detail})", final=is_final))
 
     async def _save_checkpoint(self, job: pb.Job, training: Training, *, is_last: bool) -> None:

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from worker.sandbox import OwnFailureError
+from tests.sandbox.support import get_spec
+from worker.sandbox import DockerSandbox, OwnFailureError
 from worker.sandbox.attempts import ATTEMPTS, Attempt
+from worker.sandbox.spec import OWNER_LABEL
 
 NAME = "ab" * 16
 UID = 12_345
@@ -69,3 +71,19 @@ def test_an_attempt_is_released_although_the_disk_is_full(tmp_path: Path, monkey
     attempt.close(forget=False)
     monkeypatch.undo()
     Attempt.open(tmp_path, NAME, UID).close(forget=True)
+
+
+def test_an_attempt_is_forgotten_with_all_it_keeps_but_not_while_it_runs(
+    any_sandbox: DockerSandbox, hostile: str, deadline_ms: int
+) -> None:
+    host = any_sandbox.host
+    training = any_sandbox.start_training(get_spec(hostile, "ignore_term", deadline_ms))
+    attempt = training.spec.attempt
+    with pytest.raises(OwnFailureError, match="is running"):
+        any_sandbox.forget_attempt(attempt)
+    training.close(forget=False)
+    assert (host.home / "attempts" / attempt).is_dir()
+    for _ in range(2):
+        any_sandbox.forget_attempt(attempt)
+        assert not (host.home / "attempts" / attempt).exists()
+    assert [each for each in host.engine.volumes(OWNER_LABEL) if attempt in each["Name"]] == []

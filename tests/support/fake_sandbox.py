@@ -89,6 +89,7 @@ class FakeSandbox:
     trainings: list[FakeTraining] = field(default_factory=list)
     prepared: list[str] = field(default_factory=list)
     removed_images: list[str] = field(default_factory=list)
+    forgotten_attempts: list[str] = field(default_factory=list)
     kept_attempts: list[str] | None = None
     failing_checkpoints: int = 0
     closed: bool = False
@@ -129,6 +130,9 @@ class FakeSandbox:
         training = FakeTraining(spec, list(self.checkpoints), failures=self.failing_checkpoints)
         self.trainings.append(training)
         return training
+
+    def forget_attempt(self, attempt: str) -> None:
+        self.forgotten_attempts.append(attempt)
 
     def remove_image(self, image: str) -> None:
         self.removed_images.append(image)

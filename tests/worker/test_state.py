@@ -318,6 +318,17 @@ def test_a_commitment_that_is_not_in_the_journal_is_not_revealed() -> None:
     assert observe(state, reveal_job()) == []
 
 
+def test_an_attempt_is_forgotten_with_its_job_and_the_job_still_counts_as_taken_up() -> None:
+    """Not before its training has ended."""
+    state = start(make_job())
+    state.handle(ev.Taken(1, "ab" * 16))
+    assert observe(state) == [ev.StopTraining(1, forget=True)]
+    assert ev.Forget(1) in state.handle(ev.TrainingEnded(1, "stopped", final=False))
+    assert state.handle(ev.Done(ev.Forget(1))) == []
+    assert state.memory.taken == {1: ""}
+    assert observe(state, height=100) == []
+
+
 def test_a_job_that_is_over_is_forgotten_once() -> None:
     state = WorkerState(Policy(), won_memory())
     assert observe(state) == [ev.Forget(1)]

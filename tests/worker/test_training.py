@@ -8,7 +8,7 @@ import pytest
 
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from tests.support.fake_sandbox import FakeSandbox, FakeTraining
-from tests.worker.fleet import Fleet, play, submit
+from tests.worker.fleet import RACE_MS, Fleet, play, submit
 from worker.journal import Journal
 from worker.models.store import ModelStore, StoreFull
 from worker.sandbox import StopReason, TrainingLimits, TrainingSpec, TrainingState, TrainingStatus
@@ -113,5 +113,36 @@ def test_a_checkpoint_is_in_the_journal_before_its_copy_goes(tmp_path: Path, mon
         submit(fleet)
         await fleet.wait_for(lambda: bool(seen))
         assert seen[0]
+
+    play(tmp_path, script)
+
+
+@pytest.mark.parametrize("name", ["good", "broken"])
+def test_a_training_that_will_not_go_on_keeps_nothing_on_the_disk(tmp_path: Path, name: str) -> None:
+    """Its state is as large as the worker lets it be, and the job may be open for months."""
+
+    async def script(fleet: Fleet) -> None:
+        fleet.start("worker0", checkpoints=(b"0.5",))
+        sandbox = fleet.sandboxes["worker0"]
+        image = f"registry.example/{name}@sha256:{'0' * 64}"
+        fleet.chain.submit(expiry_ms=fleet.chain.time_ms + 10 * RACE_MS, image=image)
+        await fleet.wait_for(lambda: bool(sandbox.forgotten_attempts or any(t.forgotten for t in sandbox.trainings)))
+
+    play(tmp_path, script)
+
+
+def test_what_is_kept_of_an_attempt_goes_when_its_job_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when it was not running then, but waiting to be tried again."""
+    monkeypatch.setattr("worker.state.RETRY_BLOCKS", 1000)
+
+    async def script(fleet: Fleet) -> None:
+        sandbox = fleet.sandboxes["worker0"] = KillingSandbox()
+        fleet.start("worker0")
+        await fleet.settle(submit(fleet))
+        await fleet.wait_for(lambda: bool(sandbox.forgotten_attempts))
+        (training,) = sandbox.trainings
+        assert (sandbox.forgotten_attempts, training.forgotten) == ([training.spec.attempt], False)
 
     play(tmp_path, script)

@@ -36,7 +36,7 @@ def remove_orphans(host: Host, keep_attempts: Collection[str]) -> OrphanReport:
         for volume in host.engine.volumes(OWNER_LABEL):
             if _is_orphan(host, volume["Name"], volume["Labels"] or {}):
                 host.engine.remove_volume(volume["Name"])
-        attempts = [_clear_attempt(host, folder, keep_attempts) for folder in _list(host.home / ATTEMPTS)]
+        attempts = [_clear_attempt(host, folder, keep_attempts) or 0 for folder in _list(host.home / ATTEMPTS)]
         return OrphanReport(len(dead), mounts + sum(attempts), len(folders))
 
 
@@ -45,6 +45,14 @@ def remove_attempt_containers(host: Host, attempt: str) -> None:
     with _locked(host.home):
         dead = _find_dead(host, f"{OWNER_LABEL}={host.owner}")
         _end_containers(host, [each for each in dead if each["Labels"].get(ATTEMPT_LABEL) == attempt], (attempt,))
+
+
+def forget_attempt(host: Host, attempt: str) -> None:
+    """Remove all that is kept of an attempt; nothing is fine. Raises OwnFailureError while a process runs it."""
+    remove_attempt_containers(host, attempt)
+    folder = host.home / ATTEMPTS / attempt
+    if folder.is_dir() and _clear_attempt(host, folder, ()) is None:
+        raise OwnFailureError(f"attempt {attempt} is running")
 
 
 def get_attempts(home: Path) -> list[str]:
@@ -108,10 +116,11 @@ def _clear(folder: Path) -> int:
     return len(mounts)
 
 
-def _clear_attempt(host: Host, folder: Path, keep: Collection[str]) -> int:
+def _clear_attempt(host: Host, folder: Path, keep: Collection[str]) -> int | None:
+    """Unmount, and unless it is kept delete, an attempt; return how many mounts there were, None if it is running."""
     lock = take_lock(folder)
     if lock is None:
-        return 0  # a living process has it
+        return None  # a living process has it
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, lock)
         mounts = find_mounts(folder)

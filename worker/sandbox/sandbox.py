@@ -17,7 +17,7 @@ from worker.sandbox.evaluate import OneEvaluation
 from worker.sandbox.guard import Guard
 from worker.sandbox.host import Host, get_allowed_cpus, get_owner
 from worker.sandbox.images import Images
-from worker.sandbox.orphans import remove_attempt_containers, remove_orphans
+from worker.sandbox.orphans import forget_attempt, remove_attempt_containers, remove_orphans
 from worker.sandbox.sample import copy_sample
 from worker.sandbox.spec import PROCESS_LABEL
 from worker.sandbox.storage import LoopStorage, Storage
@@ -113,6 +113,10 @@ class DockerSandbox:
         training = ContainerTraining(self.host, image_id, spec)
         self._trainings.append(training)
         return training
+
+    def forget_attempt(self, attempt: str) -> None:
+        """See Sandbox."""
+        forget_attempt(self.host, attempt)
 
     def remove_image(self, image: str) -> None:
         """See Sandbox."""

@@ -241,6 +241,10 @@ class Sandbox(Protocol):
         """Start or resume an attempt. Raises BrokenImageError. `given_up` ends the wait for its image, see prepare."""
         ...
 
+    def forget_attempt(self, attempt: str) -> None:
+        """Remove what is kept of an attempt; nothing is fine. Raises OwnFailureError while a process runs it."""
+        ...
+
     def remove_image(self, image: str) -> None:
         """Remove an image that no container uses; one that is not here is fine."""
         ...
