@@ -5,17 +5,22 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import docker
 import pytest
 
-from tests.sandbox.support import get_spec, list_mounts, wait_for, wait_for_line
-from worker.sandbox import DockerSandbox, SandboxSettings
+from tests.sandbox.support import LIMITS, get_spec, list_mounts, wait_for, wait_for_line
+from worker.sandbox import DockerSandbox, OwnFailureError, SandboxSettings
+from worker.sandbox.engine import Engine
 from worker.sandbox.host import get_owner
 from worker.sandbox.processes import get_process_name, is_alive, is_surely_dead
 from worker.sandbox.spec import ATTEMPT_LABEL, OWNER_LABEL
+from worker.sandbox.storage import Workspace
 
 # Starts one training of an attempt, freezes another, says so with its guard's number, and waits to be killed.
 WORKER = """
@@ -199,3 +204,60 @@ def test_closing_ends_everything_of_this_process(settings: SandboxSettings, host
     assert sandbox.host.engine.containers(f"{OWNER_LABEL}={sandbox.host.owner}") == []
     assert list_mounts(settings.home) == []
     assert os.listdir(settings.home / "runs" / sandbox.host.process) == []
+
+
+def test_closing_ends_a_training_that_is_just_starting(
+    settings: SandboxSettings, hostile: str, deadline_ms: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody would look at its deadline any more."""
+    sandbox = DockerSandbox(settings)
+    sandbox.prepare(hostile, 1024)
+    opened, open_workspace = threading.Event(), sandbox.host.storage.open
+
+    def open_slowly(*args: Any) -> Workspace:
+        workspace = open_workspace(*args)
+        opened.set()
+        time.sleep(1)
+        return workspace
+
+    monkeypatch.setattr(sandbox.host.storage, "open", open_slowly)
+    spec = get_spec(hostile, "ignore_term", deadline_ms)
+    starting = threading.Thread(target=sandbox.start_training, args=(spec,))
+    starting.start()
+    assert opened.wait(10)
+    sandbox.close()
+    starting.join()
+    assert sandbox.host.engine.containers(f"{OWNER_LABEL}={sandbox.host.owner}") == []
+    assert list_mounts(settings.home) == []
+    with pytest.raises(OwnFailureError, match="closing"):
+        sandbox.start_training(spec)
+
+
+def test_closing_does_not_wait_for_an_evaluation_that_is_just_starting(
+    settings: SandboxSettings, hostile: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What does not run yet cannot be killed."""
+    sandbox, model = DockerSandbox(settings), tmp_path / "model"
+    model.write_text("0.5", encoding="ascii")
+    assert sandbox.evaluate(hostile, model, LIMITS).has_score
+    model.write_text("sleep 20", encoding="ascii")
+    created, start = threading.Event(), Engine.start
+
+    def start_slowly(engine: Engine, container: str) -> None:
+        created.set()
+        time.sleep(1)
+        start(engine, container)
+
+    monkeypatch.setattr(Engine, "start", start_slowly)
+
+    def evaluate() -> None:
+        with pytest.raises(OwnFailureError, match="closing"):
+            sandbox.evaluate(hostile, model, LIMITS)
+
+    waiting = threading.Thread(target=evaluate)
+    waiting.start()
+    assert created.wait(10)
+    started = time.monotonic()
+    sandbox.close()
+    waiting.join()
+    assert time.monotonic() - started < 10

@@ -155,6 +155,7 @@ class OneEvaluation:
         container.start()
         watch.start()
         try:
+            self._host.check_open()  # what was not running yet when all were killed is not waited for
             if not container.wait(self._limits.seconds - self._seconds):
                 container.kill(StopReason.TIME)
         finally:

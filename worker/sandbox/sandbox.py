@@ -74,6 +74,7 @@ class DockerSandbox:
         self._images = Images(self._engine, settings, root, self.host.check_open)
         self._evaluations = threading.Lock()
         self._samples: dict[tuple[str, EvaluationLimits], _Verdict] = {}
+        self._starts = threading.Lock()  # of trainings, one at a time: the end waits for it, and then ends that one too
         self._trainings: list[ContainerTraining] = []
         self.check_engine()
         self._guard = Guard(self.host)
@@ -110,8 +111,10 @@ class DockerSandbox:
         """See Sandbox."""
         image_id = self._images.prepare(spec.image, spec.limits.image_mib, given_up)
         remove_attempt_containers(self.host, spec.attempt)
-        training = ContainerTraining(self.host, image_id, spec)
-        self._trainings.append(training)
+        with self._starts:
+            self.host.check_open()
+            training = ContainerTraining(self.host, image_id, spec)
+            self._trainings = [*(each for each in self._trainings if not each.is_closed), training]
         return training
 
     def forget_attempt(self, attempt: str) -> None:
@@ -131,7 +134,9 @@ class DockerSandbox:
         self.host.closing.set()
         for container in self._engine.containers(f"{PROCESS_LABEL}={self.host.process}"):
             self._engine.kill(container["Id"])
-        for training in self._trainings:
+        with self._starts:
+            trainings = self._trainings
+        for training in trainings:
             training.close(forget=False)
         with self._evaluations:  # the last one ends now, and cleans up
             self._engine.close()

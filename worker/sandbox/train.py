@@ -60,7 +60,7 @@ class ContainerTraining:
         self._lines = Lines()
         self._signature: object = None
         self._digest = b""
-        self._is_closed = False
+        self.is_closed = False
         self._has_model = False
         self._end: End | None = None
         self._failure: OwnFailureError | None = None
@@ -114,9 +114,9 @@ class ContainerTraining:
     def close(self, *, forget: bool) -> None:
         """See Training."""
         with self._lock, contextlib.ExitStack() as stack:
-            if self._is_closed:
+            if self.is_closed:
                 return
-            self._is_closed = True
+            self.is_closed = True
             stack.callback(self._host.give_back_name, self._name)
             stack.callback(self._attempt.close, forget=forget)
             if forget:
