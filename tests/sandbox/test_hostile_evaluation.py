@@ -25,7 +25,7 @@ def assert_overrun(evaluation: Evaluation, words: str) -> None:
 
 
 def test_there_is_no_network(evaluate: Evaluate) -> None:
-    """Neither the host's open port nor its abstract socket can be reached."""
+    """Neither the host's open port nor its abstract socket can be reached, nor what a virtual machine runs on."""
     abstract = f"learningchain-test-{os.getpid()}"
     with socket.create_server(("127.0.0.1", 0)) as port, socket.socket(socket.AF_UNIX) as unix:
         unix.bind(f"\0{abstract}")
@@ -42,7 +42,7 @@ def test_labels_are_hidden_from_predict(evaluate: Evaluate, any_sandbox: DockerS
 
 
 def test_there_are_no_privileges_to_be_had(evaluate: Evaluate) -> None:
-    """Capabilities, setuid programs, user namespaces, mounts."""
+    """Capabilities, setuid programs, user namespaces, mounts, and calls that old engines allow."""
     assert_contained(evaluate("privileges"))
 
 

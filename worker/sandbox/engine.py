@@ -248,6 +248,6 @@ def find_unfit(info: Json, runtime: str) -> Sequence[str]:
         lacks.append(f"the runtime {runtime} (add it to the engine's daemon.json, or choose another in the settings)")
     if info.get("CgroupDriver") == "none":
         lacks.append("control groups, and so limits and pause (rootless on cgroup v1: use cgroup v2)")
-    if not any("seccomp" in option and "unconfined" not in option for option in info.get("SecurityOptions") or ()):
-        lacks.append("seccomp with a profile")
+    if not any("seccomp" in option for option in info.get("SecurityOptions") or ()):
+        lacks.append("seccomp")
     return lacks

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from worker.sandbox.seccomp import get_profile
+
 HOST_NAME = "lc"
 USER_NAME = "lc"
 MACHINE_ID = "6c6561726e696e67636861696e000001"  # "learningchain" in hex, the same on every machine
@@ -122,7 +124,7 @@ def _get_host_config(spec: RunSpec) -> dict[str, Any]:
         "Privileged": False,
         "ReadonlyRootfs": True,
         "CapDrop": ["ALL"],
-        "SecurityOpt": ["no-new-privileges:true"],
+        "SecurityOpt": ["no-new-privileges:true", f"seccomp={get_profile()}"],
         "MaskedPaths": list(MASKED_PATHS),
         "ReadonlyPaths": list(READ_ONLY_PATHS),
         "Devices": [],
