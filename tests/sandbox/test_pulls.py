@@ -183,6 +183,30 @@ def test_an_image_that_unpacks_to_more_than_the_disk_holds_costs_no_other(
         images.remove(evil)
 
 
+def test_an_image_in_use_makes_no_room_and_is_not_forgotten(
+    fake: FakeRegistry, images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes once no container uses it any more."""
+    used, free, third = (fake.add_manifest(fake.make_manifest(*make_layer(x=size))) for size in (40, 50, 60))
+    for image in (used, free):
+        images.prepare(image, 10)
+        time.sleep(0.02)
+    container = images.engine.create(f"lc-test-{secrets.token_hex(8)}", {"Image": used, "Cmd": ["/x"]})
+    room = [False, True]
+    monkeypatch.setattr(images_module, "check_space", lambda *_: _require(room.pop(0) if room else True))
+    try:
+        images.prepare(third, 10)
+        assert [images.engine.image(image) is not None for image in (used, free, third)] == [True, False, True]
+        images.engine.remove(container)
+        room[:] = [False, True]
+        images.prepare(free, 10)
+        assert [images.engine.image(image) is not None for image in (used, free, third)] == [False, True, True]
+    finally:
+        images.engine.remove(container)
+        for image in (used, free, third):
+            images.remove(image)
+
+
 def test_no_image_goes_when_all_of_them_were_too_few(fake: FakeRegistry, images: Images, tmp_path: Path) -> None:
     good = fake.add_manifest(fake.make_manifest())
     images.prepare(good, 10)

@@ -76,12 +76,15 @@ class Images:
                 os.utime(self._get_record(reference))
             return str(found["Id"])
 
-    def remove(self, image: str) -> None:
-        """Remove an image under all its names."""
+    def remove(self, image: str) -> bool:
+        """Remove an image under all its names; False if a container uses it: its record stays as well."""
         reference = parse_reference(image)
         for source in self._get_sources(reference):
             self.engine.remove_image(str(source))
-        self._get_record(reference).unlink(missing_ok=True)
+        is_gone = self._find(reference) is None
+        if is_gone:
+            self._get_record(reference).unlink(missing_ok=True)
+        return is_gone
 
     @contextlib.contextmanager
     def _locked(self, reference: Reference, check: _Check) -> Iterator[None]:
@@ -106,14 +109,13 @@ class Images:
         return sorted(records, key=records.__getitem__)
 
     def _evict(self) -> bool:
-        """Remove the image that was pulled here and not used for longest; False if there is none."""
+        """Remove the image that was pulled here and not used for longest; False if there is none to be removed."""
         with self._evicting:
             for record in self._list_records():
                 name = _read_name(record)
-                if name:
-                    self.remove(name)
-                record.unlink(missing_ok=True)
-                if name:
+                if not name:
+                    record.unlink(missing_ok=True)
+                elif self.remove(name):
                     return True
         return False
 
