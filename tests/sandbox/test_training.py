@@ -22,6 +22,7 @@ from worker.sandbox import (
     TrainingSpec,
     TrainingState,
 )
+from worker.sandbox import host as host_module
 from worker.sandbox import train as train_module
 from worker.sandbox.output import LINES_KEPT
 from worker.sandbox.train import MAX_KILLS, ContainerTraining
@@ -336,3 +337,17 @@ def test_closing_kills_a_frozen_container(sandbox: DockerSandbox, hostile: str, 
 def test_an_attempt_has_a_name_of_hex_digits(sandbox: DockerSandbox, hostile: str, deadline_ms: int) -> None:
     with pytest.raises(ValueError, match="hex"):
         sandbox.start_training(get_spec(hostile, "sleep", deadline_ms, attempt="../../../../etc/x"))
+
+
+def test_a_uid_is_an_attempts_own_while_it_runs_and_free_afterwards(
+    sandbox: DockerSandbox, hostile: str, deadline_ms: int
+) -> None:
+    """Also of an attempt that goes on; a worker that starts one again and again does not run out of uids."""
+    spec, free = get_spec(hostile, "resume", deadline_ms), set(host_module._uids)
+    for _ in range(3):
+        training = sandbox.start_training(spec)
+        uid = json.loads(wait_for_line(training, "ready")[0])["uid"]
+        assert host_module._uids == free | {uid}
+        training.close(forget=False)
+        assert host_module._uids == free
+    sandbox.forget_attempt(spec.attempt)

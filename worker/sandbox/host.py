@@ -79,21 +79,25 @@ class Host:
     @contextlib.contextmanager
     def uid(self) -> Iterator[int]:
         """Give a uid that no other run of this process and no user of this machine has."""
-        uid = self.take_uid()
-        try:
-            yield uid
-        finally:
-            with _lock:
-                _uids.discard(uid)
-
-    def take_uid(self) -> int:
-        """Return a uid for an attempt, which keeps it as long as this process lives."""
         taken = {user.pw_uid for user in pwd.getpwall()}
         with _lock:
             taken |= _uids
             uid = secrets.choice([uid for uid in range(FIRST_UID, LAST_UID + 1) if uid not in taken])
             _uids.add(uid)
-        return uid
+        try:
+            yield uid
+        finally:
+            self.give_back_uid(uid)
+
+    def hold_uid(self, uid: int) -> None:
+        """Let no other run have a uid until it is given back: an attempt that goes on brings its own."""
+        with _lock:
+            _uids.add(uid)
+
+    def give_back_uid(self, uid: int) -> None:
+        """Say that nothing runs under this uid any more."""
+        with _lock:
+            _uids.discard(uid)
 
     def get_labels(self, attempt: str = "") -> dict[str, str]:
         """Return the labels by which a container is found after a crash."""

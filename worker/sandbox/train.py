@@ -67,8 +67,11 @@ class ContainerTraining:
         with contextlib.ExitStack() as undo:
             # Counted down from here: a clock that is set meanwhile does not end a training.
             self._deadline = time.monotonic() + spec.deadline_ms / 1000 - time.time()
-            self._attempt = Attempt.open(host.home, spec.attempt, host.take_uid())
+            with host.uid() as uid:
+                self._attempt = Attempt.open(host.home, spec.attempt, uid)
             undo.callback(self._attempt.close, forget=False)
+            host.hold_uid(self._attempt.uid)
+            undo.callback(host.give_back_uid, self._attempt.uid)
             self._used_before = self._attempt.used_seconds
             self._create(image, undo)
             self._container.start()
@@ -117,6 +120,7 @@ class ContainerTraining:
             if self.is_closed:
                 return
             self.is_closed = True
+            stack.callback(self._host.give_back_uid, self._attempt.uid)
             stack.callback(self._host.give_back_name, self._name)
             stack.callback(self._attempt.close, forget=forget)
             if forget:
