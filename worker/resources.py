@@ -15,6 +15,9 @@ class Resources(NamedTuple):
     disk_mib: int
 
 
+LEAST = Resources(milli_cpus=50, memory_mib=64, disk_mib=16)
+"""What one training needs at least: no engine runs a container in a MiB, and the job would be tried again and again."""
+
 UNITS = ("milli-CPUs", "MiB of memory", "MiB of disk")
 """What each of the amounts counts, for people."""
 
@@ -30,11 +33,10 @@ def get_share(policy: Policy) -> Resources:
 
 
 def compute_use(policy: Policy, needs: tx_pb2.TrainingNeeds) -> Resources:
-    """Return what one training gets: what its job asks for, else its share."""
-    share = get_share(policy)
-    return Resources(
-        needs.milli_cpus or share.milli_cpus, needs.memory_mib or share.memory_mib, needs.disk_mib or share.disk_mib
-    )
+    """Return what one training gets: what its job asks for but what runs at all, else its share."""
+    wanted = Resources(needs.milli_cpus, needs.memory_mib, needs.disk_mib)
+    given = zip(wanted, LEAST, get_share(policy), strict=True)
+    return Resources(*(max(amount, least) if amount else share for amount, least, share in given))
 
 
 def find_shortage(policy: Policy, needs: tx_pb2.TrainingNeeds, running: Iterable[tx_pb2.TrainingNeeds]) -> str | None:

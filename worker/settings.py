@@ -14,6 +14,7 @@ from abci_app.protocol.bech32 import decode_address
 from abci_app.protocol.limits import MIB
 from learningchain.amounts import parse_credits
 from worker.policy import Policy
+from worker.resources import LEAST
 from worker.sandbox import SandboxSettings
 
 FILE_NAME = "worker.toml"
@@ -48,16 +49,12 @@ class Jobs(_Section):
     evaluations: Annotated[int, Field(ge=3, le=100)] = 3
 
 
-MIN_MILLI_CPUS, MIN_MEMORY, MIN_DISK = 50, 64, 16
-"""Of one training."""
-
-
 class Resources(_Section):
     """What all trainings together may use; a job that names no needs gets an equal share for `max_parallel` of them."""
 
-    milli_cpus: Annotated[int, Field(ge=MIN_MILLI_CPUS)] = 1_000
-    memory: Annotated[int, Field(ge=MIN_MEMORY)] = 2_048
-    disk: Annotated[int, Field(ge=MIN_DISK)] = 8_192
+    milli_cpus: Annotated[int, Field(ge=LEAST.milli_cpus)] = 1_000
+    memory: Annotated[int, Field(ge=LEAST.memory_mib)] = 2_048
+    disk: Annotated[int, Field(ge=LEAST.disk_mib)] = 8_192
 
 
 class SandboxSection(_Section):
@@ -140,9 +137,9 @@ class WorkerSettings(BaseSettings):
     def _check_shares(self) -> None:
         resources, count = self.resources, self.jobs.max_parallel
         for name, allowed, least in (
-            ("milli_cpus", resources.milli_cpus, MIN_MILLI_CPUS),
-            ("memory", resources.memory, MIN_MEMORY),
-            ("disk", resources.disk, MIN_DISK),
+            ("milli_cpus", resources.milli_cpus, LEAST.milli_cpus),
+            ("memory", resources.memory, LEAST.memory_mib),
+            ("disk", resources.disk, LEAST.disk_mib),
         ):
             if allowed < count * least:
                 raise SettingsError(

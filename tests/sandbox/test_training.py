@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.sandbox.support import TRAINING, get_spec, wait_for, wait_for_end, wait_for_line
+from worker.resources import LEAST
 from worker.sandbox import (
     DockerSandbox,
     LogLine,
@@ -351,3 +352,11 @@ def test_a_uid_is_an_attempts_own_while_it_runs_and_free_afterwards(
         training.close(forget=False)
         assert host_module._uids == free
     sandbox.forget_attempt(spec.attempt)
+
+
+def test_the_least_that_a_training_gets_is_enough_for_the_engine(
+    any_sandbox: DockerSandbox, hostile: str, train: Train, deadline_ms: int
+) -> None:
+    least = {"milli_cpus": LEAST.milli_cpus, "memory_mib": LEAST.memory_mib, "state_mib": LEAST.disk_mib}
+    training = train(any_sandbox, get_spec(hostile, "resume", deadline_ms, limits=replace(TRAINING, **least)))
+    wait_for_line(training, "ready", 60)

@@ -9,7 +9,7 @@ from abci_app.protocol.limits import UCREDIT
 from tests.worker.worlds import CONTRACTOR, ME, NOW, make_job, make_view
 from worker.filters import Refusal, find_check_refusal, find_refusal, get_registry
 from worker.policy import Policy
-from worker.resources import compute_use
+from worker.resources import LEAST, compute_use
 
 
 def refuse(policy: Policy, job: pb.Job, taken: int = 0, running: Sequence[pb.Job] = (), **view: object) -> str | None:
@@ -144,3 +144,9 @@ def test_a_registry_refused_without_a_port_is_refused_at_every_port_and_allowed_
     assert refuse(Policy(refused_registries=frozenset({"evil.example"})), job) == "registries"
     assert refuse(Policy(allowed_registries=frozenset({"evil.example"})), job) == "registries"
     assert refuse(Policy(refused_registries=frozenset({"evil.example:8444"})), job) is None
+
+
+def test_a_training_gets_what_runs_at_all_however_little_its_job_asks_for() -> None:
+    """The engine refuses less for any image, and the job would be tried again and again."""
+    needs = tx_pb2.TrainingNeeds(milli_cpus=1, memory_mib=1, disk_mib=1)
+    assert compute_use(Policy(), needs) == LEAST
