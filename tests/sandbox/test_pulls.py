@@ -241,23 +241,24 @@ def test_a_record_that_cannot_be_written_is_an_own_failure_and_leaves_nothing(
     fake: FakeRegistry, images: Images, tmp_path: Path
 ) -> None:
     image = fake.add_manifest(fake.make_manifest())
-    with _small_disk(tmp_path / "images"), pytest.raises(OwnFailureError, match="cannot be written"):
-        images.prepare(image, 10)
+    with _small_disk(tmp_path / "images", "size=64k", is_filled=True) as folder:
+        with pytest.raises(OwnFailureError, match="cannot be written"):
+            images.prepare(image, 10)
+        assert [path.name for path in folder.iterdir()] == ["filled"]
     assert images.engine.image(image) is None
-    assert list((tmp_path / "images").iterdir()) == []
 
 
 @contextlib.contextmanager
-def _small_disk(folder: Path) -> Iterator[None]:
-    """Have no free byte in a folder inside the block; what is in it afterwards is copied out."""
+def _small_disk(folder: Path, options: str, *, is_filled: bool) -> Iterator[Path]:
+    """Have a disk in a folder inside the block, without a free byte if `is_filled`."""
     folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], check=True)
     try:
-        with (folder / "filled").open("wb", buffering=0) as file, contextlib.suppress(OSError):
-            while True:
-                file.write(bytes(4096))
-        yield
-        assert [path.name for path in folder.iterdir()] == ["filled"]
+        if is_filled:
+            with (folder / "filled").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+                while True:
+                    file.write(bytes(4096))
+        yield folder
     finally:
         subprocess.run(["umount", str(folder)], check=True)
 
@@ -289,6 +290,22 @@ def test_no_pull_starts_without_room(fake: FakeRegistry, engine: Engine, tmp_pat
     images = Images(engine, Settings(home=tmp_path, free_reserve_mib=1 << 40), tmp_path, lambda: None)
     with pytest.raises(NoSpaceError, match="in reserve"):
         images.prepare(fake.add_manifest(fake.make_manifest()), 10)
+
+
+def test_a_disk_that_can_hold_few_more_files_is_full(fake: FakeRegistry, engine: Engine, tmp_path: Path) -> None:
+    """A small image of empty files would take all of them, and nothing else on this machine could be written."""
+    image = fake.add_manifest(fake.make_manifest())
+    with _small_disk(tmp_path / "root", "size=64m,nr_inodes=100", is_filled=False) as root:
+        images = Images(engine, Settings(home=tmp_path, free_reserve_mib=1), root, lambda: None)
+        try:
+            images.prepare(image, 10)
+            images.remove(image)
+            for number in range(95):
+                (root / str(number)).touch()
+            with pytest.raises(NoSpaceError, match="more files"):
+                images.prepare(image, 10)
+        finally:
+            images.remove(image)
 
 
 def test_a_pull_has_a_time_limit(fake: FakeRegistry, engine: Engine, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ INPUT_INODES = 32
 OUT_INODES = 1024  # predict and score write one file, train replaces one
 STATE_BYTES_PER_INODE = 16_384
 STATE_INODES = 4096  # at least
+FILES_RESERVE_PART = 20  # of all files that a disk can hold, this part stays free
 
 Mount = dict[str, Any]
 Inputs = Mapping[str, bytes | Path]  # name under /lc/in -> content, or a file that is copied
@@ -125,9 +126,17 @@ def _get_size(content: bytes | Path) -> int:
 
 
 def check_space(folder: Path, needed: int, reserve: int) -> None:
-    """Raise NoSpaceError when `needed` bytes on the disk of `folder` would leave less than `reserve`."""
+    """Raise NoSpaceError when `needed` bytes on the disk of `folder` would leave less than `reserve`.
+
+    A part of the disk's files stays in reserve too: a small image can hold more empty ones than the whole disk.
+    """
     status = os.statvfs(folder)
     free = status.f_bavail * status.f_frsize
+    if status.f_favail < status.f_files // FILES_RESERVE_PART:  # both 0 where the number is not limited
+        raise NoSpaceError(
+            f"the disk of {folder} has room for {status.f_favail} more files; "
+            f"{status.f_files // FILES_RESERVE_PART} stay in reserve: remove some"
+        )
     if free - needed < reserve:
         raise NoSpaceError(
             f"{folder} has {free // MIB} MiB free; {needed // MIB} MiB are needed and {reserve // MIB} MiB stay in "

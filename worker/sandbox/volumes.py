@@ -154,9 +154,8 @@ class EngineWorkspace:
     def is_over(self, container: str) -> bool:
         """See Workspace."""
         free = _get_free(self._root)
-        if self._free - free <= min(self._volumes.values()) and free >= self._reserve:
-            return False
-        if any(self._is_larger(container, path, cap) for path, cap in self._volumes.items()):
+        is_suspect = self._free - free > min(self._volumes.values()) or free < self._reserve
+        if is_suspect and any(self._is_larger(container, path, cap) for path, cap in self._volumes.items()):
             return True
         check_space(self._root, 0, self._reserve)
         return False
