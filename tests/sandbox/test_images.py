@@ -336,3 +336,16 @@ def test_a_mirror_that_lacks_it_or_lies_is_passed_over(fake: FakeRegistry, engin
     finally:
         images.remove(image)
         mirror.stop()
+
+
+def test_manifests_and_configurations_used_longest_ago_are_forgotten(
+    fake: FakeRegistry, images: Images, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whoever publishes jobs would fill the disk with them. What was used last stays, whole."""
+    monkeypatch.setattr(images_module, "KEPT_BYTES", 5000)
+    names = [fake.add_manifest({"schemaVersion": 2, "padding": str(number) * 1500}) for number in range(5)]
+    for name in (*names[:3], names[0], *names[3:]):
+        with pytest.raises(BrokenImageError):
+            images.prepare(name, 10)
+    kept = {path.name for path in (tmp_path / "manifests").iterdir()}
+    assert kept == {parse_reference(names[number]).digest.removeprefix("sha256:") for number in (0, 3, 4)}

@@ -37,6 +37,9 @@ log = structlog.get_logger()
 UNPACKED_FACTOR = 4
 """Bytes on the disk for each byte that a manifest declares: the layer as it came, and thrice that unpacked."""
 
+KEPT_BYTES = 256 * MIB
+"""Of manifests and configurations, which anybody with a job can make 5 MiB large; those used longest ago go first."""
+
 _Check = Callable[[], None]
 
 
@@ -102,11 +105,17 @@ class Images:
 
     def _list_records(self) -> list[Path]:
         """Return a file for each image that was pulled here, the one not used for longest first."""
-        records = {}
-        for path in self._pulled.glob("[0-9a-f]" * 64):
-            with contextlib.suppress(FileNotFoundError):  # another thread removed it
-                records[path] = path.stat().st_mtime
-        return sorted(records, key=records.__getitem__)
+        return list(_list_by_use(self._pulled))
+
+    def _prune(self) -> None:
+        """Forget manifests and configurations beyond KEPT_BYTES; they are fetched again if they are needed again."""
+        kept = _list_by_use(self._folder)
+        total = sum(kept.values())
+        for path, size in kept.items():
+            if total <= KEPT_BYTES:
+                return
+            path.unlink(missing_ok=True)
+            total -= size
 
     def _evict(self) -> bool:
         """Remove the image that was pulled here and not used for longest; False if there is none to be removed."""
@@ -175,6 +184,7 @@ class Images:
             is_manifest = digest == source.digest
             content = registry.get_manifest(check) if is_manifest else registry.get_blob(digest, CONFIG_BYTES, check)
         _write(self._folder / digest.removeprefix("sha256:"), content)
+        self._prune()
         return content
 
     def _pull(self, reference: Reference, manifest: Manifest, check: _Check) -> Json:
@@ -231,8 +241,10 @@ class Images:
 
     def _load(self, digest: str) -> bytes | None:
         """Return content that was kept, if it still has its digest."""
+        path = self._folder / digest.removeprefix("sha256:")
         try:
-            content = (self._folder / digest.removeprefix("sha256:")).read_bytes()
+            content = path.read_bytes()
+            os.utime(path)
         except FileNotFoundError:
             return None
         return content if f"sha256:{hashlib.sha256(content).hexdigest()}" == digest else None
@@ -241,6 +253,16 @@ class Images:
 def _get_free(folder: Path) -> int:
     status = os.statvfs(folder)
     return status.f_bavail * status.f_frsize
+
+
+def _list_by_use(folder: Path) -> dict[Path, int]:
+    """Return the files that are named by a digest with their sizes, the one not used for longest first."""
+    found: list[tuple[float, Path, int]] = []
+    for path in folder.glob("[0-9a-f]" * 64):
+        with contextlib.suppress(FileNotFoundError):  # another thread removed it
+            status = path.stat()
+            found.append((status.st_mtime, path, status.st_size))
+    return {path: size for _, path, size in sorted(found)}
 
 
 def _read_name(record: Path) -> str:
