@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import structlog
 
 from tests.sandbox.engine_proxy import EngineProxy
 from tests.sandbox.fake_registry import DrippingServer
@@ -270,6 +271,18 @@ def test_cores_that_are_not_ours_are_refused(docker_host: str, tmp_path: Path) -
 def test_a_full_disk_is_an_own_failure(docker_host: str, tmp_path: Path) -> None:
     with pytest.raises(NoSpaceError, match="in reserve"):
         DockerSandbox(SandboxSettings(home=tmp_path, engine=docker_host, storage="loop", free_reserve_mib=1 << 40))
+
+
+def test_why_outputs_have_no_hard_caps_is_said(
+    docker_host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An operator who gave all rights and misses a tool would not notice."""
+    monkeypatch.setattr("worker.sandbox.disks._SEARCH", str(tmp_path))
+    with structlog.testing.capture_logs() as logs:
+        sandbox = DockerSandbox(SandboxSettings(home=tmp_path / "home", engine=docker_host, free_reserve_mib=64))
+    assert "storage engine" in sandbox.check_engine()
+    sandbox.close()
+    assert [each["reason"] for each in logs] == ["mkfs.ext4 is not installed: apt-get install e2fsprogs mount"]
 
 
 def test_the_engine_is_described(sandbox: DockerSandbox, engine_sandbox: DockerSandbox) -> None:

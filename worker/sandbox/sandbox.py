@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
+
 from abci_app.pb.learningchain.v1 import state_pb2
 from worker.sandbox.disks import check_tools
 from worker.sandbox.engine import Engine, find_unfit
@@ -37,6 +39,8 @@ from worker.sandbox.types import (
     Usage,
 )
 from worker.sandbox.volumes import EngineStorage, can_see
+
+log = structlog.get_logger()
 
 SLOW_SAMPLE_SECONDS = 900.0
 """For so long, more than most votes take, a sample that was too slow is not tried again: the machine may be busy."""
@@ -158,9 +162,10 @@ class DockerSandbox:
             self._try_loop(loop)
         except NoSpaceError:
             raise
-        except OwnFailureError:
+        except OwnFailureError as error:
             if settings.storage == "loop":
                 raise
+            log.warning("outputs_without_hard_caps", reason=str(error))
             return self.host.storage
         return loop
 
