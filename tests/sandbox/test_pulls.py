@@ -15,12 +15,13 @@ from typing import Any
 import pytest
 
 from tests.sandbox.fake_registry import DOCKER_MANIFEST, Answer, FakeRegistry, digest_of, make_layer, wait
+from tests.sandbox.support import wait_for
 from worker.sandbox import BrokenImageError, DockerSandbox, NoSpaceError, OwnFailureError, RegistryError
 from worker.sandbox import SandboxSettings as Settings
 from worker.sandbox import images as images_module
 from worker.sandbox.engine import Engine
 from worker.sandbox.images import Images
-from worker.sandbox.pulls import pull, raise_for
+from worker.sandbox.pulls import Pace, pull, raise_for
 from worker.sandbox.reference import parse_reference
 from worker.sandbox.types import EngineRefusedError
 
@@ -315,6 +316,72 @@ def test_a_pull_has_a_time_limit(fake: FakeRegistry, engine: Engine, tmp_path: P
     images = Images(engine, settings, tmp_path, lambda: None)
     with pytest.raises(RegistryError, match="pull_seconds"):
         images.prepare(image, 10)
+
+
+def _tell(pace: Pace, layer: str, status: str, current: int = 0) -> None:
+    pace.note({"id": layer, "status": status, "progressDetail": {"current": current} if current else {}})
+
+
+def test_only_a_registry_whose_turn_it_is_drips() -> None:
+    now = [0.0]
+    pace = Pace(lambda: now[0])
+
+    def wait_and_check() -> None:
+        for _ in range(3):
+            now[0] += 25
+            pace.check()
+
+    pace.note({"id": "registry.example/name", "status": "Pulling from name"})
+    with pytest.raises(RegistryError, match="less than 32 KiB/s"):  # it has not even given the manifest
+        wait_and_check()
+    for status in ("Waiting", "Extracting", "Download complete", "Pull complete"):
+        _tell(pace, "a", status)
+        wait_and_check()
+    _tell(pace, "b", "Downloading", 1 << 20)
+    now[0] += 59
+    pace.check()
+    _tell(pace, "b", "Downloading", 3 << 20)
+    pace.check()
+    now[0] += 59
+    pace.check()
+    _tell(pace, "a", "Extracting")  # the engine may have no time for more now
+    wait_and_check()
+    _tell(pace, "a", "Pull complete")
+    _tell(pace, "b", "Retrying in 5 seconds")
+    with pytest.raises(RegistryError, match="3145728 bytes of layers are here"):
+        wait_and_check()
+
+
+def test_layers_that_drip_are_given_up_and_hold_up_other_images_no_longer(
+    fake: FakeRegistry, images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine downloads three layers at a time, whosoever they are."""
+    monkeypatch.setattr("worker.sandbox.pulls.PACE_SECONDS", 3.0)
+    layers = [make_layer(**{secrets.token_hex(8): 10}) for _ in range(4)]
+    manifest = fake.make_manifest(*layers[0], rootfs={"type": "layers", "diff_ids": [diff for _, diff in layers]})
+    manifest["layers"] = [{**manifest["layers"][0], "digest": fake.add(layer)} for layer, _ in layers]
+    for part in manifest["layers"]:
+        fake.rules[part["digest"]] = lambda _: (200, {"Content-Length": "1000000"}, b"x")  # and then no more
+    evil = fake.add_manifest(manifest)
+    quick = fake.add_manifest(fake.make_manifest(*make_layer(**{secrets.token_hex(8): 20})))
+    failures: list[str] = []
+
+    def pull_evil() -> None:
+        with pytest.raises(RegistryError) as caught:
+            images.prepare(evil, 1024)
+        failures.append(str(caught.value))
+
+    dripping = threading.Thread(target=pull_evil)
+    dripping.start()
+    try:
+        wait_for(lambda: sum("/blobs/" in path for path in fake.requests) >= 4)  # the configuration, and three layers
+        started = time.monotonic()
+        images.prepare(quick, 10)
+        assert time.monotonic() - started < 15
+        dripping.join()
+    finally:
+        images.remove(quick)
+    assert "KiB/s" in failures[0]
 
 
 def test_a_pull_ends_when_the_sandbox_closes(fake: FakeRegistry, engine: Engine, tmp_path: Path) -> None:

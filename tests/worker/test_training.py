@@ -131,9 +131,7 @@ def test_a_training_that_will_not_go_on_keeps_nothing_on_the_disk(tmp_path: Path
     play(tmp_path, script)
 
 
-def test_what_is_kept_of_an_attempt_goes_when_its_job_is_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_kept_of_an_attempt_goes_when_its_job_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also when it was not running then, but waiting to be tried again."""
     monkeypatch.setattr("worker.state.RETRY_BLOCKS", 1000)
 

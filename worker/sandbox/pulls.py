@@ -13,6 +13,13 @@ from worker.sandbox.output import sanitise
 from worker.sandbox.reference import Reference
 from worker.sandbox.types import BrokenImageError, EngineRefusedError, OwnFailureError, RegistryError
 
+PACE_SECONDS = 60.0
+LEAST_BYTES_PER_SECOND = 32 << 10  # the engine tells of each 512 KiB of three layers: twice as much is always enough
+
+# What the engine says of a layer whose bytes are to come from the registry; "Waiting" is for other pulls of the engine.
+_COMING = ("Pulling fs layer", "Downloading", "Retrying in ")
+_AT_WORK = ("Extracting", "Verifying Checksum")
+
 SHORT_DIGITS = 12  # of a digest, by which the engine names a layer
 
 # Words of the engine that blame the image's content, which is the same everywhere.
@@ -34,15 +41,58 @@ def pull(
     the registry does not give it within `seconds`; OwnFailureError for everything else.
     """
     check()
+    pace = Pace()
+
+    def check_all() -> None:
+        check()
+        pace.check()
+
     with engine.pull(reference.repository, reference.digest) as stream:
-        guard = _Guard(stream.cut, seconds, check)
+        guard = _Guard(stream.cut, seconds, check_all)
         guard.start()
         try:
-            error = _read(stream.begin(), reference, layers)
+            error = _read(stream.begin(), reference, layers, pace)
         finally:
             guard.stop()  # its reason is better than that of the stream, which it cut
     if error:
         raise_for(reference, error)
+
+
+class Pace:
+    """Tells a registry that drips from one that gives, and from an engine that is at work by itself.
+
+    The engine downloads three layers at a time, of all images together: while a registry drips, others wait for it.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """The registry has the word until the engine says that it has all it needs."""
+        self._clock = clock
+        self._states: dict[str, str] = {}  # by the engine's short name of a layer
+        self._bytes: dict[str, int] = {}
+        self._since = clock()
+        self._at_first = 0  # bytes that had come then
+
+    def note(self, record: dict[str, object]) -> None:
+        """Take a record of the engine's progress."""
+        name, state = str(record.get("id", "")), str(record.get("status", ""))
+        if record.get("progressDetail") is not None:  # else it is about the image
+            self._states[name] = state
+            self._bytes[name] = max(self._bytes.get(name, 0), _get_downloaded(record))
+
+    def check(self) -> None:
+        """Raise RegistryError if too little came in the last PACE_SECONDS although it was the registry's turn."""
+        now, total = self._clock(), sum(list(self._bytes.values()))
+        if not self._is_registrys_turn() or total - self._at_first >= PACE_SECONDS * LEAST_BYTES_PER_SECOND:
+            self._since, self._at_first = now, total
+        elif now - self._since > PACE_SECONDS:
+            raise RegistryError(
+                f"the registry gives less than {LEAST_BYTES_PER_SECOND >> 10} KiB/s: {total} bytes of layers are here"
+            )
+
+    def _is_registrys_turn(self) -> bool:
+        """Return whether all that goes on is to wait for its bytes."""
+        states = list(self._states.values())
+        return not states or (any(s.startswith(_COMING) for s in states) and not any(s in _AT_WORK for s in states))
 
 
 class _Guard:
@@ -78,7 +128,7 @@ class _Guard:
                 return
 
 
-def _read(stream: EngineStream, reference: Reference, layers: Mapping[str, int]) -> str:
+def _read(stream: EngineStream, reference: Reference, layers: Mapping[str, int], pace: Pace) -> str:
     """Return the engine's error, empty when the pull went well. Raises BrokenImageError for a layer that is larger."""
     if stream.status != 200:
         return b"".join(itertools.islice(stream.read_chunks(), 1)).decode("utf-8", "replace")
@@ -89,6 +139,7 @@ def _read(stream: EngineStream, reference: Reference, layers: Mapping[str, int])
     error = ""
     for record in stream.read_lines():
         error = error or str(record.get("error", ""))
+        pace.note(record)
         if _get_downloaded(record) > (size := declared.get(str(record.get("id")), sys.maxsize)):
             raise BrokenImageError(f"{reference} has a layer that is larger than the {size} bytes of its manifest")
     return error

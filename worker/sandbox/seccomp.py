@@ -17,7 +17,7 @@ PERSONALITIES = (0, 0xFFFFFFFF)  # the usual one, and the question for it
 FAMILIES = (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK)
 """Netlink is how libraries list the network's devices; there is only loopback."""
 
-ALLOWED = """
+_NAMES = """
 accept accept4 access alarm arch_prctl bind brk cachestat capget capset chdir chmod chown clock_getres clock_gettime
 clock_nanosleep close close_range connect copy_file_range creat dup dup2 dup3 epoll_create epoll_create1 epoll_ctl
 epoll_pwait epoll_pwait2 epoll_wait eventfd eventfd2 execve execveat exit exit_group faccessat faccessat2 fadvise64
@@ -44,7 +44,8 @@ shmget shutdown sigaltstack signalfd signalfd4 splice stat statfs statx symlink 
 syncfs sysinfo tee tgkill time timer_create timer_delete timer_getoverrun timer_gettime timer_settime timerfd_create
 timerfd_gettime timerfd_settime times tkill truncate umask uname unlink unlinkat utime utimensat utimes vfork
 vmsplice wait4 waitid write writev
-""".split()
+"""
+ALLOWED = _NAMES.split()
 
 
 def get_profile() -> str:
