@@ -86,6 +86,7 @@ def test_every_field_is_in_force(inspected: tuple[str, dict[str, Any]], sandbox:
     assert host["PidsLimit"] >= 512
     assert (host["Memory"], host["MemorySwap"], host["ShmSize"]) == (MEMORY, MEMORY, MEMORY // 2)
     assert not host["OomKillDisable"]
+    assert host["OomScoreAdj"] == (800 if action == "train" else 500)
     assert {limit["Name"]: limit["Hard"] for limit in host["Ulimits"]} == {"core": 0, "msgqueue": 0, "nofile": 16_384}
     assert host["LogConfig"] == {"Type": "none", "Config": {}}
     assert host["RestartPolicy"]["Name"] == "no"

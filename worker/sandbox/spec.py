@@ -14,7 +14,8 @@ OPEN_FILES = 16_384
 TMP_INODES = 262_144
 NANO_CPUS_PER_MILLI = 1_000_000
 TRAIN_CPU_SHARES = 128  # of the engine's usual 1024: evaluations have deadlines, training takes what is left
-OUT_OF_MEMORY_SCORE = 500  # when the whole host runs out of memory, sandboxes go first
+OUT_OF_MEMORY_SCORE = 500  # when the whole host runs out of memory, sandboxes go first,
+TRAIN_OUT_OF_MEMORY_SCORE = 800  # and of them trainings, which go on later: an evaluation that is killed is a finding
 
 OWNER_LABEL = "org.learningchain.sandbox.owner"
 PROCESS_LABEL = "org.learningchain.sandbox.process"
@@ -131,7 +132,7 @@ def _get_host_config(spec: RunSpec) -> dict[str, Any]:
         "PidsLimit": PIDS_LIMIT,
         "Memory": spec.memory_bytes,
         "MemorySwap": spec.memory_bytes,  # memory and swap together: no swap
-        "OomScoreAdj": OUT_OF_MEMORY_SCORE,
+        "OomScoreAdj": TRAIN_OUT_OF_MEMORY_SCORE if spec.action is Action.TRAIN else OUT_OF_MEMORY_SCORE,
         "CpusetCpus": ",".join(map(str, spec.cpus)),
         "NanoCpus": spec.milli_cpus * NANO_CPUS_PER_MILLI,
         "CpuShares": TRAIN_CPU_SHARES if spec.action is Action.TRAIN else 0,  # 0: the engine's default
