@@ -310,7 +310,7 @@ def test_a_disk_that_can_hold_few_more_files_is_full(fake: FakeRegistry, engine:
 
 
 def test_a_pull_has_a_time_limit(fake: FakeRegistry, engine: Engine, tmp_path: Path) -> None:
-    image = fake.add_manifest(manifest := fake.make_manifest())
+    image = fake.add_manifest(manifest := fake.make_manifest(*make_layer(**{secrets.token_hex(8): 10})))
     fake.rules[manifest["layers"][0]["digest"]] = wait(3, (404, {}, b""))
     settings = Settings(home=tmp_path, free_reserve_mib=1, pull_seconds=1)
     images = Images(engine, settings, tmp_path, lambda: None)
@@ -382,6 +382,20 @@ def test_layers_that_drip_are_given_up_and_hold_up_other_images_no_longer(
     finally:
         images.remove(quick)
     assert "KiB/s" in failures[0]
+
+
+def test_a_pull_that_cannot_be_watched_ends(
+    fake: FakeRegistry, images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = fake.add_manifest(manifest := fake.make_manifest(*make_layer(**{secrets.token_hex(8): 10})))
+    fake.rules[manifest["layers"][0]["digest"]] = wait(4, (404, {}, b""))
+
+    def fail(_: Pace) -> None:
+        raise RuntimeError("what nobody thought of")
+
+    monkeypatch.setattr(Pace, "check", fail)
+    with pytest.raises(OwnFailureError, match="what nobody thought of"):
+        images.prepare(image, 10)
 
 
 def test_a_pull_ends_when_the_sandbox_closes(fake: FakeRegistry, engine: Engine, tmp_path: Path) -> None:

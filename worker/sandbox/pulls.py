@@ -6,12 +6,16 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
+import structlog
+
 from worker.sandbox.apart import LOOK_SECONDS
 from worker.sandbox.connection import EngineStream
 from worker.sandbox.engine import REASON_CHARACTERS, Engine
 from worker.sandbox.output import sanitise
 from worker.sandbox.reference import Reference
 from worker.sandbox.types import BrokenImageError, EngineRefusedError, OwnFailureError, RegistryError
+
+log = structlog.get_logger()
 
 PACE_SECONDS = 60.0
 LEAST_BYTES_PER_SECOND = 32 << 10  # the engine tells of each 512 KiB of three layers: twice as much is always enough
@@ -123,9 +127,16 @@ class _Guard:
                 if time.monotonic() > self._deadline:
                     raise RegistryError("the pull took too long: see pull_seconds")
             except OwnFailureError as failure:
-                self._failure = failure
-                self._cut()
-                return
+                return self._fail(failure)
+            except Exception as error:
+                # Nobody else looks at its deadline and at the disk: whatever happened here, it must not go on.
+                log.exception("pull_not_watched")
+                return self._fail(OwnFailureError(f"a pull could not be watched any more: {error!r}"))
+        return None
+
+    def _fail(self, failure: OwnFailureError) -> None:
+        self._failure = failure
+        self._cut()
 
 
 def _read(stream: EngineStream, reference: Reference, layers: Mapping[str, int], pace: Pace) -> str:
