@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import io
 import json
+import secrets
 import socket
 import sys
 import tarfile
@@ -56,8 +57,8 @@ class FakeRegistry:
     def make_manifest(self, layer: bytes = b"", diff: str = "", **config: Any) -> dict[str, Any]:
         """Return the manifest of an image that keeps the contract, but for `config`."""
         settings = {"Labels": {"org.learningchain.contract": "1"}, **config.pop("config", {})}
-        if not layer:
-            layer, diff = make_layer(x=10)
+        if not layer:  # one that the engine has from no other test
+            layer, diff = make_layer(**{secrets.token_hex(8): 10})
         rootfs = {"type": "layers", "diff_ids": [diff]}
         body = {"architecture": "amd64", "os": "linux", "rootfs": rootfs, "config": settings, **config}
         content = json.dumps(body).encode()

@@ -310,7 +310,7 @@ def test_a_disk_that_can_hold_few_more_files_is_full(fake: FakeRegistry, engine:
 
 
 def test_a_pull_has_a_time_limit(fake: FakeRegistry, engine: Engine, tmp_path: Path) -> None:
-    image = fake.add_manifest(manifest := fake.make_manifest(*make_layer(**{secrets.token_hex(8): 10})))
+    image = fake.add_manifest(manifest := fake.make_manifest())
     fake.rules[manifest["layers"][0]["digest"]] = wait(3, (404, {}, b""))
     settings = Settings(home=tmp_path, free_reserve_mib=1, pull_seconds=1)
     images = Images(engine, settings, tmp_path, lambda: None)
