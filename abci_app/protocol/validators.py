@@ -113,15 +113,20 @@ def compute_powers(seats: Collection[Seat], params: pb.Params, signed: Collectio
     """Return the power of each consensus key of the new set, which is never empty.
 
     The set is the largest qualified bonds. Those who leave do so only when a qualified one signed the last block; until
-    then the strongest of them keeps its power, so that a set of keys that never sign cannot halt the chain.
+    then one of them keeps its power, the strongest that signed it or else the strongest, so that a set of keys that do
+    not sign cannot halt the chain.
     """
     qualified = sorted((s for s in seats if s.qualifies), key=lambda s: (-s.bond, s.operator))
     powers = {s.consensus_key: s.bond // params.power_unit for s in qualified[: params.max_validators]}
     leaving = [s for s in seats if s.power and s.consensus_key not in powers]
-    if leaving and not any(compute_consensus_address(key) in signed for key in powers):
-        last = min(leaving, key=lambda s: (-s.power, s.consensus_key))
+    if leaving and not any(_has_signed(key, signed) for key in powers):
+        last = min(leaving, key=lambda s: (not _has_signed(s.consensus_key, signed), -s.power, s.consensus_key))
         powers[last.consensus_key] = last.power
     return powers
+
+
+def _has_signed(consensus_key: bytes, signed: Collection[bytes]) -> bool:
+    return compute_consensus_address(consensus_key) in signed
 
 
 def _get_seats(state: StateRead, params: pb.Params) -> list[Seat]:

@@ -159,7 +159,7 @@ def count_commits(s: State, missed: tuple[bytes, ...]) -> None:
 
 
 def choose_validators(s: State) -> None:
-    """Give power to the largest bonds; nobody is the last to leave before another one has signed."""
+    """Give power to the largest bonds; the last one that signs does not leave before another one has signed."""
     able = []
     for key, validator in s.validators.items():
         account = s.accounts[validator.operator]
@@ -168,7 +168,8 @@ def choose_validators(s: State) -> None:
     powers = {key: -bond // s.params.power_unit for bond, _, key in sorted(able)[: s.params.max_validators]}
     leaving = [key for key, validator in s.validators.items() if validator.power and key not in powers]
     if leaving and not any(s.validators[key].signed for key in powers):
-        stays = min(leaving, key=lambda key: (-s.validators[key].power, key))
+        signing = [key for key in leaving if s.validators[key].signed]
+        stays = min(signing or leaving, key=lambda key: (-s.validators[key].power, key))
         powers[stays] = s.validators[stays].power
     for key, validator in s.validators.items():
         validator.power = powers.get(key, 0)

@@ -90,6 +90,24 @@ def test_the_last_validator_keeps_its_power_when_nobody_qualifies() -> None:
     assert compute_powers(seats, get_params("minimal"), signers("a", "b")) == {consensus_key("b"): 500}
 
 
+def test_who_signed_the_last_block_stays_before_a_stronger_one_that_is_absent() -> None:
+    """The absent one alone in the set would halt the chain."""
+    seats = [seat("a", 300, 0, qualifies=False), seat("b", 500, 0, qualifies=False)]
+    assert compute_powers(seats, get_params("minimal"), signers("a")) == {consensus_key("a"): 300}
+
+
+def test_the_set_goes_on_when_its_signers_leave_in_the_block_that_jails_the_strongest() -> None:
+    bonds = {name: UCREDIT * bond for name, bond in {"val0": 300, "val1": 250, "val2": 240, "val3": 210}.items()}
+    chain = Chain(validators=bonds)
+    chain.block()
+    for _ in range(chain.params.max_missed_blocks):
+        chain.block(missed=["val0"])
+    leave = [(name, tx_pb2.Unbond(amount=bonds[name])) for name in ("val1", "val2", "val3")]
+    chain.block(leave, missed=["val0"])
+    assert chain.account("val0").validator_jailed_ms
+    assert {name: chain.validator_power(name) for name in bonds} == {"val0": 0, "val1": 250, "val2": 0, "val3": 0}
+
+
 def test_among_equal_powers_the_lower_consensus_key_stays() -> None:
     seats = [seat(name, 300, 0, qualifies=False) for name in ("a", "b", "c")]
     lowest = min(consensus_key(name) for name in ("a", "b", "c"))
