@@ -7,7 +7,7 @@ from abci_app.protocol.limits import BUCKET_UNIT
 
 def compute_bucket(account: pb.Account, params: pb.Params, now_ms: int) -> int:
     """Return the units the account has now: refilled at the present rate, cut to the present burst."""
-    rate, full = _get_rate_and_full(account, params)
+    rate, full = get_rate_and_full(account, params)
     elapsed = max(0, now_ms - account.bucket_ms)
     return min(account.bucket_units + elapsed * rate, full)
 
@@ -25,10 +25,11 @@ def receive_credits(account: pb.Account, params: pb.Params, now_ms: int, amount:
 
 def get_full_bucket(account: pb.Account, params: pb.Params) -> int:
     """Return the units of a full bucket at what the account holds now; a new account starts with them."""
-    return _get_rate_and_full(account, params)[1]
+    return get_rate_and_full(account, params)[1]
 
 
-def _get_rate_and_full(account: pb.Account, params: pb.Params) -> tuple[int, int]:
+def get_rate_and_full(account: pb.Account, params: pb.Params) -> tuple[int, int]:
+    """Return what holds for the account now: transactions per minute (units per ms), and the units of a full bucket."""
     if is_poor(account):
         return params.poor_per_minute, params.poor_burst * BUCKET_UNIT
     return params.tx_per_minute, params.tx_burst * BUCKET_UNIT

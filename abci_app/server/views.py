@@ -12,7 +12,7 @@ from abci_app.protocol.epochs import get_current_table
 from abci_app.protocol.hashing import compute_consensus_address
 from abci_app.protocol.jsonform import enum_to_json, message_to_json
 from abci_app.protocol.limits import BUCKET_UNIT
-from abci_app.protocol.quota import compute_bucket, get_full_bucket
+from abci_app.protocol.quota import compute_bucket, get_rate_and_full
 from abci_app.protocol.registration import get_required_bits
 from abci_app.protocol.state import BlockState
 from abci_app.protocol.validators import get_validator_keys, require_validator
@@ -102,8 +102,7 @@ class Views:
         account, params = get_account(state, address), get_params(state)
         if account is None:
             raise QueryError(NOT_FOUND, f"{encode_address(address)} is not registered: 'lc tx register' does that")
-        burst = get_full_bucket(account, params)
-        rate = params.poor_per_minute if burst == params.poor_burst * BUCKET_UNIT else params.tx_per_minute
+        rate, full = get_rate_and_full(account, params)
         return {
             "address": encode_address(address),
             "account": message_to_json(account),
@@ -111,7 +110,7 @@ class Views:
             "profile": message_to_json(_get_profile(state, address)),
             "quota": {
                 "available": str(compute_bucket(account, params, self._meta.time_ms) // BUCKET_UNIT),
-                "burst": str(burst // BUCKET_UNIT),
+                "burst": str(full // BUCKET_UNIT),
                 "per_minute": str(rate),
             },
         }

@@ -101,6 +101,15 @@ def test_an_account_is_shown_with_standing_profile_and_quota(shown: Shown) -> No
     assert 0 < int(view["quota"]["available"]) <= shown.chain.params.tx_burst
 
 
+def test_the_rate_shown_is_the_accounts_own_where_both_bursts_are_equal() -> None:
+    """A genesis may tell poor accounts from others by the rate alone."""
+    market = Market(overrides={"poor_burst": 50, "tx_burst": 50, "poor_per_minute": 1, "tx_per_minute": 60})
+    market.register("newcomer")
+    shown = Shown(market)
+    quotas = [shown.view(f"/account/{shown.address(name)}")["quota"] for name in ("carl", "newcomer")]
+    assert [quota["per_minute"] for quota in quotas] == ["60", "1"]
+
+
 def test_numbers_of_64_bits_are_text(shown: Shown) -> None:
     account = shown.view(f"/account/{shown.address('carl')}")["account"]
     assert account["balance"] == str(shown.chain.balance("carl"))
