@@ -115,3 +115,16 @@ def test_a_majority_of_a_third_of_the_seats_leaves_a_round_unverified_with_a_quo
     chains.run_round_in_parts(0, AGAINST[0], FOR[0], (5, 3), None)
     settle(chains)
     assert chains.s.seen["row UNVERIFIED"] == 1
+
+
+@pytest.mark.parametrize("absent", [0, 1, None])
+def test_both_validators_are_banned_at_once_while_one_of_them_is_away(absent: int | None) -> None:
+    chains = Chains()
+    validators = {v.operator: key for key, v in chains.s.validators.items()}
+    chains.next_block("second", 0, 0)
+    chains.twin.finish()
+    missed = () if absent is None else (validators[chains.people[absent]],)
+    chains.twin.begin(chains.s.now + 1000, None, tuple(chains.people[:2]), missed)
+    chains.teardown()
+    powers = [chains.s.validators[validators[who]].power for who in chains.people[:2]]
+    assert powers == ([0, 100] if absent == 0 else [120, 0])
