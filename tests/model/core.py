@@ -5,10 +5,12 @@ from collections.abc import Iterator, Sequence
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from abci_app.protocol import keys
 from abci_app.protocol.audit import audit
-from abci_app.protocol.block import Block, Misbehavior, process_block
+from abci_app.protocol.block import Block, Misbehavior, get_params, process_block
+from abci_app.protocol.context import BlockContext
 from abci_app.protocol.errors import REASONS
 from abci_app.protocol.genesis import build_genesis_state, check_genesis, compute_genesis_tag
 from abci_app.protocol.hashing import compute_consensus_address
+from abci_app.protocol.proposal import find_fault, prepare_proposal
 from abci_app.protocol.state import BlockState
 from abci_app.protocol.transaction import TxCache
 from tests.model.compare import (
@@ -21,6 +23,8 @@ from tests.support.chain import DictState
 
 DUPLICATE_VOTE = 1
 """ABCI's MisbehaviorType of a double vote."""
+ROOM = 2_000
+"""Bytes for transactions in a proposal: not for all that are offered."""
 
 
 class RealCore:
@@ -39,6 +43,7 @@ class RealCore:
         missed: Sequence[bytes], txs: Sequence[bytes],
     ) -> list[str]:  # fmt: skip
         """Compute, commit and audit a block; everybody in the set but `missed` has signed the last one."""
+        self.propose(height, time_ms, txs)
         validators = {v.operator: compute_consensus_address(key) for key, v in self.validators()}
         signed = [compute_consensus_address(key) for key, v in self.validators() if v.power and key not in missed]
         block = Block(
@@ -58,6 +63,12 @@ class RealCore:
         self.previous_ms = time_ms
         audit(self.committed.records.items(), self.committed.index.items())
         return [REASONS[r.code].name if r.code else "" for r in result.tx_results]
+
+    def propose(self, height: int, time_ms: int, txs: Sequence[bytes]) -> None:
+        """Let a proposer whose mempool holds these transactions, all of them twice, make a proposal; others take it."""
+        context = BlockContext(self.chain_tag, get_params(BlockState(self.committed)), height, time_ms)
+        chosen = prepare_proposal(BlockState(self.committed), context, self.cache, [*txs, *txs], ROOM)
+        assert find_fault(context, self.cache, chosen) is None
 
     def records(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yield the committed records whose key starts with `prefix`, without it."""
