@@ -92,7 +92,11 @@ def compute_supply(genesis: pb.Genesis) -> int:
 
 def compute_genesis_tag(chain_id: str, genesis: pb.Genesis) -> bytes:
     """Return the chain tag: it does not depend on how the JSON was written."""
-    if not 1 <= len(chain_id.encode("utf-8")) <= MAX_CHAIN_ID_BYTES:
+    try:
+        size = len(chain_id.encode("utf-8"))
+    except UnicodeEncodeError:
+        raise BadGenesis("chain_id is not text in UTF-8") from None
+    if not 1 <= size <= MAX_CHAIN_ID_BYTES:
         raise BadGenesis(f"chain_id has 1 to {MAX_CHAIN_ID_BYTES} bytes")
     return compute_chain_tag(chain_id, sort_genesis(genesis).SerializeToString(deterministic=True))
 

@@ -96,6 +96,8 @@ def _parse_scalar(field: Any, data: Any, path: str) -> int | str | bytes:
     if field.type == FieldDescriptor.TYPE_UINT64:
         return _parse_number(data, path)
     if field.type == FieldDescriptor.TYPE_STRING:
+        if not data.isascii():  # JSON may name half a character, which no encoding has
+            raise BadGenesis(f"{path} must be ASCII")
         return data
     if field.name in ADDRESS_FIELDS:
         try:

@@ -71,7 +71,7 @@ def test_another_chain_id_or_any_other_value_gives_another_tag(genesis: pb.Genes
     assert all(len(tag) == 8 for tag in tags)
 
 
-@pytest.mark.parametrize("chain_id", ["", "x" * 51])
+@pytest.mark.parametrize("chain_id", ["", "x" * 51, "x\ud800"])
 def test_a_chain_id_that_cometbft_would_refuse_is_refused(genesis: pb.Genesis, chain_id: str) -> None:
     with pytest.raises(BadGenesis, match="chain_id"):
         compute_genesis_tag(chain_id, genesis)
@@ -112,6 +112,7 @@ def set_path(*path: str | int, value: object) -> Change:
         (set_path("accounts", 0, "public_key", value="0x" + "ab" * 31), "lowercase hexadecimal"),
         (set_path("accounts", 0, "public_key", value="abc"), "lowercase hexadecimal"),
         (set_path("accounts", 0, "public_key", value="ab" * 32 + "\n"), "lowercase hexadecimal"),
+        (set_path("params", "classes", 0, "name", value="tin\ud800"), "classes.0..name must be ASCII"),
         (set_path("validators", 0, "operator", value="00" * 20), "lc1"),
         (set_path("validators", 0, "operator", value=""), "lc1"),
     ],
