@@ -18,6 +18,7 @@ from typing import Any, Final
 import lmdb
 
 from abci_app.protocol.tree import PageSource, compute_app_hash, get_roots
+from abci_app.store.free_pages import FreePages
 from abci_app.store.interface import (
     PINNED_HEIGHTS,
     HeightNotHeldError,
@@ -68,6 +69,7 @@ class LmdbStore:
             try:
                 self._databases = _open_databases(self._environment, folder)
                 self._views = [_open_view(self._environment, self._databases, folder)]
+                self._free_pages = FreePages(self._environment, self._databases)
             except BaseException:
                 self._environment.close()
                 raise
@@ -156,6 +158,7 @@ class LmdbStore:
         with self._lock:
             for view in [*self._lent, *self._views]:
                 view.close()
+        self._free_pages.release()
         self._environment.close()
         os.close(self._lock_file)
 
@@ -178,6 +181,7 @@ class LmdbStore:
                 f"block {block.meta.height} could not be written to {self._folder}: {error}. If the disk is full or a "
                 "quota is reached, make room and start the node again: nothing was lost, it continues with this block"
             ) from error
+        self._free_pages.adjust()
         return upper
 
     def _grow(self) -> None:
@@ -189,11 +193,13 @@ class LmdbStore:
             for view in [*self._lent, *older]:
                 view.close()
             self._lent, self._views = [], [last]
+            self._free_pages.release()
             try:
                 with last.suspend():
                     self._environment.set_mapsize(2 * size)
             except lmdb.Error as error:  # the map is gone, so nothing may be read any more
                 raise StoreError(_NO_ADDRESS_SPACE.format(folder=self._folder, error=error)) from error
+            self._free_pages.adjust()
 
     def _retire(self, view: LmdbView) -> None:
         if view.users:

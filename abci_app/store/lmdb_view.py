@@ -4,12 +4,11 @@ from __future__ import annotations  # lmdb's classes are generic in its stubs on
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from threading import Lock
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import lmdb
 from lmdb import Environment, Transaction
@@ -25,8 +24,7 @@ CHUNK_ENTRIES: Final = 256
 _UPPER_DIGITS: Final = b"upper_digits"
 
 
-@dataclass(frozen=True, slots=True)
-class Databases:
+class Databases(NamedTuple):
     """Handles of the named databases of an environment."""
 
     state: Any

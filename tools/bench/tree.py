@@ -9,7 +9,7 @@ Prints JSON, times in microseconds of wall clock per changed key, each the media
 - `tree_ratio_…`: the whole block against that of the first size, the median over the rounds.
 
 All sizes are built first, each in a fresh folder; then one block of each is measured in turns, since these machines may
-be half as fast a minute later. 10 million keys need about 5 GB of disk, 2 GB of memory and some minutes.
+be half as fast a minute later. 10 million keys need about 6 GB of disk, 2 GB of memory and some minutes.
 """
 
 import argparse
@@ -32,8 +32,9 @@ from abci_app.store.interface import Writes, stage
 from abci_app.store.lmdb_store import LmdbStore
 
 CHANGES = 5_000
-BLOCKS = 11
-WARM_UP_BLOCKS = 4
+BLOCKS = 21
+WARM_UP_BLOCKS = 40
+"""So many until the store has made the room in its file that a store in use has, and writes into it."""
 CHUNK = 100_000
 RECORD_BYTES = 120
 DEFAULT_KEYS = (1_000_000, 10_000_000)
@@ -126,9 +127,9 @@ class Built:
 
 
 def run_rounds(states: Sequence[Built], with_records: bool = True) -> list[list[Timing]]:
-    """Return the timings of each state's blocks, one block of each state in turns, without the first rounds."""
-    rounds = [[state.run_block(with_records) for state in states] for _ in range(WARM_UP_BLOCKS + BLOCKS)]
-    return [list(timings) for timings in zip(*rounds[WARM_UP_BLOCKS:], strict=True)]
+    """Return the timings of each state's blocks, one block of each state in turns."""
+    rounds = [[state.run_block(with_records) for state in states] for _ in range(BLOCKS)]
+    return [list(timings) for timings in zip(*rounds, strict=True)]
 
 
 def count_hashes(work: Callable[[], object]) -> int:
@@ -189,6 +190,9 @@ def measure(folder: Path, counts: Sequence[int]) -> dict[str, Any]:
     results: dict[str, Any] = {}
     with ExitStack() as stack:
         states = build_all(stack, folder, counts)
+        for _ in range(WARM_UP_BLOCKS):
+            for state in states:
+                state.run_block()
         whole, alone = run_rounds(states), run_rounds(states, with_records=False)
         for state, timings, others in zip(states, whole, alone, strict=True):
             details = describe(state, timings, others, folder)
