@@ -18,7 +18,10 @@ from tools.setup.settings import ROOT, SetupError
 
 IMAGES = ("node", "worker")
 SOURCES = ("abci_app", "learningchain", "worker", "pyproject.toml", "README.md", "LICENSE")
-TARGET = ["--python-version", "3.11", "--platform", "manylinux_2_28_x86_64", "--platform", "manylinux_2_17_x86_64"]
+PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
+"""With the old name of the second one: pip does not know that it is the same, and takes a wheel in pure Python instead
+where there is one, as of protobuf."""
+TARGET = ["--python-version", "3.11", *(option for name in PLATFORMS for option in ("--platform", name))]
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "--no-cache-dir", "--quiet"]
 
 

@@ -55,6 +55,12 @@ def test_the_images_hold_the_locked_packages_and_no_pip(client: Any) -> None:
         assert "'pip'" not in names
 
 
+def test_the_images_decode_as_all_nodes_do(client: Any) -> None:
+    look = "from google.protobuf.internal import api_implementation as found; print(found.Type())"
+    for image in (NODE, WORKER):
+        assert run(client, image, ["python3", "-c", look]).strip() == "upb"
+
+
 def test_a_node_in_a_container_makes_blocks_and_stops_at_sigterm(client: Any) -> None:
     container = client.containers.run(NODE, entrypoint=["sh", "-c", BEGIN], network_mode="none", detach=True, init=True)
     try:
