@@ -104,14 +104,20 @@ def find_running(home: DevnetHome) -> int | None:
     """Return the process id of the devnet's supervisor if it runs; a file left by a crash does not count."""
     try:
         pid = int(home.pid_file.read_text().partition(" ")[0])
-        command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    except (FileNotFoundError, ValueError, ProcessLookupError):
+    except (FileNotFoundError, ValueError):
         return None
-    is_ours = any(
+    return pid if _is_supervisor(pid) else None
+
+
+def _is_supervisor(pid: int) -> bool:
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return any(
         _MARK.encode() in part or part.endswith((b"/lc", b"/learningchain")) or part == b"learningchain.cli"
         for part in command
     )
-    return pid if is_ours else None
 
 
 def take_down(home: DevnetHome) -> bool:
@@ -121,7 +127,7 @@ def take_down(home: DevnetHome) -> bool:
         return False
     os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + DOWN_SECONDS
-    while find_running(home) is not None:
+    while _is_supervisor(pid):  # its file goes first
         if time.monotonic() > deadline:
             raise DevnetError(f"process {pid} does not end: see {home.log_file}")
         time.sleep(POLL_SECONDS)

@@ -359,9 +359,10 @@ def test_layers_that_drip_are_given_up_and_hold_up_other_images_no_longer(
     monkeypatch.setattr("worker.sandbox.pulls.PACE_SECONDS", 3.0)
     layers = [make_layer(**{secrets.token_hex(8): 10}) for _ in range(4)]
     manifest = fake.make_manifest(*layers[0], rootfs={"type": "layers", "diff_ids": [diff for _, diff in layers]})
-    manifest["layers"] = [{**manifest["layers"][0], "digest": fake.add(layer)} for layer, _ in layers]
+    size = 1_000_000  # as the registry says it is: of a layer cut short the engine may tell that all of it came
+    manifest["layers"] = [{**manifest["layers"][0], "digest": fake.add(layer), "size": size} for layer, _ in layers]
     for part in manifest["layers"]:
-        fake.rules[part["digest"]] = lambda _: (200, {"Content-Length": "1000000"}, b"x")  # and then no more
+        fake.rules[part["digest"]] = lambda _: (200, {"Content-Length": str(size)}, b"x")  # and then no more
     evil = fake.add_manifest(manifest)
     quick = fake.add_manifest(fake.make_manifest(*make_layer(**{secrets.token_hex(8): 20})))
     failures: list[str] = []
