@@ -14,9 +14,6 @@ from abci_app.server.frames import MAX_FRAME_BYTES
 from abci_app.server.listening import private_umask, remove_stale_socket
 
 SERVICE: Final = "tendermint.abci.ABCI"
-MAX_CALLS: Final = 4
-"""Calls of one connection that wait here; its client keeps the others back. They are answered in the order they
-came in, and CometBFT hands on hundreds of queries at once if that many come: a block must not wait for all of them."""
 _POLL_SECONDS: Final = 0.1
 """How often it is looked whether to stop. A lock would not do: a signal may come to a thread of grpc, and then wakes up
 nobody who waits for one; or while another signal's handler holds it."""
@@ -36,11 +33,7 @@ class GrpcServer:
         self._server = grpc.server(
             self._pool,
             handlers=(grpc.method_handlers_generic_handler(SERVICE, self._make_handlers()),),
-            options=(
-                ("grpc.max_receive_message_length", MAX_FRAME_BYTES),
-                ("grpc.max_concurrent_streams", MAX_CALLS),
-                ("grpc.so_reuseport", 0),
-            ),
+            options=(("grpc.max_receive_message_length", MAX_FRAME_BYTES), ("grpc.so_reuseport", 0)),
         )
         self.address = self._listen(address)
 
