@@ -1,10 +1,12 @@
 """The command line in a test: real commands, a chain in memory behind them, streams apart."""
 
+import contextlib
+import errno
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from typer.testing import CliRunner
 
 from learningchain.cli import job_model, job_submit, session
 from learningchain.cli.main import app
+from learningchain.cli.output import Output
 from learningchain.client import Client
 from learningchain.registry import CONTRACT_LABEL, MODEL_NAME_LABEL, Image, ImageError
 from learningchain.wallet import KdfCost, Keystore, SecretKey
@@ -44,6 +47,21 @@ class Outcome:
         """The last JSON error on stderr."""
         found: dict[str, Any] = json.loads(self.err.strip().splitlines()[-1])["error"]
         return found
+
+
+@contextlib.contextmanager
+def no_room_for_the_next_step(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have the line with the next step fail, as when stderr is a file on a full disk."""
+    tell = Output.say
+
+    def fail(out: Output, text: str) -> None:
+        if text.startswith("next: "):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        tell(out, text)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Output, "say", fail)
+        yield
 
 
 class Terminal:

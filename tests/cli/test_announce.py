@@ -1,6 +1,5 @@
 """`lc job announce|reveal`: a model that was trained elsewhere."""
 
-import errno
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,10 +13,9 @@ from abci_app.pb.learningchain.v1 import tx_pb2
 from learningchain.claims import Claims
 from learningchain.cli import exit_codes, worker_tools
 from learningchain.cli.failure import Failure
-from learningchain.cli.output import Output
 from learningchain.cli.session import Session
 from learningchain.wallet import Keystore, SecretKey
-from tests.cli.terminal import QUICK, Terminal
+from tests.cli.terminal import QUICK, Terminal, no_room_for_the_next_step
 from tests.support.wallets import Wallet
 
 MODEL = b"weights" * 100
@@ -216,15 +214,7 @@ def test_an_announcement_whose_next_step_cannot_be_told_is_found_again(
     ada: Terminal, sandbox: Sandbox, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = ("job", "announce", str(ada.market.submit()), "--model", model)
-    tell = Output.say
-
-    def fail(out: Output, text: str) -> None:
-        if text.startswith("next: "):
-            raise OSError(errno.ENOSPC, "No space left on device")
-        tell(out, text)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Output, "say", fail)
+    with no_room_for_the_next_step(monkeypatch):
         assert ada.json(*words).code == exit_codes.FAILED
     again = ada.run(*words)
     assert (again.code, "by an earlier run" in again.err, "next: lc job reveal" in again.err) == (0, True, True)

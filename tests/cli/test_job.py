@@ -1,6 +1,5 @@
 """`lc job` for a contractor: publishing, watching, fetching the model."""
 
-import errno
 import hashlib
 import json
 from dataclasses import replace
@@ -15,9 +14,8 @@ from abci_app.pb.learningchain.v1 import tx_pb2
 from abci_app.protocol.bech32 import encode_address
 from abci_app.protocol.limits import UCREDIT
 from learningchain.cli import exit_codes
-from learningchain.cli.output import Output
 from learningchain.client.transport import QueryAnswer
-from tests.cli.terminal import DIGEST, IMAGE, Terminal, make_image
+from tests.cli.terminal import DIGEST, IMAGE, Terminal, make_image, no_room_for_the_next_step
 from tests.client.test_models import serve
 from tests.support.market import SALT, measured
 
@@ -107,15 +105,7 @@ def test_a_job_that_took_the_balance_is_told_by_the_same_command(carl: Terminal)
 def test_a_job_whose_next_step_cannot_be_told_is_published_once(
     carl: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tell = Output.say
-
-    def fail(out: Output, text: str) -> None:
-        if text.startswith("next: "):
-            raise OSError(errno.ENOSPC, "No space left on device")
-        tell(out, text)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Output, "say", fail)
+    with no_room_for_the_next_step(monkeypatch):
         first = carl.json(*SUBMIT, "--yes-public")
     assert first.code == exit_codes.FAILED
     assert carl.json(*SUBMIT, "--yes-public").data["job_id"] == first.data["job_id"]
