@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from learningchain.wallet.files import write_private
+from tests.support.fake_sandbox import FakeSandbox
 from tests.worker.fleet import Fleet, play, submit
 from worker.journal import Journal, JournalError
+from worker.sandbox import Evaluation
 from worker.state import Memory
 
 
@@ -18,8 +20,10 @@ class FullDisk:
 
     def __init__(self, patch: pytest.MonkeyPatch, kinds: set[str]) -> None:
         self.is_full = False
+        self.fills = False
+        """Whether the next evaluation fills it, so that it is full before its result is known."""
         self.refused = 0
-        save, write_text = Journal.save, Path.write_text
+        save, write_text, evaluate = Journal.save, Path.write_text, FakeSandbox.evaluate
 
         def refuse(kind: str, error: Exception) -> None:
             if self.is_full and kind in kinds:
@@ -40,6 +44,12 @@ class FullDisk:
             refuse("status", full)
             return write_text(*arguments, **options)
 
+        def evaluate_and_fill(sandbox: FakeSandbox, *arguments: Any) -> Evaluation:
+            if self.fills:
+                self.fills, self.is_full = False, True
+            return evaluate(sandbox, *arguments)
+
+        patch.setattr(FakeSandbox, "evaluate", evaluate_and_fill)
         patch.setattr(Journal, "save", save_if)
         patch.setattr("learningchain.client.journal.write_private", write_private_if)
         patch.setattr(Path, "write_text", write_text_if)
@@ -55,10 +65,9 @@ def test_a_full_disk_delays_an_announcement_and_ends_nothing(
         fleet.start("checker0", checks=True)
         await fleet.wait_for(lambda: bool(fleet.count_sent("set_profile", "checker0")))
         job_id = submit(fleet)
+        disk.fills = True
         fleet.start("worker0", (b"0.5",))
-        await fleet.wait_for(lambda: bool(fleet.sandboxes["worker0"].trainings))
-        disk.is_full = True
-        await fleet.wait_for(lambda: len(fleet.sandboxes["worker0"].evaluated) == 3)
+        await fleet.wait_for(lambda: "worker0" in fleet.sandboxes and len(fleet.sandboxes["worker0"].evaluated) == 3)
         refused = disk.refused
         height = fleet.chain.height
         await fleet.wait_for(lambda: fleet.chain.height > height + 12 and disk.refused > refused)
