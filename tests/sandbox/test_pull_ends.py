@@ -2,19 +2,17 @@
 
 import secrets
 import threading
-import time
 from pathlib import Path
 
 import pytest
 
-from tests.sandbox.fake_registry import DOCKER_MANIFEST, Answer, FakeRegistry, make_layer, wait
-from tests.sandbox.support import wait_for
+from tests.sandbox.fake_registry import Answer, FakeRegistry, Server, make_layer, wait
 from worker.sandbox import OwnFailureError, RegistryError
 from worker.sandbox import SandboxSettings as Settings
 from worker.sandbox.engine import Engine
+from worker.sandbox.fetch import Pace
 from worker.sandbox.images import Images
-from worker.sandbox.pulls import Pace
-from worker.sandbox.reference import parse_reference
+from worker.sandbox.registry import ATTEMPTS
 
 
 def test_a_pull_has_a_time_limit(fake: FakeRegistry, engine: Engine, tmp_path: Path) -> None:
@@ -22,89 +20,105 @@ def test_a_pull_has_a_time_limit(fake: FakeRegistry, engine: Engine, tmp_path: P
     fake.rules[manifest["layers"][0]["digest"]] = wait(3, (404, {}, b""))
     settings = Settings(home=tmp_path, free_reserve_mib=1, pull_seconds=1)
     images = Images(engine, settings, tmp_path, lambda: None)
-    with pytest.raises(RegistryError, match="pull_seconds"):
+    with pytest.raises(RegistryError, match="too slow: not done within 1 s"):
         images.prepare(image, 10)
 
 
-def _tell(pace: Pace, layer: str, status: str, current: int = 0) -> None:
-    pace.note({"id": layer, "status": status, "progressDetail": {"current": current} if current else {}})
-
-
-def test_only_a_registry_whose_turn_it_is_drips() -> None:
+def test_a_registry_that_gives_less_than_the_pace_drips() -> None:
     now = [0.0]
     pace = Pace(lambda: now[0])
-
-    def wait_and_check() -> None:
-        for _ in range(3):
-            now[0] += 25
-            pace.check()
-
-    pace.note({"id": "registry.example/name", "status": "Pulling from name"})
-    with pytest.raises(RegistryError, match="less than 32 KiB/s"):  # it has not even given the manifest
-        wait_and_check()
-    for status in ("Waiting", "Extracting", "Download complete", "Pull complete"):
-        _tell(pace, "a", status)
-        wait_and_check()
-    _tell(pace, "b", "Downloading", 1 << 20)
-    now[0] += 59
-    pace.check()
-    _tell(pace, "b", "Downloading", 3 << 20)
-    pace.check()
-    now[0] += 59
-    pace.check()
-    _tell(pace, "a", "Extracting")  # the engine may have no time for more now
-    wait_and_check()
-    _tell(pace, "a", "Pull complete")
-    _tell(pace, "b", "Retrying in 5 seconds")
-    with pytest.raises(RegistryError, match="3145728 bytes of layers are here"):
-        wait_and_check()
+    second = 32 << 10
+    for seconds, total in ((60, 0), (61, 60 * second), (60, 60 * second), (120, 61 * second), (122, 130 * second)):
+        now[0] = seconds
+        pace.check(total)
+    now[0] = 182
+    pace.check(189 * second)
+    now[0] = 183
+    with pytest.raises(RegistryError, match=f"less than 32 KiB/s: {189 * second} bytes of a layer are here"):
+        pace.check(189 * second)
 
 
-def test_layers_that_drip_are_given_up_and_hold_up_other_images_no_longer(
-    fake: FakeRegistry, images: Images, monkeypatch: pytest.MonkeyPatch
+def test_a_layer_that_drips_is_given_up(fake: FakeRegistry, images: Images, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.sandbox.fetch.PACE_SECONDS", 0.5)
+    manifest = fake.make_manifest(*make_layer(**{secrets.token_hex(8): 10}))
+    manifest["layers"][0]["size"] = 1_000_000
+    digest = manifest["layers"][0]["digest"]
+    fake.rules[digest] = lambda _: (200, {"Content-Length": "1000000"}, b"x")  # and then no more
+    with pytest.raises(RegistryError, match="less than 32 KiB/s: 1 bytes"):
+        images.prepare(fake.add_manifest(manifest), 1024)
+
+
+def test_a_layer_that_never_comes_holds_up_no_other_image_with_the_same_layer(
+    fake: FakeRegistry, images: Images
 ) -> None:
-    """The engine downloads three layers at a time, whosoever they are."""
-    monkeypatch.setattr("worker.sandbox.pulls.PACE_SECONDS", 3.0)
-    layers = [make_layer(**{secrets.token_hex(8): 10}) for _ in range(4)]
-    manifest = fake.make_manifest(*layers[0], rootfs={"type": "layers", "diff_ids": [diff for _, diff in layers]})
-    size = 1_000_000  # as the registry says it is: of a layer cut short the engine may tell that all of it came
-    manifest["layers"] = [{**manifest["layers"][0], "digest": fake.add(layer), "size": size} for layer, _ in layers]
-    for part in manifest["layers"]:
-        fake.rules[part["digest"]] = lambda _: (200, {"Content-Length": str(size)}, b"x")  # and then no more
-    evil = fake.add_manifest(manifest)
-    quick = fake.add_manifest(fake.make_manifest(*make_layer(**{secrets.token_hex(8): 20})))
-    failures: list[str] = []
+    """The engine would join both pulls of the layer, and wait for whoever was asked first."""
+    other = Server()
+    manifest = fake.make_manifest(*make_layer(**{secrets.token_hex(8): 10}))
+    other.registry.content = fake.content
+    layer = manifest["layers"][0]["digest"]
+    evil, good = fake.add_manifest(manifest), other.registry.add_manifest(manifest)
+    given_up, asked, release = threading.Event(), threading.Event(), threading.Event()
 
-    def pull_evil() -> None:
-        with pytest.raises(RegistryError) as caught:
-            images.prepare(evil, 1024)
-        failures.append(str(caught.value))
+    def hold(_: dict[str, str]) -> Answer:
+        asked.set()
+        release.wait(60)
+        return 404, {}, b""
 
-    dripping = threading.Thread(target=pull_evil)
-    dripping.start()
+    fake.rules[layer] = hold
+    waiting = threading.Thread(target=_pull_in_vain, args=(images, evil, given_up))
+    waiting.start()
     try:
-        wait_for(lambda: sum("/blobs/" in path for path in fake.requests) >= 4)  # the configuration, and three layers
-        started = time.monotonic()
-        images.prepare(quick, 10)
-        assert time.monotonic() - started < 15
-        dripping.join()
+        assert asked.wait(10)
+        images.prepare(good, 10)
+        assert waiting.is_alive()
     finally:
-        images.remove(quick)
-    assert "KiB/s" in failures[0]
+        given_up.set()
+        waiting.join()
+        release.set()
+        images.remove(good)
+        other.stop()
 
 
-def test_a_pull_that_cannot_be_watched_ends(
+def test_a_layer_goes_on_where_the_line_broke(
     fake: FakeRegistry, images: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """What is missing is asked for; a registry that cannot give parts begins anew."""
+    monkeypatch.setattr("worker.sandbox.registry.AGAIN_SECONDS", 0.0)
     image = fake.add_manifest(manifest := fake.make_manifest(*make_layer(**{secrets.token_hex(8): 10})))
-    fake.rules[manifest["layers"][0]["digest"]] = wait(4, (404, {}, b""))
+    layer = manifest["layers"][0]["digest"]
+    content = fake.content[layer]
+    asked: list[str] = []
+    whole = {"Content-Length": str(len(content)), "Connection": "close"}
+    answers: list[Answer] = [
+        (200, whole, content[:10]),
+        (206, {"Content-Length": str(len(content) - 10), "Connection": "close"}, content[10:20]),
+        (200, whole, content[:5]),
+        (206, {}, content[5:]),
+    ]
 
-    def fail(_: Pace) -> None:
-        raise RuntimeError("what nobody thought of")
+    def answer(headers: dict[str, str]) -> Answer:
+        asked.append(headers.get("Range", ""))
+        return answers.pop(0)
 
-    monkeypatch.setattr(Pace, "check", fail)
-    with pytest.raises(OwnFailureError, match="what nobody thought of"):
+    fake.rules[layer] = answer
+    try:
         images.prepare(image, 10)
+    finally:
+        images.remove(image)
+    assert asked == ["", "bytes=10-", "bytes=20-", "bytes=5-"]
+
+
+def test_a_line_that_breaks_again_and_again_is_the_registry_s_failure(
+    fake: FakeRegistry, images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.sandbox.registry.AGAIN_SECONDS", 0.0)
+    image = fake.add_manifest(manifest := fake.make_manifest(*make_layer(**{secrets.token_hex(8): 10})))
+    layer = manifest["layers"][0]["digest"]
+    size = str(len(fake.content[layer]))
+    fake.rules[layer] = lambda _: (200, {"Content-Length": size, "Connection": "close"}, b"x")
+    with pytest.raises(RegistryError, match="does not answer"):
+        images.prepare(image, 10)
+    assert sum(layer in path for path in fake.requests) == ATTEMPTS
 
 
 def test_a_pull_ends_when_the_sandbox_closes(fake: FakeRegistry, engine: Engine, tmp_path: Path) -> None:
@@ -119,31 +133,25 @@ def test_a_pull_ends_when_the_sandbox_closes(fake: FakeRegistry, engine: Engine,
         images.prepare(image, 10)
 
 
-def test_a_pull_ends_when_nobody_waits_also_before_the_engine_has_said_a_word(
-    fake: FakeRegistry, images: Images
-) -> None:
-    """The registry answers us, and then lets the engine wait for the same manifest."""
-    image = fake.add_manifest(fake.make_manifest(*make_layer(**{secrets.token_hex(8): 10})))
-    given_up, asked = threading.Event(), threading.Event()
-    good = 200, {"Content-Type": DOCKER_MANIFEST}, fake.content[parse_reference(image).digest]
+def test_a_pull_ends_when_nobody_waits(fake: FakeRegistry, images: Images) -> None:
+    image = fake.add_manifest(manifest := fake.make_manifest())
+    given_up, asked, release = threading.Event(), threading.Event(), threading.Event()
 
-    def answer(_: dict[str, str]) -> Answer:
-        if sum("/manifests/" in path for path in fake.requests) > 1:
-            asked.set()
-            time.sleep(4)
-        return good
+    def hold(_: dict[str, str]) -> Answer:
+        asked.set()
+        release.wait(60)
+        return 404, {}, b""
 
-    fake.rules["/manifests/"] = answer
+    fake.rules[manifest["layers"][0]["digest"]] = hold
     waiting = threading.Thread(target=_pull_in_vain, args=(images, image, given_up))
     waiting.start()
     try:
-        assert asked.wait(5)
+        assert asked.wait(10)
         given_up.set()
-        waiting.join(2)
+        waiting.join(10)
         assert not waiting.is_alive()
     finally:
-        waiting.join()
-        images.remove(image)
+        release.set()
 
 
 def _pull_in_vain(images: Images, image: str, given_up: threading.Event) -> None:

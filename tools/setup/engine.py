@@ -125,7 +125,6 @@ def get_command(program: str, run: Path) -> list[str]:
         program, "--data-root", str(DATA), "--exec-root", str(run / "exec"), "--pidfile", str(run / "docker.pid"),
         "-H", f"unix://{run}/docker.sock", "-G", str(os.getegid()),
         "--bridge=none", "--iptables=false", "--ip-masq=false",
-        "--max-concurrent-downloads=100",  # of all images together: a registry that never answers keeps some for good
         "--containerd-namespace", name, "--containerd-plugins-namespace", f"{name}-plugins",
     ]  # fmt: skip
 

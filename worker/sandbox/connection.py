@@ -7,7 +7,7 @@ import contextlib
 import http.client
 import json
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import urlencode
 
 from worker.sandbox.types import OwnFailureError
@@ -32,19 +32,41 @@ class EngineStream:
     status: int
     _response: http.client.HTTPResponse
 
-    def __init__(self, url: str, seconds: float | None, method: str, path: str, query: Mapping[str, str]) -> None:
-        """Send the request; `seconds` is the longest silence, None for any. Raises OwnFailureError."""
+    def __init__(
+        self,
+        url: str,
+        seconds: float | None,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        *,
+        has_body: bool = False,
+    ) -> None:
+        """Send the request; `seconds` is the longest silence, None for any. Raises OwnFailureError.
+
+        With `has_body` it is to be followed by `upload`.
+        """
         self._connection = _UnixConnection(url.removeprefix("unix://"), seconds)
         self._what = f"{method} {path}"
         self._closing = contextlib.ExitStack()
         headers = {"Connection": "Upgrade", "Upgrade": "tcp"} if path.endswith("/attach") else {}
+        if has_body:
+            headers = {"Content-Type": "application/x-tar", "Transfer-Encoding": "chunked"}
         try:
             with self._guarded():
-                self._connection.request(method, f"{path}?{urlencode(query)}", headers=headers)
+                body = b"" if has_body else None  # the library adds no length then, and sends nothing
+                self._connection.request(method, f"{path}?{urlencode(query)}", body, headers, encode_chunked=False)
                 self._socket = self._connection.sock
         except OwnFailureError:
             self._connection.close()
             raise
+
+    def upload(self, chunks: Iterable[bytes]) -> None:
+        """Send the body. An engine that wants no more of it says why in its answer. Raises OwnFailureError."""
+        with self._guarded(), contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            for chunk in chunks:
+                self._connection.send(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+            self._connection.send(b"0\r\n\r\n")
 
     def begin(self) -> "EngineStream":
         """Wait for the beginning of the answer and return it. Raises OwnFailureError, and is closed then."""

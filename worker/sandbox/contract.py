@@ -1,10 +1,12 @@
 """Judges manifest and configuration of an image: the same verdict on every machine, before anything is pulled."""
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from worker.sandbox.engine import Json
+from worker.sandbox.layers import MAX_ENTRIES, Layer
 from worker.sandbox.reference import Reference
 from worker.sandbox.registry import INDEX_TYPES, MANIFEST_TYPES, parse_json
 from worker.sandbox.types import MIB, BrokenImageError
@@ -20,9 +22,10 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 class Manifest:
     """What a manifest says."""
 
+    kind: str  # media type
     config_digest: str
     size: int  # bytes of configuration and layers, as they are transferred
-    layers: dict[str, int]  # digest -> bytes, as declared
+    layers: tuple[tuple[str, int], ...]  # digest and bytes of each, in their order; one may come twice
 
 
 def check_manifest(reference: Reference, content: bytes) -> Manifest:
@@ -37,8 +40,9 @@ def check_manifest(reference: Reference, content: bytes) -> Manifest:
     parts = [_check_part(reference, part) for part in (manifest.get("config"), *layers)]
     if parts[0][1] > CONFIG_BYTES:
         raise BrokenImageError(f"{reference} has a configuration larger than {CONFIG_BYTES} bytes")
-    # The same layer may be there twice; of different sizes, all of which were counted, the largest holds.
-    return Manifest(parts[0][0], sum(size for _, size in parts), dict(sorted(parts[1:], key=lambda part: part[1])))
+    if len(dict(parts[1:])) != len(set(parts[1:])):
+        raise BrokenImageError(f"{reference} has a layer twice with different sizes")
+    return Manifest(str(kind), parts[0][0], sum(size for _, size in parts), tuple(parts[1:]))
 
 
 def check_size(reference: Reference, manifest: Manifest, image_mib: int) -> None:
@@ -47,8 +51,11 @@ def check_size(reference: Reference, manifest: Manifest, image_mib: int) -> None
         raise BrokenImageError(f"{reference} has {-(-manifest.size // MIB)} MiB, {image_mib} are allowed")
 
 
-def check_config(reference: Reference, content: bytes) -> None:
-    """Raise BrokenImageError when an image with this configuration breaks the contract."""
+def check_config(reference: Reference, content: bytes) -> tuple[str, ...]:
+    """Return what its layers unpack to, as digests in their order.
+
+    Raises BrokenImageError when an image with this configuration breaks the contract.
+    """
     config = parse_json(content, f"the configuration of {reference}")
     if (config.get("os"), config.get("architecture")) != ("linux", "amd64"):
         raise BrokenImageError(f"{reference} is not for linux/amd64")
@@ -59,6 +66,27 @@ def check_config(reference: Reference, content: bytes) -> None:
     labels = settings.get("Labels") or {}
     if not isinstance(labels, dict) or labels.get(CONTRACT_LABEL) != CONTRACT_VERSION:
         raise BrokenImageError(f"{reference} lacks the label {CONTRACT_LABEL}={CONTRACT_VERSION}")
+    rootfs = _look(config, "rootfs")
+    diff_ids = _look(rootfs, "diff_ids") if isinstance(rootfs, dict) else None
+    if not isinstance(diff_ids, list) or not all(isinstance(each, str) for each in diff_ids):
+        raise BrokenImageError(f"the configuration of {reference} does not say what its layers unpack to")
+    return tuple(diff_ids)
+
+
+def check_unpacked(
+    reference: Reference, manifest: Manifest, diff_ids: Sequence[str], measured: Mapping[str, Layer], image_mib: int
+) -> None:
+    """Raise BrokenImageError when the layers that were measured so far are others or more than they may be."""
+    if len(diff_ids) != len(manifest.layers):
+        raise BrokenImageError(f"{reference} has {len(manifest.layers)} layers, its configuration {len(diff_ids)}")
+    found = [(diff_id, measured[digest]) for (digest, _), diff_id in zip(manifest.layers, diff_ids, strict=True)
+             if digest in measured]  # fmt: skip
+    if any(layer.diff_id != diff_id for diff_id, layer in found):
+        raise BrokenImageError(f"the layers of {reference} cannot be unpacked to those that its configuration names")
+    if sum(layer.size for _, layer in found) > image_mib * MIB:
+        raise BrokenImageError(f"{reference} unpacks to more than the {image_mib} MiB that are allowed")
+    if sum(layer.entries for _, layer in found) > MAX_ENTRIES:
+        raise BrokenImageError(f"{reference} has more than {MAX_ENTRIES} files and folders")
 
 
 def check_pulled(reference: Reference, image: Json) -> None:

@@ -189,13 +189,13 @@ class Engine:
                 if error.status_code not in (404, 409):
                     raise
 
-    def pull(self, repository: str, digest: str) -> EngineStream:
-        """Ask for a pull by digest; the answer, still to begin, has one progress record a line. A cut cancels the pull.
+    def load(self) -> EngineStream:
+        """Ask to take images from a tar; its bytes are to be uploaded, the answer is to begin then.
 
-        It may be silent for long: the engine waits for the registry before its first word, and unpacks without one.
+        The engine may be silent for long while it unpacks.
         """
-        query = {"fromImage": repository, "tag": digest, "platform": "linux/amd64"}
-        return EngineStream(self.url, None, "POST", self._get_path("/images/create"), query)
+        path = self._get_path("/images/load")
+        return EngineStream(self.url, None, "POST", path, {"quiet": "1"}, has_body=True)
 
     def close(self) -> None:
         """Close all connections."""
@@ -251,3 +251,8 @@ def find_unfit(info: Json, runtime: str) -> Sequence[str]:
     if not any("seccomp" in option for option in info.get("SecurityOptions") or ()):
         lacks.append("seccomp")
     return lacks
+
+
+def uses_containerd(info: Json) -> bool:
+    """Return whether an engine with this description keeps images in containerd's store."""
+    return ["driver-type", "io.containerd.snapshotter.v1"] in (info.get("DriverStatus") or [])

@@ -1,178 +1,215 @@
-"""Pulls through the engine on a connection of its own, so that a pull can be cut off from another thread."""
+"""Pulls: layers are fetched and measured one by one, and the engine gets them once the whole image is known to fit."""
 
-import itertools
-import sys
+import contextlib
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
 
 import structlog
 
 from worker.sandbox.apart import LOOK_SECONDS
-from worker.sandbox.connection import EngineStream
-from worker.sandbox.engine import REASON_CHARACTERS, Engine
-from worker.sandbox.output import sanitise
-from worker.sandbox.reference import Reference
-from worker.sandbox.types import BrokenImageError, EngineRefusedError, OwnFailureError, RegistryError
+from worker.sandbox.archive import Image, get_size, make_archive
+from worker.sandbox.contract import Manifest, check_unpacked
+from worker.sandbox.engine import Engine, uses_containerd
+from worker.sandbox.fetch import fetch_layer
+from worker.sandbox.host import RUNS
+from worker.sandbox.kept import list_by_use
+from worker.sandbox.layers import MAX_ENTRIES, Counts, Layer, measure_layer
+from worker.sandbox.loading import load
+from worker.sandbox.processes import get_process_name
+from worker.sandbox.reference import Reference, is_loopback
+from worker.sandbox.registry import Registry
+from worker.sandbox.storage import check_space, disk_failures
+from worker.sandbox.types import (
+    MIB,
+    BrokenImageError,
+    EngineRefusedError,
+    RegistryError,
+    SandboxSettings,
+)
+from worker.sandbox.unpack import LayerError
+from worker.sandbox.volumes import check_layers
 
 log = structlog.get_logger()
 
-PACE_SECONDS = 60.0
-LEAST_BYTES_PER_SECOND = 32 << 10  # the engine tells of each 512 KiB of three layers: twice as much is always enough
+OWN_REPOSITORY: Final = "learningchain.invalid/image"
+"""Where images get their names on the engine: no registry can have this host, so nothing else is ever pulled as one."""
 
-# What the engine says of a layer whose bytes are to come from the registry; "Waiting" is for other pulls of the engine.
-_COMING = ("Pulling fs layer", "Downloading", "Retrying in ")
-_AT_WORK = ("Extracting", "Verifying Checksum")
-
-SHORT_DIGITS = 12  # of a digest, by which the engine names a layer
-
-# Words of the engine that blame the image's content, which is the same everywhere.
-_BROKEN = ("archive/tar", "invalid tar header", "verification failed", "gzip: invalid", "zlib: invalid", "max depth")
-# Last words of the engine for trouble of this machine; before them may be names of files, which the image chose.
-_OWN = ("no space left on device", "quota exceeded", "input/output error", "read-only file system")
-# First words when it has a layer and cannot unpack it: the image's failure, if it can unpack others.
-_UNPACKING = "failed to register layer"
-# What is left is the registry's: layers that it does not give.
+_Check = Callable[[], None]
 
 
-def pull(
-    engine: Engine, reference: Reference, layers: Mapping[str, int], seconds: float, check: Callable[[], None]
-) -> None:
-    """Let the engine pull; `check` is called again and again meanwhile and stops the pull by raising OwnFailureError.
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """An image whose manifest and configuration keep the contract."""
 
-    `layers` has the declared bytes of each digest. Raises BrokenImageError when one is larger, as far as the engine
-    tells, or when the content cannot be unpacked; EngineRefusedError when that may be the reason; RegistryError when
-    the registry does not give it within `seconds`; OwnFailureError for everything else.
-    """
-    check()
-    pace = Pace()
-
-    def check_all() -> None:
-        check()
-        pace.check()
-
-    with engine.pull(reference.repository, reference.digest) as stream:
-        guard = _Guard(stream.cut, seconds, check_all)
-        guard.start()
-        try:
-            error = _read(stream.begin(), reference, layers, pace)
-        finally:
-            guard.stop()  # its reason is better than that of the stream, which it cut
-    if error:
-        raise_for(reference, error)
+    reference: Reference
+    manifest: Manifest
+    content: bytes  # of the manifest
+    config: bytes
+    diff_ids: tuple[str, ...]
 
 
-class Pace:
-    """Tells a registry that drips from one that gives, and from an engine that is at work by itself.
+@dataclass(slots=True)
+class _Pull:
+    """What is known and here of an image on its way."""
 
-    The engine downloads three layers at a time, of all images together: while a registry drips, others wait for it.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """The registry has the word until the engine says that it has all it needs."""
-        self._clock = clock
-        self._states: dict[str, str] = {}  # by the engine's short name of a layer
-        self._bytes: dict[str, int] = {}
-        self._since = clock()
-        self._at_first = 0  # bytes that had come then
-
-    def note(self, record: dict[str, object]) -> None:
-        """Take a record of the engine's progress."""
-        name, state = str(record.get("id", "")), str(record.get("status", ""))
-        if record.get("progressDetail") is not None:  # else it is about the image
-            self._states[name] = state
-            self._bytes[name] = max(self._bytes.get(name, 0), _get_downloaded(record))
-
-    def check(self) -> None:
-        """Raise RegistryError if too little came in the last PACE_SECONDS although it was the registry's turn."""
-        now, total = self._clock(), sum(list(self._bytes.values()))
-        if not self._is_registrys_turn() or total - self._at_first >= PACE_SECONDS * LEAST_BYTES_PER_SECOND:
-            self._since, self._at_first = now, total
-        elif now - self._since > PACE_SECONDS:
-            raise RegistryError(
-                f"the registry gives less than {LEAST_BYTES_PER_SECOND >> 10} KiB/s: {total} bytes of layers are here"
-            )
-
-    def _is_registrys_turn(self) -> bool:
-        """Return whether all that goes on is to wait for its bytes."""
-        states = list(self._states.values())
-        return not states or (any(s.startswith(_COMING) for s in states) and not any(s in _AT_WORK for s in states))
+    source: Reference
+    judged: Judged
+    image_mib: int
+    folder: Path
+    deadline: float  # monotonic, for the registry
+    measured: dict[str, Layer]  # by digest
+    files: dict[str, Path] = field(default_factory=dict)
 
 
-class _Guard:
-    """Thread that cuts a pull off at its deadline or when the check fails."""
+def get_own_name(digest: str) -> str:
+    """Return the name that an image has on the engine once it was pulled."""
+    return f"{OWN_REPOSITORY}:{digest.removeprefix('sha256:')}"
 
-    def __init__(self, cut: Callable[[], None], seconds: float, check: Callable[[], None]) -> None:
-        self._cut = cut
-        self._deadline = time.monotonic() + seconds
-        self._check = check
-        self._ended = threading.Event()
-        self._failure: OwnFailureError | None = None
-        self._thread = threading.Thread(target=self._look, name="sandbox-pull", daemon=True)
 
-    def start(self) -> None:
-        self._thread.start()
+class Puller:
+    """Brings images to the engine."""
 
-    def stop(self) -> None:
-        """End it. Raises what it stopped the pull for."""
-        self._ended.set()
-        self._thread.join()
-        if self._failure is not None:
-            raise self._failure
+    def __init__(
+        self, engine: Engine, settings: SandboxSettings, root: Path, make_room: Callable[[int, int], None]
+    ) -> None:
+        """`make_room` gets bytes and files for which there is to be room in `root`, or raises NoSpaceError."""
+        self._engine = engine
+        self._settings = settings
+        self._root = root
+        self._make_room = make_room
+        self._counts = Counts(settings.home / "layers")
+        self._scratch = settings.home / RUNS / get_process_name()
+        self._loading = threading.Lock()  # one at a time: what each needs is compared with all that is free
 
-    def _look(self) -> None:
-        while not self._ended.wait(LOOK_SECONDS):
+    def check_known(self, judged: Judged, image_mib: int) -> None:
+        """Raise BrokenImageError for an image that is too large by what is known of its layers."""
+        check_unpacked(judged.reference, judged.manifest, judged.diff_ids, self._get_known(judged), image_mib)
+
+    def pull(self, source: Reference, judged: Judged, image_mib: int, check: _Check) -> None:
+        """Bring an image to the engine, where it gets our own name. `check` may end it by raising OwnFailureError.
+
+        Raises BrokenImageError when it cannot be unpacked or not within the limits, RegistryError when its layers are
+        not given, OwnFailureError for everything else.
+        """
+        self._scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+        deadline = time.monotonic() + self._settings.pull_seconds
+        with tempfile.TemporaryDirectory(dir=self._scratch, prefix="pull-") as folder, disk_failures(self._scratch):
+            pull = _Pull(source, judged, image_mib, Path(folder), deadline, self._get_known(judged))
+            started = time.monotonic()
+            self._pull_layers(pull, check)
+            log.info("image_pulled", image=str(judged.reference), seconds=round(time.monotonic() - started, 1))
+
+    def _pull_layers(self, pull: _Pull, check: _Check) -> None:
+        """Pull. What the engine does not take twice, while it takes a layer of our own, is broken."""
+        for is_last in (False, True):
+            is_layout = uses_containerd(self._engine.info())
+            here = 0 if is_last or is_layout else self._count_layers_here(pull.judged.diff_ids)
+            self._fetch(pull, here, check)
             try:
-                self._check()
-                if time.monotonic() > self._deadline:
-                    raise RegistryError("the pull took too long: see pull_seconds")
-            except OwnFailureError as failure:
-                return self._fail(failure)
-            except Exception as error:
-                # Nobody else looks at its deadline and at the disk: whatever happened here, it must not go on.
-                log.exception("pull_not_watched")
-                return self._fail(OwnFailureError(f"a pull could not be watched any more: {error!r}"))
+                return self._load(pull, here, check, is_layout=is_layout)
+            except EngineRefusedError as error:
+                check()
+                check_layers(self._engine)
+                if is_last:
+                    raise BrokenImageError(f"{pull.judged.reference} cannot be unpacked: {error}") from error
         return None
 
-    def _fail(self, failure: OwnFailureError) -> None:
-        self._failure = failure
-        self._cut()
+    def _fetch(self, pull: _Pull, here: int, check: _Check) -> None:
+        """Fetch and measure what is missing; the first `here` layers are on the engine already."""
+        layers = pull.judged.manifest.layers
+        known = {digest for digest, _ in layers[:here] if digest in pull.measured}
+        wanted = {digest: size for digest, size in layers if digest not in known | pull.files.keys()}
+        wanted |= {digest: size for digest, size in layers[here:] if digest not in pull.files}
+        self._make_scratch_room(sum(wanted.values()))
+        with self._open(pull.source) as registry:
+            for digest, size in wanted.items():
+                self._fetch_one(pull, registry, digest, size, check)
+
+    def _fetch_one(self, pull: _Pull, registry: Registry, digest: str, size: int, check: _Check) -> None:
+        def check_all() -> None:
+            check()
+            check_space(self._scratch, 0, self._reserve)
+
+        path = pull.folder / digest.removeprefix("sha256:")
+        left = pull.deadline - time.monotonic()
+        if left <= 0:
+            raise RegistryError("the pull took too long: see pull_seconds")
+        fetch_layer(registry, digest, size, path, left, check_all)
+        pull.files[digest] = path
+        if digest not in pull.measured:
+            pull.measured[digest] = self._measure(pull, path, check)
+            self._counts.keep(digest, pull.measured[digest])
+        judged = pull.judged
+        check_unpacked(judged.reference, judged.manifest, judged.diff_ids, pull.measured, pull.image_mib)
+
+    def _measure(self, pull: _Pull, path: Path, check: _Check) -> Layer:
+        try:
+            with path.open("rb") as file:
+                return measure_layer(file, pull.image_mib * MIB, MAX_ENTRIES, check)
+        except LayerError as error:
+            raise BrokenImageError(f"{pull.judged.reference}: {error}") from error
+
+    def _load(self, pull: _Pull, here: int, check: _Check, *, is_layout: bool) -> None:
+        """Give the engine what was fetched."""
+
+        def check_all() -> None:
+            check()
+            check_space(self._root, 0, self._reserve)
+
+        judged = pull.judged
+        digests = [digest for digest, _ in judged.manifest.layers]
+        image = Image(
+            get_own_name(judged.reference.digest), judged.manifest.kind, judged.content, judged.reference.digest,
+            judged.config, judged.manifest.config_digest, digests, pull.measured, pull.files,
+        )  # fmt: skip
+        new = [pull.measured[digest] for digest in digests[here:]]
+        with self._load_alone(check):
+            needed = get_size(image) + sum(layer.disk_bytes for layer in new)
+            self._make_room(needed, sum(layer.entries for layer in new))
+            load(self._engine, make_archive(image, is_layout=is_layout), self._settings.pull_seconds, check_all)
+
+    @contextlib.contextmanager
+    def _load_alone(self, check: _Check) -> Iterator[None]:
+        while not self._loading.acquire(timeout=LOOK_SECONDS):
+            check()
+        try:
+            yield
+        finally:
+            self._loading.release()
+
+    def _make_scratch_room(self, needed: int) -> None:
+        """Have room for layers on their way; where the engine's images lie on the same disk, some may go for it."""
+        if self._scratch.stat().st_dev == self._root.stat().st_dev:
+            self._make_room(needed, 0)
+        check_space(self._scratch, needed, self._reserve)
+
+    def _count_layers_here(self, diff_ids: tuple[str, ...]) -> int:
+        """Return how many of the first layers the engine has, in images that were pulled here."""
+        names = [get_own_name(path.name) for path in list_by_use(self._settings.home / "images")]
+        found = [image for image in map(self._engine.image, names) if image is not None]
+        chains = [image["RootFS"].get("Layers") or [] for image in found]
+        return max((_count_common(diff_ids, chain) for chain in chains), default=0)
+
+    def _get_known(self, judged: Judged) -> dict[str, Layer]:
+        found = {digest: self._counts.get(digest) for digest, _ in judged.manifest.layers}
+        return {digest: layer for digest, layer in found.items() if layer is not None}
+
+    def _open(self, source: Reference) -> Registry:
+        return Registry(
+            source, is_plain=is_loopback(source.host) or source.host in self._settings.plain_http_registries
+        )
+
+    @property
+    def _reserve(self) -> int:
+        return self._settings.free_reserve_mib * MIB
 
 
-def _read(stream: EngineStream, reference: Reference, layers: Mapping[str, int], pace: Pace) -> str:
-    """Return the engine's error, empty when the pull went well. Raises BrokenImageError for a layer that is larger."""
-    if stream.status != 200:
-        return b"".join(itertools.islice(stream.read_chunks(), 1)).decode("utf-8", "replace")
-    declared: dict[str, int] = {}  # by the engine's short name
-    for digest, size in layers.items():
-        name = digest.removeprefix("sha256:")[:SHORT_DIGITS]
-        declared[name] = max(size, declared.get(name, 0))
-    error = ""
-    for record in stream.read_lines():
-        error = error or str(record.get("error", ""))
-        pace.note(record)
-        if _get_downloaded(record) > (size := declared.get(str(record.get("id")), sys.maxsize)):
-            raise BrokenImageError(f"{reference} has a layer that is larger than the {size} bytes of its manifest")
-    return error
-
-
-def _get_downloaded(record: dict[str, object]) -> int:
-    """Return how many bytes of a layer have come, by a record of the engine's progress; 0 if it is about else.
-
-    The engine skips records when it is quick, but it always says how much it unpacks.
-    """
-    detail = record.get("progressDetail")
-    name = {"Downloading": "current", "Extracting": "total"}.get(str(record.get("status")), "")
-    size = detail.get(name) if isinstance(detail, dict) else None
-    return size if isinstance(size, int) else 0
-
-
-def raise_for(reference: Reference, error: str) -> None:
-    """Raise what the engine's words for a failed pull mean."""
-    error = sanitise(error.rstrip(), REASON_CHARACTERS)
-    words = f"the engine failed to pull {reference}: {error}"
-    if error.endswith(_OWN):
-        raise OwnFailureError(words)
-    if any(broken in error for broken in _BROKEN):
-        raise BrokenImageError(f"{reference} cannot be unpacked: {error}")
-    raise (EngineRefusedError if error.startswith(_UNPACKING) else RegistryError)(words)
+def _count_common(one: tuple[str, ...], other: list[str]) -> int:
+    """Return the length of the common beginning."""
+    pairs = zip(one, other, strict=False)
+    return next((index for index, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))

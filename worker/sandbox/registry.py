@@ -1,4 +1,4 @@
-"""The part of the registry protocol that judges an image before the engine pulls it: manifest and configuration.
+"""The part of the registry protocol by which an image is fetched: manifest, configuration and layers.
 
 Reference: the OCI distribution specification, "Pulling manifests" and "Pulling blobs", and Docker's token
 authentication, of which only the anonymous kind is used: an image that needs credentials cannot be pulled.
@@ -7,8 +7,9 @@ authentication, of which only the anonymous kind is used: an image that needs cr
 import hashlib
 import json
 import re
+import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urljoin, urlsplit
 
 import httpx2
@@ -30,10 +31,46 @@ TOKEN_BYTES = 64 * 1024
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 30.0
 TOTAL_SECONDS = 120.0  # of one answer, from the look-up of the name on, token and redirects included
+ATTEMPTS = 5  # of a large blob, each from where the line broke before
+AGAIN_SECONDS = 1.0
 REDIRECTS = 3
 KEY_SHOWN = 100  # characters of a key in a message
 
 _PARAMETER = re.compile(r'([a-z]+)="([^"]*)"')
+
+
+class Target(Protocol):
+    """What the body of an answer goes to."""
+
+    def get_headers(self) -> dict[str, str]:
+        """Return what the request says besides."""
+
+    def begin(self, status: int) -> None:
+        """A good answer begins; one with status 206 holds only the part that was asked for."""
+
+    def take(self, chunk: bytes) -> bool:
+        """Take the next bytes; False if no more are wanted."""
+
+
+class _Body:
+    """A body in memory."""
+
+    def __init__(self, what: str, cap: int) -> None:
+        self.content = bytearray()
+        self._what = what
+        self._cap = cap
+
+    def get_headers(self) -> dict[str, str]:
+        return {}
+
+    def begin(self, _: int) -> None:
+        self.content.clear()
+
+    def take(self, chunk: bytes) -> bool:
+        self.content += chunk
+        if len(self.content) > self._cap:
+            raise BrokenImageError(f"{self._what} is larger than {self._cap} bytes")
+        return True
 
 
 class Registry:
@@ -64,16 +101,37 @@ class Registry:
         """Return a blob of at most `cap` bytes, of the right digest. Raises BrokenImageError, RegistryError."""
         return self._get_checked("blobs", digest, cap, "*/*", check)
 
-    def _get_checked(self, kind: str, digest: str, cap: int, accept: str, check: Callable[[], None]) -> bytes:
-        url = f"{self._scheme}://{self._reference.api_host}/v2/{self._reference.path}/{kind}/{digest}"
-        content = self._guard(lambda: call_apart(lambda: self._get(url, cap, accept), TOTAL_SECONDS, check))
-        if f"sha256:{hashlib.sha256(content).hexdigest()}" != digest:
-            raise RegistryError(f"{self._reference.host} answered with other bytes than those of {digest}")
-        return content
-
-    def _guard(self, call: Callable[[], bytes]) -> bytes:
+    def copy_blob(self, digest: str, copy: Target, seconds: float, check: Callable[[], None]) -> None:
+        """Copy a blob of any size, from where the copy ends. Raises RegistryError, and OwnFailureError for the disk."""
+        url = self._get_url("blobs", digest)
         try:
-            return call()
+            self._guard(lambda: call_apart(lambda: self._copy(url, copy), seconds, check))
+        except BrokenImageError as error:  # its manifest was there for everybody
+            raise RegistryError(f"a layer is not given: {error}") from error
+
+    def _copy(self, url: str, copy: Target) -> None:
+        for left in reversed(range(ATTEMPTS)):
+            try:
+                return self._get(url, "*/*", copy)
+            except httpx2.TransportError:
+                if not left:
+                    raise
+                time.sleep(AGAIN_SECONDS)
+        return None
+
+    def _get_url(self, kind: str, digest: str) -> str:
+        return f"{self._scheme}://{self._reference.api_host}/v2/{self._reference.path}/{kind}/{digest}"
+
+    def _get_checked(self, kind: str, digest: str, cap: int, accept: str, check: Callable[[], None]) -> bytes:
+        url, body = self._get_url(kind, digest), _Body(f"{self._reference}: its {kind[:-1]}", cap)
+        self._guard(lambda: call_apart(lambda: self._get(url, accept, body), TOTAL_SECONDS, check))
+        if f"sha256:{hashlib.sha256(body.content).hexdigest()}" != digest:
+            raise RegistryError(f"{self._reference.host} answered with other bytes than those of {digest}")
+        return bytes(body.content)
+
+    def _guard(self, call: Callable[[], None]) -> None:
+        try:
+            call()
         except TimeoutError as error:
             raise RegistryError(f"the registry {self._reference.host} is too slow: {error}") from error
         except (httpx2.HTTPError, OSError) as error:
@@ -81,41 +139,39 @@ class Registry:
         except (httpx2.InvalidURL, ValueError) as error:
             raise RegistryError(f"the registry {self._reference.host} sends to an address that is none") from error
 
-    def _get(self, url: str, cap: int, accept: str) -> bytes:
-        """Return an answer. The client lives and ends in the thread that uses it; others only cut its connections."""
+    def _get(self, url: str, accept: str, target: Target) -> None:
+        """Get an answer. The client lives and ends in the thread that uses it; others only cut its connections."""
         timeout = httpx2.Timeout(READ_SECONDS, connect=CONNECT_SECONDS)
         try:
             with httpx2.Client(timeout=timeout, trust_env=not self._is_plain, follow_redirects=False) as client:
-                return self._get_with(client, url, cap, accept)
+                self._get_with(client, url, accept, target)
         finally:
             self._sockets.close()
 
-    def _get_with(self, client: httpx2.Client, url: str, cap: int, accept: str) -> bytes:
-        status, headers, content = self._request(client, url, cap, accept)
+    def _get_with(self, client: httpx2.Client, url: str, accept: str, target: Target) -> None:
+        status, headers = self._request(client, url, accept, target)
         if status == 401 and not self._token:
             self._token = self._fetch_token(client, headers.get("www-authenticate", ""))
-            status, headers, content = self._request(client, url, cap, accept)
+            status, headers = self._request(client, url, accept, target)
         for _ in range(REDIRECTS):
             if status not in (301, 302, 303, 307, 308):
                 break
             url = self._follow(url, headers.get("location", ""))
-            status, headers, content = self._request(client, url, cap, accept)
+            status, headers = self._request(client, url, accept, target)
         self._check_status(status)
-        return content
 
-    def _request(self, client: httpx2.Client, url: str, cap: int, accept: str) -> tuple[int, httpx2.Headers, bytes]:
-        headers = {"Accept": accept, "Accept-Encoding": "identity"}
+    def _request(self, client: httpx2.Client, url: str, accept: str, target: Target) -> tuple[int, httpx2.Headers]:
+        """Make one request; the body of a good answer goes to the target, of any other nothing is read."""
+        headers = {"Accept": accept, "Accept-Encoding": "identity", **target.get_headers()}
         if self._token and urlsplit(url).netloc == self._reference.api_host:
             headers["Authorization"] = f"Bearer {self._token}"
-        content = bytearray()
         with client.stream("GET", url, headers=headers, extensions={"trace": self._sockets.trace}) as response:
-            for chunk in response.iter_raw():
-                content += chunk
-                if len(content) > cap and response.status_code == 200:
-                    raise BrokenImageError(f"{self._reference}: {urlsplit(url).path} is larger than {cap} bytes")
-                if len(content) > cap:
-                    raise RegistryError(f"the registry {self._reference.host} says too much")
-            return response.status_code, response.headers, bytes(content)
+            if response.status_code in (200, 206):
+                target.begin(response.status_code)
+                for chunk in response.iter_raw():
+                    if not target.take(chunk):
+                        break
+            return response.status_code, response.headers
 
     def _follow(self, url: str, location: str) -> str:
         target = urljoin(url, location)
@@ -131,16 +187,17 @@ class Registry:
             raise self._not_public()
         query = {"service": parameters.get("service", ""), "scope": f"repository:{self._reference.path}:pull"}
         url = str(httpx2.URL(realm).copy_merge_params(query))
-        status, _, content = self._request(client, url, TOKEN_BYTES, "application/json")
+        body = _Body("the registry's token", TOKEN_BYTES)
+        status, _ = self._request(client, url, "application/json", body)
         self._check_status(status)
-        answer = parse_json(content, "the registry's token")
+        answer = parse_json(bytes(body.content), "the registry's token")
         token = answer.get("token") or answer.get("access_token")
         if not isinstance(token, str) or not token.isascii():
             raise RegistryError(f"the registry {self._reference.host} gives a token that is none")
         return token
 
     def _check_status(self, status: int) -> None:
-        if status == 200:
+        if status in (200, 206):
             return
         if status in (401, 403, 404):
             raise self._not_public()

@@ -125,16 +125,16 @@ def _get_size(content: bytes | Path) -> int:
         raise OwnFailureError(f"{content} cannot be read: {error.strerror}") from error
 
 
-def check_space(folder: Path, needed: int, reserve: int) -> None:
+def check_space(folder: Path, needed: int, reserve: int, files: int = 0) -> None:
     """Raise NoSpaceError when `needed` bytes on the disk of `folder` would leave less than `reserve`.
 
     A part of the disk's files stays in reserve too: a small image can hold more empty ones than the whole disk.
     """
     status = os.statvfs(folder)
     free = status.f_bavail * status.f_frsize
-    if status.f_favail < status.f_files // FILES_RESERVE_PART:  # both 0 where the number is not limited
+    if status.f_files and status.f_favail - files < status.f_files // FILES_RESERVE_PART:  # 0: without a limit
         raise NoSpaceError(
-            f"the disk of {folder} has room for {status.f_favail} more files; "
+            f"the disk of {folder} has room for {status.f_favail} more files; {files} are needed and "
             f"{status.f_files // FILES_RESERVE_PART} stay in reserve: remove some"
         )
     if free - needed < reserve:

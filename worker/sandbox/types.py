@@ -110,7 +110,7 @@ class TrainingLimits:
     milli_cpus: int
     memory_mib: int
     state_mib: int  # cap of /lc/state
-    image_mib: int  # cap of the training image, compressed as in its manifest
+    image_mib: int  # cap of the training image, packed and unpacked
     model_mib: int  # of the class: /lc/out holds twice that and 64 MiB
     seconds: int  # running time over all starts of the attempt
 
@@ -273,4 +273,4 @@ class SandboxSettings:
     free_reserve_mib: int = 2048  # never filled by the sandbox
     plain_http_registries: tuple[str, ...] = ()  # host:port; loopback hosts always are
     mirrors: dict[str, tuple[str, ...]] = field(default_factory=dict)  # registry host -> hosts asked first
-    pull_seconds: int = 1800
+    pull_seconds: int = 1800  # for all layers of an image, and once more for the engine to unpack them

@@ -1,0 +1,123 @@
+"""What a layer unpacks to: the bytes of its tar, the same on every machine and whichever engine there is.
+
+Layers are packed with gzip, with zstd or not at all, in one piece or many (OCI image specification, "Layer").
+"""
+
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from typing import BinaryIO, Final, Protocol
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+GZIP: Final = b"\x1f\x8b"
+ZSTD: Final = b"\x28\xb5\x2f\xfd"
+READ_BYTES: Final = 16 << 10
+CHUNK_BYTES: Final = 1 << 20  # unpacked at a time, however small it was
+MAX_PIECES: Final = 4_000_000  # gzip members or zstd frames of a layer: some formats begin one with each file
+MAX_WINDOW_LOG: Final = 27  # of zstd: 128 MiB of memory, as much as its own command takes without being asked to
+
+
+class LayerError(Exception):
+    """A layer is not what every engine unpacks alike; the text says why."""
+
+
+class _Piece(Protocol):
+    """A gzip member or zstd frame that is being unpacked."""
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Give what more packed bytes unpack to, at most CHUNK_BYTES at a time."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has all its bytes."""
+
+    @property
+    def rest(self) -> bytes:
+        """What was fed beyond its end."""
+
+
+def is_plain_or_gzip(file: BinaryIO) -> bool:
+    """Return whether every engine can unpack this layer by itself."""
+    return _peek(file) != ZSTD
+
+
+def read_unpacked(file: BinaryIO) -> Iterator[bytes]:
+    """Give the tar of a packed layer, from its beginning. Raises LayerError."""
+    magic = _peek(file)
+    if magic.startswith(GZIP):
+        yield from _unpack(file, _Gzip)
+    elif magic == ZSTD:
+        yield from _unpack(file, _Zstd)
+    else:
+        while data := file.read(CHUNK_BYTES):
+            yield data
+
+
+def _peek(file: BinaryIO) -> bytes:
+    file.seek(0)
+    magic = file.read(len(ZSTD))
+    file.seek(0)
+    return magic
+
+
+def _unpack(file: BinaryIO, begin: Callable[[], _Piece]) -> Iterator[bytes]:
+    piece: _Piece | None = None
+    pieces, data = 0, b""
+    while data or (data := file.read(READ_BYTES)):
+        if piece is None:
+            piece, pieces = begin(), pieces + 1
+            if pieces > MAX_PIECES:
+                raise LayerError(f"a layer is packed in more than {MAX_PIECES} pieces")
+        try:
+            yield from piece.feed(data)
+        except (zlib.error, zstd.ZstdError) as error:
+            raise LayerError(f"a layer cannot be unpacked: {error}") from error
+        data = b""
+        if piece.is_over:
+            data, piece = piece.rest, None
+    if piece is not None:
+        raise LayerError("a layer cannot be unpacked: it ends too early")
+
+
+class _Gzip:
+    def __init__(self) -> None:
+        self._inflater = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        while data and not self._inflater.eof:
+            if chunk := self._inflater.decompress(data, CHUNK_BYTES):
+                yield chunk
+            data = self._inflater.unconsumed_tail
+
+    @property
+    def is_over(self) -> bool:
+        return self._inflater.eof
+
+    @property
+    def rest(self) -> bytes:
+        return self._inflater.unused_data
+
+
+class _Zstd:
+    def __init__(self) -> None:
+        self._decompressor = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: MAX_WINDOW_LOG})
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        while True:
+            if chunk := self._decompressor.decompress(data, CHUNK_BYTES):
+                yield chunk
+            data = b""
+            if self._decompressor.eof or self._decompressor.needs_input:
+                return
+
+    @property
+    def is_over(self) -> bool:
+        return self._decompressor.eof
+
+    @property
+    def rest(self) -> bytes:
+        return self._decompressor.unused_data
