@@ -1,7 +1,7 @@
 """Images: judged by manifest and configuration, then pulled by digest, without filling the disk.
 
-They stay for the next job. Where the disk has no room for what a new one unpacks to, those that were pulled here and were
-not used for longest go first.
+They stay for the next job. Where the disk has no room for what a new one unpacks to, those pulled here and not used for
+longest go first.
 """
 
 import contextlib
