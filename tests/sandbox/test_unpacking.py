@@ -18,7 +18,7 @@ from worker.sandbox import SandboxSettings as Settings
 from worker.sandbox import contract as contract_module
 from worker.sandbox import pulls as pulls_module
 from worker.sandbox.archive import Image, make_archive
-from worker.sandbox.engine import Engine
+from worker.sandbox.engine import Engine, uses_containerd
 from worker.sandbox.images import Images
 from worker.sandbox.layers import Layer
 from worker.sandbox.loading import load
@@ -169,7 +169,8 @@ def test_layers_that_the_engine_has_are_not_fetched_again(fake: FakeRegistry, im
     try:
         images.prepare(first, 10)
         images.prepare(second, 10)
-        assert [_count_requests(fake, layer) for layer in (base, middle, top)] == [1, 2, 1]
+        again = uses_containerd(images.engine.info())  # its store takes an image only whole
+        assert [_count_requests(fake, layer) for layer in (base, middle, top)] == [1 + again, 2, 1]
     finally:
         images.remove(first)
         images.remove(second)

@@ -18,13 +18,14 @@ log = structlog.get_logger()
 
 # Last words of the engine for trouble of this machine; before them may be names of files, which the image chose.
 _OWN: Final = ("no space left on device", "quota exceeded", "input/output error", "read-only file system")
+_NOT_UNPACKED: Final = "Error unpacking image "
 
 
 def load(engine: Engine, archive: Iterator[bytes], seconds: float, check: Callable[[], None]) -> None:
     """Upload an archive; `check` is called again and again meanwhile and ends it by raising OwnFailureError.
 
     Raises EngineRefusedError when the engine does not take it, which may be the image's doing; OwnFailureError for
-    everything else, also after `seconds`.
+    everything else, also after `seconds`. The engine may have the image all the same.
     """
     check()
     with engine.load() as stream:
@@ -84,8 +85,13 @@ def _read(stream: EngineStream) -> str:
     """Return the engine's error, empty when all went well."""
     if stream.status != 200:
         return b"".join(itertools.islice(stream.read_chunks(), 1)).decode("utf-8", "replace")
-    errors = [str(record["error"]) for record in stream.read_lines() if "error" in record]
-    return errors[0] if errors else ""
+    return next(filter(None, [_get_error(record) for record in stream.read_lines()]), "")
+
+
+def _get_error(record: dict[str, object]) -> str:
+    """Return the error of a line of the answer; with containerd's store one about unpacking is no error by name."""
+    told = str(record.get("stream", ""))
+    return str(record.get("error", "")) or (told if told.startswith(_NOT_UNPACKED) else "")
 
 
 def raise_for(error: str) -> None:

@@ -28,6 +28,7 @@ from worker.sandbox.types import (
     MIB,
     BrokenImageError,
     EngineRefusedError,
+    OwnFailureError,
     RegistryError,
     SandboxSettings,
 )
@@ -171,7 +172,11 @@ class Puller:
         with self._load_alone(check):
             needed = get_size(image) + sum(layer.disk_bytes for layer in new)
             self._make_room(needed, sum(layer.entries for layer in new))
-            load(self._engine, make_archive(image, is_layout=is_layout), self._settings.pull_seconds, check_all)
+            try:
+                load(self._engine, make_archive(image, is_layout=is_layout), self._settings.pull_seconds, check_all)
+            except OwnFailureError:
+                self._engine.remove_image(image.name)  # containerd's store keeps what it cannot unpack
+                raise
 
     @contextlib.contextmanager
     def _load_alone(self, check: _Check) -> Iterator[None]:
