@@ -86,7 +86,7 @@ class Trainer:
             milli_cpus=use.milli_cpus,
             memory_mib=use.memory_mib,
             state_mib=use.disk_mib,
-            image_mib=class_.image_mib,
+            image_mib=self._policy.max_image_mib,  # the class limits the image that evaluates
             model_mib=class_.model_mib,
             seconds=needs.seconds or (job.deadline_ms - job.submitted_ms) // 1000 + 1,
         )

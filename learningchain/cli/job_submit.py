@@ -126,8 +126,8 @@ def submit(
     except ValueError as error:
         raise Failure("the terms cannot be used", str(error), exit_codes.USAGE) from None
     limit_mib = params.classes[terms.job_class].image_mib
-    trained = _check_image(session, image, None if eval_image else limit_mib)
-    evaluated = _check_image(session, eval_image, limit_mib) if eval_image else trained
+    trained = check_image(session, image, None if eval_image else limit_mib)
+    evaluated = check_image(session, eval_image, limit_mib) if eval_image else trained
     cost = compute_cost(terms, params)
     _show_terms(session, trained, evaluated, terms, cost)
     asked = [choices_text(choices), trained.reference, evaluated.reference, title, about, metric, str(needs)]
@@ -187,8 +187,11 @@ def _build_message(
     )
 
 
-def _check_image(session: Session, text: str, limit_mib: int | None) -> Image:
-    """Resolve an image and refuse what no checker could run; `limit_mib` is that of the class for evaluation."""
+def check_image(session: Session, text: str, limit_mib: int | None) -> Image:
+    """Resolve an image and refuse what no checker could run; `limit_mib` is that of the class for evaluation.
+
+    What it unpacks to is not known before it is fetched: see `lc job try`.
+    """
     session.say(f"resolving {text}, as anybody would pull it …")
     try:
         image = resolve_image(text)

@@ -15,22 +15,66 @@ from learningchain.client import Relay
 from learningchain.wallet import SecretKey
 from worker.models.transfer import Uploader
 from worker.models.uploads import UploadClaim
-from worker.sandbox import Evaluation, OwnFailureError, SandboxSettings, evaluate_model, limits_of_class
+from worker.policy import Policy
+from worker.sandbox import (
+    BrokenImageError,
+    Evaluation,
+    OwnFailureError,
+    SandboxSettings,
+    TrainingLimits,
+    Trial,
+    evaluate_model,
+    limits_of_class,
+    try_image,
+)
 
+TRIAL_SECONDS: Final = 600
+"""How long a training that is tried may run at most; it is over with its first model."""
 RELAYS: Final = 3
 """How many relays get a model."""
 
 
 def evaluate(session: Session, image: str, model: Path, job_class: pb.EvaluationClass) -> Evaluation:
     """Evaluate a model exactly as a checker would, in fresh sandboxes. Raises Failure when this machine cannot."""
-    settings = SandboxSettings(home=session.settings.home / "sandbox")
     try:
-        return evaluate_model(image, model, limits_of_class(job_class), settings)
+        return evaluate_model(image, model, limits_of_class(job_class), _get_settings(session))
     except OwnFailureError as error:
-        raise Failure(
-            f"this machine cannot evaluate: {error}",
-            "start a Docker Engine (or set DOCKER_HOST), free some disk, then run the command again",
-        ) from error
+        raise _get_own_failure(error) from error
+
+
+def try_job(
+    session: Session,
+    image: str,
+    eval_image: str,
+    job_class: pb.EvaluationClass,
+    milli_cpus: int,
+    memory_mib: int,
+    disk_mib: int,
+) -> Trial:
+    """Try an image in the sandbox as checkers and workers would. Raises Failure when it, or this machine, fails."""
+    limits, most_mib = limits_of_class(job_class), Policy().max_image_mib
+    training = TrainingLimits(milli_cpus, memory_mib, disk_mib, most_mib, limits.model_mib, TRIAL_SECONDS)
+
+    def say(step: str) -> None:
+        session.say(f"{step} …")
+
+    try:
+        return try_image(image, eval_image, limits, training, _get_settings(session), say)
+    except BrokenImageError as error:
+        raise Failure(f"the image breaks the job contract: {error}", "correct it, see docs/job-image.md") from error
+    except OwnFailureError as error:
+        raise _get_own_failure(error) from error
+
+
+def _get_settings(session: Session) -> SandboxSettings:
+    return SandboxSettings(home=session.settings.home / "sandbox")
+
+
+def _get_own_failure(error: OwnFailureError) -> Failure:
+    return Failure(
+        f"this machine cannot evaluate: {error}",
+        "start a Docker Engine (or set DOCKER_HOST), free some disk, then run the command again",
+    )
 
 
 async def upload(claim: Claim, key: SecretKey, relays: list[Relay], allow_loopback: bool, seconds: float) -> list[str]:

@@ -26,6 +26,8 @@ WINNER_MODEL: Final = "model.npz"
 RUNNER_UP_MODEL: Final = "runner-up.npz"
 MAX_RACES: Final = 3
 """So often a one-sided race is repeated."""
+NEEDS: Final = ("--cpus", "0.5", "--memory", "256", "--disk", "64")
+"""Of a training: cores, and MiB."""
 PURSE: Final = 5
 """Credits that a cheater has before it cheats, so that a ban has something to take."""
 SETTLE_SECONDS: Final = 120.0
@@ -45,6 +47,7 @@ class Act:
 def play_race(stage: Stage) -> tuple[Act, Path]:
     """Part 1: the original rule. Two workers race, the best loss wins and is paid, the contractor checks the model."""
     stage.screen.title("Part 1 · a race between honest workers (runner-ups 0, the original rule)")
+    _try_image(stage)
     act = _race(stage)
     for _ in range(MAX_RACES - 1):
         if act.story.lead_changes >= MIN_LEAD_CHANGES:
@@ -56,6 +59,14 @@ def play_race(stage: Stage) -> tuple[Act, Path]:
     path = stage.folder / WINNER_MODEL
     act.contractor_loss = measure_model(stage, act.job, path)
     return act, path
+
+
+def _try_image(stage: Stage) -> None:
+    """Let the contractor try its image: fetched from the registry by its digest, as all others will get it."""
+    stage.screen.say("contractor tries its image before paying for it: fetches it, trains up to the first model …")
+    found = stage.run_lc("job", "try", stage.image, *NEEDS)
+    require(bool(found["is_usable"]), f"an evaluation of the image used {found['largest_use']} of a limit")
+    stage.screen.mark(f"its training's first model has loss {found['first_model_loss']}: it can be published", "good")
 
 
 def _race(stage: Stage) -> Act:
@@ -137,7 +148,7 @@ def submit(stage: Stage, seconds: int, runner_ups: int) -> int:
         "--title", "Handwritten digits", "--metric", "log-loss", "--bounty", str(BOUNTY), "--deposit", "0",
         "--for", f"{seconds}s", "--runner-ups", str(runner_ups), "--reveal-window", "20s",
         "--tolerance", "0.000001", "--ban-margin", "0.01", "--min-improvement", "0.001", "--loss-ceiling", "3",
-        "--cpus", "0.5", "--memory", "256", "--disk", "64",
+        *NEEDS,
     )  # fmt: skip
     return int(answer["job_id"])
 

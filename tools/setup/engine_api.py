@@ -118,6 +118,15 @@ class Engine:
         """Push an image to the registry in its name."""
         list(self.post(f"/images/{quote(repository)}/push", {"tag": tag}, headers={"X-Registry-Auth": NO_LOGIN}))
 
+    def remove(self, reference: str) -> None:
+        """Take a name from an image; the image goes with its last one. One that is not there is fine."""
+        with self._talk() as connection:
+            connection.request("DELETE", f"/images/{quote(reference)}")
+            answer = connection.getresponse()
+            body = answer.read()
+        if answer.status not in {http.client.OK, http.client.NOT_FOUND}:
+            raise SetupError(f"the Docker Engine refused to remove {reference}: {body[:300]!r}")
+
     def import_tar(self, tar: Path, repository: str, tag: str) -> None:
         """Make an image of one layer from the root file system in `tar`."""
         with tar.open("rb") as body:

@@ -178,6 +178,8 @@ def ensure_digits(work: Work, host: str, address: str, base: str) -> str:
         for line in engine.build(context, tag, {"BASE": f"{BASE}:latest"}):
             work.say(line or f"building, {time.monotonic() - started:.0f} s")
         push(work, engine, f"{address}/{DIGITS}", key)
+        for name in (tag, get_reference(address, DIGITS, key)):
+            engine.remove(name)  # whoever wants it gets it from the registry, by digest, as on any other machine
         engine.prune()
     return get_reference(address, DIGITS, key)
 

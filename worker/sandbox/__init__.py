@@ -2,6 +2,7 @@
 
 from worker.sandbox.sandbox import DockerSandbox, evaluate_model, limits_of_class
 from worker.sandbox.score import InvalidScoreError, format_loss, parse_loss
+from worker.sandbox.trial import Trial, try_image
 from worker.sandbox.types import (
     MIB,
     RESERVED_LOSS,
@@ -52,10 +53,12 @@ __all__ = [
     "TrainingSpec",
     "TrainingState",
     "TrainingStatus",
+    "Trial",
     "UnfitEngineError",
     "Usage",
     "evaluate_model",
     "format_loss",
     "limits_of_class",
     "parse_loss",
+    "try_image",
 ]

@@ -101,6 +101,12 @@ class DockerSandbox:
         with self._evaluating():
             self._check_sample(image_id, limits)
 
+    def evaluate_sample(self, image: str, limits: EvaluationLimits) -> Evaluation:
+        """Prepare the eval image and evaluate its own sample model. Raises BrokenImageError, OwnFailureError."""
+        image_id = self._images.prepare(image, limits.image_mib)
+        with self._evaluating():
+            return self._evaluate_sample(image_id, limits)
+
     def evaluate(self, image: str, model: Path, limits: EvaluationLimits) -> Evaluation:
         """See Sandbox."""
         try:
@@ -188,13 +194,15 @@ class DockerSandbox:
         key = (image_id, limits)
         verdict = self._samples.get(key)
         if verdict is None or time.monotonic() >= verdict.until:
-            with tempfile.TemporaryDirectory(dir=self.host.get_process_folder()) as folder:
-                sample = Path(folder, "sample")
-                copy_sample(self.host, image_id, limits.model_mib * MIB, sample)
-                evaluation = self._evaluate(image_id, sample, limits)
-            verdict = self._samples[key] = _judge_sample(evaluation, limits)
+            verdict = self._samples[key] = _judge_sample(self._evaluate_sample(image_id, limits), limits)
         if verdict.wrong:
             raise BrokenImageError(verdict.wrong)
+
+    def _evaluate_sample(self, image_id: str, limits: EvaluationLimits) -> Evaluation:
+        with tempfile.TemporaryDirectory(dir=self.host.get_process_folder()) as folder:
+            sample = Path(folder, "sample")
+            copy_sample(self.host, image_id, limits.model_mib * MIB, sample)
+            return self._evaluate(image_id, sample, limits)
 
     def _evaluate(self, image_id: str, model: Path, limits: EvaluationLimits) -> Evaluation:
         """Evaluate; what gave no valid score, or failed on this machine, is tried once more."""
