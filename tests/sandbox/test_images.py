@@ -312,6 +312,31 @@ def test_an_anonymous_token_is_fetched_and_not_given_to_others(fake: FakeRegistr
     other.stop()
 
 
+def test_a_token_that_expired_is_fetched_anew(fake: FakeRegistry) -> None:
+    """Large layers take longer than tokens live."""
+    reference = parse_reference(fake.add_manifest(fake.make_manifest()))
+    blobs = [fake.add(bytes([number])) for number in range(2)]
+    given: list[str] = []
+
+    def give(_: dict[str, str]) -> Answer:
+        given.append(f"t{len(given)}")
+        return 200, {}, json.dumps({"token": given[-1]}).encode()
+
+    def challenge(headers: dict[str, str]) -> Answer:
+        if headers.get("Authorization") == f"Bearer {valid[0]}":
+            return 200, {}, fake.content[valid[1]]
+        return 401, {"WWW-Authenticate": f'Bearer realm="http://{fake.host}/token",service="s"'}, b""
+
+    fake.rules |= {"/blobs/": challenge, "/token": give}
+    with Registry(reference, is_plain=True) as registry:
+        for valid in zip(("t0", "t1"), blobs, strict=True):
+            assert registry.get_blob(valid[1], 10, lambda: None) == fake.content[valid[1]]
+        valid = ("none", blobs[0])
+        with pytest.raises(BrokenImageError, match="not for everybody"):
+            registry.get_blob(blobs[0], 10, lambda: None)
+    assert given == ["t0", "t1", "t2"]
+
+
 def test_a_mirror_is_as_good(fake: FakeRegistry, engine: Engine, tmp_path: Path) -> None:
     """The named registry is not even asked."""
     content = fake.add_manifest(fake.make_manifest())

@@ -10,7 +10,7 @@ from tests.sandbox.fake_registry import Answer, FakeRegistry, Server, make_layer
 from worker.sandbox import OwnFailureError, RegistryError
 from worker.sandbox import SandboxSettings as Settings
 from worker.sandbox.engine import Engine
-from worker.sandbox.fetch import Pace
+from worker.sandbox.fetch import LayerCopy, Pace
 from worker.sandbox.images import Images
 from worker.sandbox.registry import ATTEMPTS
 
@@ -106,6 +106,12 @@ def test_a_layer_goes_on_where_the_line_broke(
     finally:
         images.remove(image)
     assert asked == ["", "bytes=10-", "bytes=20-", "bytes=5-"]
+
+
+def test_a_disk_that_is_full_is_no_failure_of_the_registry() -> None:
+    with pytest.raises(OwnFailureError, match="No space left") as caught, LayerCopy(Path("/dev/full"), 1 << 20) as copy:
+        copy.take(bytes(1 << 20))
+    assert not isinstance(caught.value, RegistryError)
 
 
 def test_a_line_that_breaks_again_and_again_is_the_registry_s_failure(

@@ -97,9 +97,8 @@ class Puller:
         Raises BrokenImageError when it cannot be unpacked or not within the limits, RegistryError when its layers are
         not given, OwnFailureError for everything else.
         """
-        self._scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
         deadline = time.monotonic() + self._settings.pull_seconds
-        with tempfile.TemporaryDirectory(dir=self._scratch, prefix="pull-") as folder, disk_failures(self._scratch):
+        with disk_failures(self._scratch), self._make_folder() as folder:
             pull = _Pull(source, judged, image_mib, Path(folder), deadline, self._get_known(judged))
             started = time.monotonic()
             self._pull_layers(pull, check)
@@ -175,8 +174,14 @@ class Puller:
             try:
                 load(self._engine, make_archive(image, is_layout=is_layout), self._settings.pull_seconds, check_all)
             except OwnFailureError:
-                self._engine.remove_image(image.name)  # containerd's store keeps what it cannot unpack
+                if is_layout:  # containerd's store keeps what it cannot unpack
+                    with contextlib.suppress(OwnFailureError):  # the first failure says what is wrong
+                        self._engine.remove_image(image.name)
                 raise
+
+    def _make_folder(self) -> tempfile.TemporaryDirectory[str]:
+        self._scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return tempfile.TemporaryDirectory(dir=self._scratch, prefix="pull-")
 
     @contextlib.contextmanager
     def _load_alone(self, check: _Check) -> Iterator[None]:

@@ -150,7 +150,7 @@ class Registry:
 
     def _get_with(self, client: httpx2.Client, url: str, accept: str, target: Target) -> None:
         status, headers = self._request(client, url, accept, target)
-        if status == 401 and not self._token:
+        if status == 401:  # a token that was given before may have expired
             self._token = self._fetch_token(client, headers.get("www-authenticate", ""))
             status, headers = self._request(client, url, accept, target)
         for _ in range(REDIRECTS):
