@@ -1,8 +1,10 @@
-"""The gRPC transport. Every call runs in one and the same thread: LMDB's write transactions belong to a thread."""
+"""The gRPC transport. Every call runs in one and the same thread: LMDB's write transactions belong to a thread.
+
+Queries wait for all other calls, so that a flood of them holds up no block.
+"""
 
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import grpc
@@ -11,6 +13,7 @@ from abci_app.pb.tendermint.abci import types_pb2 as abci
 from abci_app.server.address import Address, TcpAddress, UnixAddress
 from abci_app.server.dispatch import METHODS, Dispatcher, NodeFailure, read_query
 from abci_app.server.frames import MAX_FRAME_BYTES
+from abci_app.server.lanes import OneThread
 from abci_app.server.listening import private_umask, remove_stale_socket
 
 SERVICE: Final = "tendermint.abci.ABCI"
@@ -29,7 +32,7 @@ class GrpcServer:
         self._dispatcher = dispatcher
         self._stopping = False
         self._failure: NodeFailure | None = None
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="abci")
+        self._pool = OneThread("abci")
         self._server = grpc.server(
             self._pool,
             handlers=(grpc.method_handlers_generic_handler(SERVICE, self._make_handlers()),),
@@ -77,9 +80,10 @@ class GrpcServer:
             request_type: Any = getattr(abci, method.input_type.name)
             response_type: Any = getattr(abci, method.output_type.name)
             read = read_query if name == "query" else request_type.FromString
-            handlers[method.name] = grpc.unary_unary_rpc_method_handler(
-                self._make_call(name), read, response_type.SerializeToString
-            )
+            call: Any = self._make_call(name)
+            if name == "query":  # anybody's, through a node's RPC: blocks do not wait for them
+                call.experimental_thread_pool = self._pool.later
+            handlers[method.name] = grpc.unary_unary_rpc_method_handler(call, read, response_type.SerializeToString)
         return handlers
 
     def _make_call(self, name: str) -> Callable[[Any, grpc.ServicerContext], Any]:
