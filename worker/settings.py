@@ -158,6 +158,8 @@ class WorkerSettings(BaseSettings):
             storage=section.storage,
             free_reserve_mib=section.free_reserve,
             plain_http_registries=tuple(section.plain_http_registries),
+            trusted_registries=tuple(self.jobs.allowed_registries),
+            allow_loopback=self.models.allow_loopback,
             mirrors={registry: tuple(hosts) for registry, hosts in section.mirrors.items()},
         )
 
@@ -222,11 +224,11 @@ runtime = "runc"          # or "runsc" (gVisor)
 cpus = []                 # cores the sandbox may use; empty: all
 storage = "auto"
 free_reserve = 2048       # disk space never filled
-plain_http_registries = []
+plain_http_registries = [] # host:port; these, mirrors and allowed_registries may be at private addresses
 
 [models]
 max_size = 4096           # of the model store
 listen = ""               # host:port or unix:/path to serve models at; empty: not served, relays are used
 endpoint = ""             # the public http(s) URL of what listens; put it into the profile with 'lc tx set-profile'
-allow_loopback = false    # true only where all nodes are on this machine
+allow_loopback = false    # true only where all nodes are on this machine, and the registries of jobs
 """

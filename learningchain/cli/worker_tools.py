@@ -10,6 +10,7 @@ from typing import Final
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from learningchain.claims import Claim
 from learningchain.cli.failure import Failure
+from learningchain.cli.job_model import allows_loopback
 from learningchain.cli.session import Session
 from learningchain.client import Relay
 from learningchain.wallet import SecretKey
@@ -27,6 +28,7 @@ from worker.sandbox import (
     limits_of_class,
     try_image,
 )
+from worker.sandbox.reference import parse_reference
 
 TRIAL_SECONDS: Final = 600
 """How long a training that is tried may run at most; it is over with its first model."""
@@ -37,7 +39,9 @@ RELAYS: Final = 3
 def evaluate(session: Session, image: str, model: Path, job_class: pb.EvaluationClass) -> Evaluation:
     """Evaluate a model exactly as a checker would, in fresh sandboxes. Raises Failure when this machine cannot."""
     try:
-        return evaluate_model(image, model, limits_of_class(job_class), _get_settings(session))
+        return evaluate_model(image, model, limits_of_class(job_class), _get_settings(session, image))
+    except BrokenImageError as error:
+        raise _get_image_failure(error) from error
     except OwnFailureError as error:
         raise _get_own_failure(error) from error
 
@@ -59,15 +63,23 @@ def try_job(
         session.say(f"{step} …")
 
     try:
-        return try_image(image, eval_image, limits, training, _get_settings(session), say)
+        return try_image(image, eval_image, limits, training, _get_settings(session, image, eval_image), say)
     except BrokenImageError as error:
-        raise Failure(f"the image breaks the job contract: {error}", "correct it, see docs/job-image.md") from error
+        raise _get_image_failure(error) from error
     except OwnFailureError as error:
         raise _get_own_failure(error) from error
 
 
-def _get_settings(session: Session) -> SandboxSettings:
-    return SandboxSettings(home=session.settings.home / "sandbox")
+def _get_settings(session: Session, *images: str) -> SandboxSettings:
+    """Return settings that trust the registries of images which the user names, at private addresses too."""
+    hosts = tuple(parse_reference(image).host for image in images)
+    return SandboxSettings(
+        home=session.settings.home / "sandbox", trusted_registries=hosts, allow_loopback=allows_loopback(session)
+    )
+
+
+def _get_image_failure(error: BrokenImageError) -> Failure:
+    return Failure(f"the image breaks the job contract: {error}", "correct it, see docs/job-image.md")
 
 
 def _get_own_failure(error: OwnFailureError) -> Failure:

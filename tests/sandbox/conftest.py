@@ -63,7 +63,9 @@ def engine_sandbox(docker_host: str, tmp_path_factory: pytest.TempPathFactory) -
 
 
 def _open(docker_host: str, home: Path, storage: str) -> Iterator[DockerSandbox]:
-    sandbox = DockerSandbox(SandboxSettings(home=home, engine=docker_host, storage=storage, free_reserve_mib=64))
+    sandbox = DockerSandbox(
+        SandboxSettings(allow_loopback=True, home=home, engine=docker_host, storage=storage, free_reserve_mib=64)
+    )
     try:
         yield sandbox
     finally:
@@ -138,4 +140,6 @@ def engine(docker_host: str) -> Iterator[Engine]:
 
 @pytest.fixture
 def images(engine: Engine, tmp_path: Path) -> Images:
-    return Images(engine, SandboxSettings(home=tmp_path, free_reserve_mib=1), tmp_path, lambda: None)
+    return Images(
+        engine, SandboxSettings(allow_loopback=True, home=tmp_path, free_reserve_mib=1), tmp_path, lambda: None
+    )

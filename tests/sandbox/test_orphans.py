@@ -29,7 +29,7 @@ from pathlib import Path
 from tests.sandbox.support import get_spec, wait_for_line
 from worker.sandbox import DockerSandbox, SandboxSettings
 home, engine, storage, image, kept, frozen, deadline_ms = sys.argv[1:]
-settings = SandboxSettings(home=Path(home), engine=engine, storage=storage, free_reserve_mib=64)
+settings = SandboxSettings(allow_loopback=True, home=Path(home), engine=engine, storage=storage, free_reserve_mib=64)
 sandbox = DockerSandbox(settings)
 for attempt in (kept, frozen):
     training = sandbox.start_training(get_spec(image, "resume", int(deadline_ms), attempt=attempt))
@@ -43,7 +43,9 @@ KEPT, FROZEN = "aa" * 8, "bb" * 8
 
 @pytest.fixture(params=["loop", "engine"])
 def settings(request: pytest.FixtureRequest, docker_host: str, tmp_path: Path) -> Iterator[SandboxSettings]:
-    settings = SandboxSettings(home=tmp_path / "home", engine=docker_host, storage=request.param, free_reserve_mib=64)
+    settings = SandboxSettings(
+        allow_loopback=True, home=tmp_path / "home", engine=docker_host, storage=request.param, free_reserve_mib=64
+    )
     yield settings
     sandbox = DockerSandbox(settings)
     sandbox.remove_orphans()
@@ -108,7 +110,9 @@ def test_any_worker_on_the_engine_removes_what_a_dead_one_of_another_home_left(
     killed: SandboxSettings, hostile: str, deadline_ms: int, tmp_path: Path, engine_client: docker.APIClient
 ) -> None:
     """Its guard died with it, and nobody starts a worker in its home again. What it can resume from stays there."""
-    other = DockerSandbox(SandboxSettings(home=tmp_path / "other", engine=killed.engine, free_reserve_mib=64))
+    other = DockerSandbox(
+        SandboxSettings(allow_loopback=True, home=tmp_path / "other", engine=killed.engine, free_reserve_mib=64)
+    )
     other.remove_orphans()
     assert list_containers(engine_client, killed.home) == []
     other.close()
@@ -156,7 +160,9 @@ def test_the_living_are_left_alone(settings: SandboxSettings, hostile: str, dead
     daemon, command = DockerSandbox(settings), DockerSandbox(settings)
     training = daemon.start_training(get_spec(hostile, "resume", deadline_ms))
     command_of_another_home = DockerSandbox(
-        SandboxSettings(home=settings.home.with_name("other"), engine=settings.engine, free_reserve_mib=64)
+        SandboxSettings(
+            allow_loopback=True, home=settings.home.with_name("other"), engine=settings.engine, free_reserve_mib=64
+        )
     )
     for sandbox in (command, command_of_another_home):
         sandbox.remove_orphans()

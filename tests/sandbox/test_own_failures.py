@@ -80,7 +80,9 @@ def test_a_failed_evaluation_is_repeated_once(
 ) -> None:
     script = Script(*results)
     monkeypatch.setattr(sandbox_module, "OneEvaluation", script)
-    settings = SandboxSettings(home=tmp_path, engine=docker_host, storage="engine", free_reserve_mib=64)
+    settings = SandboxSettings(
+        allow_loopback=True, home=tmp_path, engine=docker_host, storage="engine", free_reserve_mib=64
+    )
     assert evaluate_model(hostile, tmp_path / "model", LIMITS, settings) == expected
     assert script.results == []
 
@@ -89,7 +91,9 @@ def test_a_machine_that_fails_twice_says_nothing(
     docker_host: str, hostile: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sandbox_module, "OneEvaluation", Script(GOOD, OwnFailureError("a"), OwnFailureError("b")))
-    settings = SandboxSettings(home=tmp_path, engine=docker_host, storage="engine", free_reserve_mib=64)
+    settings = SandboxSettings(
+        allow_loopback=True, home=tmp_path, engine=docker_host, storage="engine", free_reserve_mib=64
+    )
     with pytest.raises(OwnFailureError, match="b"):
         evaluate_model(hostile, tmp_path / "model", LIMITS, settings)
 
@@ -99,7 +103,9 @@ def test_the_sample_is_tried_once_per_image(
 ) -> None:
     script = Script(CRASHED, CRASHED)
     monkeypatch.setattr(sandbox_module, "OneEvaluation", script)
-    sandbox = DockerSandbox(SandboxSettings(home=tmp_path, engine=docker_host, storage="engine", free_reserve_mib=64))
+    sandbox = DockerSandbox(
+        SandboxSettings(allow_loopback=True, home=tmp_path, engine=docker_host, storage="engine", free_reserve_mib=64)
+    )
     for _ in range(2):
         assert sandbox.evaluate(hostile, tmp_path / "model", LIMITS).finding is Finding.UNRUNNABLE
     sandbox.close()
@@ -123,7 +129,9 @@ def test_a_sample_that_took_too_long_is_tried_again_after_a_while(
     slow = replace(OVERRUN, seconds=float(LIMITS.seconds))
     script = Script(slow, slow, GOOD, GOOD, GOOD)
     monkeypatch.setattr(sandbox_module, "OneEvaluation", script)
-    sandbox = DockerSandbox(SandboxSettings(home=tmp_path, engine=docker_host, storage="engine", free_reserve_mib=64))
+    sandbox = DockerSandbox(
+        SandboxSettings(allow_loopback=True, home=tmp_path, engine=docker_host, storage="engine", free_reserve_mib=64)
+    )
     for _ in range(2):
         assert sandbox.evaluate(hostile, tmp_path / "model", LIMITS).finding is Finding.UNRUNNABLE
     later = time.monotonic() + sandbox_module.SLOW_SAMPLE_SECONDS
@@ -140,7 +148,9 @@ def test_an_engine_that_dies_under_an_evaluation_is_no_finding(
 ) -> None:
     """What could not be removed then is removed later, by the same process."""
     home = tmp_path / "home"
-    sandbox = DockerSandbox(SandboxSettings(home=home, engine=proxy.url, storage="loop", free_reserve_mib=64))
+    sandbox = DockerSandbox(
+        SandboxSettings(allow_loopback=True, home=home, engine=proxy.url, storage="loop", free_reserve_mib=64)
+    )
     model = tmp_path / "model"
     model.write_text("0.5", encoding="ascii")
     sandbox.evaluate(hostile, model, LIMITS)
@@ -179,7 +189,9 @@ def test_a_training_whose_engine_dies_says_so(
     proxy: EngineProxy, hostile: str, tmp_path: Path, deadline_ms: int
 ) -> None:
     home = tmp_path / "home"
-    sandbox = DockerSandbox(SandboxSettings(home=home, engine=proxy.url, storage="loop", free_reserve_mib=64))
+    sandbox = DockerSandbox(
+        SandboxSettings(allow_loopback=True, home=home, engine=proxy.url, storage="loop", free_reserve_mib=64)
+    )
     training = sandbox.start_training(get_spec(hostile, "ignore_term", deadline_ms))
     wait_for_line(training, "ready")
     proxy.cut()
@@ -200,7 +212,7 @@ def test_a_training_whose_engine_dies_says_so(
 
 def test_closing_under_an_evaluation_is_no_finding(docker_host: str, hostile: str, tmp_path: Path) -> None:
     home, model = tmp_path / "home", tmp_path / "model"
-    sandbox = DockerSandbox(SandboxSettings(home=home, engine=docker_host, free_reserve_mib=64))
+    sandbox = DockerSandbox(SandboxSettings(allow_loopback=True, home=home, engine=docker_host, free_reserve_mib=64))
     model.write_text("0.5", encoding="ascii")
     sandbox.evaluate(hostile, model, LIMITS)
     model.write_text("sleep 20", encoding="ascii")
@@ -217,7 +229,9 @@ def test_closing_under_an_evaluation_is_no_finding(docker_host: str, hostile: st
 def test_an_image_that_drips_holds_up_neither_other_evaluations_nor_the_end(
     docker_host: str, hostile: str, dripping: DrippingServer, tmp_path: Path
 ) -> None:
-    sandbox = DockerSandbox(SandboxSettings(home=tmp_path / "home", engine=docker_host, free_reserve_mib=64))
+    sandbox = DockerSandbox(
+        SandboxSettings(allow_loopback=True, home=tmp_path / "home", engine=docker_host, free_reserve_mib=64)
+    )
     model = tmp_path / "model"
     model.write_text("0.5", encoding="ascii")
     found: list[str] = []
@@ -249,28 +263,32 @@ def test_an_image_that_drips_holds_up_neither_other_evaluations_nor_the_end(
 @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 def test_an_engine_that_is_not_there_is_an_own_failure(tmp_path: Path) -> None:
     with pytest.raises(OwnFailureError, match="engine"):
-        DockerSandbox(SandboxSettings(home=tmp_path, engine=f"unix://{tmp_path}/nothing"))
+        DockerSandbox(SandboxSettings(allow_loopback=True, home=tmp_path, engine=f"unix://{tmp_path}/nothing"))
     gc.collect()  # the SDK does not close a socket that finds nobody; warned of here, it is not held against others
 
 
 def test_an_engine_across_the_network_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnfitEngineError, match="unix"):
-        DockerSandbox(SandboxSettings(home=tmp_path, engine="tcp://127.0.0.1:2375"))
+        DockerSandbox(SandboxSettings(allow_loopback=True, home=tmp_path, engine="tcp://127.0.0.1:2375"))
 
 
 def test_an_engine_without_the_runtime_is_refused(docker_host: str, tmp_path: Path) -> None:
     with pytest.raises(UnfitEngineError, match="the runtime none-such"):
-        DockerSandbox(SandboxSettings(home=tmp_path, engine=docker_host, runtime="none-such"))
+        DockerSandbox(SandboxSettings(allow_loopback=True, home=tmp_path, engine=docker_host, runtime="none-such"))
 
 
 def test_cores_that_are_not_ours_are_refused(docker_host: str, tmp_path: Path) -> None:
     with pytest.raises(OwnFailureError, match="4095"):
-        DockerSandbox(SandboxSettings(home=tmp_path, engine=docker_host, cpus=(4095,)))
+        DockerSandbox(SandboxSettings(allow_loopback=True, home=tmp_path, engine=docker_host, cpus=(4095,)))
 
 
 def test_a_full_disk_is_an_own_failure(docker_host: str, tmp_path: Path) -> None:
     with pytest.raises(NoSpaceError, match="in reserve"):
-        DockerSandbox(SandboxSettings(home=tmp_path, engine=docker_host, storage="loop", free_reserve_mib=1 << 40))
+        DockerSandbox(
+            SandboxSettings(
+                allow_loopback=True, home=tmp_path, engine=docker_host, storage="loop", free_reserve_mib=1 << 40
+            )
+        )
 
 
 def test_why_outputs_have_no_hard_caps_is_said(
@@ -279,7 +297,9 @@ def test_why_outputs_have_no_hard_caps_is_said(
     """An operator who gave all rights and misses a tool would not notice."""
     monkeypatch.setattr("worker.sandbox.disks._SEARCH", str(tmp_path))
     with structlog.testing.capture_logs() as logs:
-        sandbox = DockerSandbox(SandboxSettings(home=tmp_path / "home", engine=docker_host, free_reserve_mib=64))
+        sandbox = DockerSandbox(
+            SandboxSettings(allow_loopback=True, home=tmp_path / "home", engine=docker_host, free_reserve_mib=64)
+        )
     assert "storage engine" in sandbox.check_engine()
     sandbox.close()
     assert [each["reason"] for each in logs] == ["mkfs.ext4 is not installed: apt-get install e2fsprogs mount"]

@@ -18,7 +18,7 @@ from worker.sandbox.registry import ATTEMPTS
 def test_a_pull_has_a_time_limit(fake: FakeRegistry, engine: Engine, tmp_path: Path) -> None:
     image = fake.add_manifest(manifest := fake.make_manifest())
     fake.rules[manifest["layers"][0]["digest"]] = wait(3, (404, {}, b""))
-    settings = Settings(home=tmp_path, free_reserve_mib=1, pull_seconds=1)
+    settings = Settings(allow_loopback=True, home=tmp_path, free_reserve_mib=1, pull_seconds=1)
     images = Images(engine, settings, tmp_path, lambda: None)
     with pytest.raises(RegistryError, match="too slow: not done within 1 s"):
         images.prepare(image, 10)
@@ -134,7 +134,7 @@ def test_a_pull_ends_when_the_sandbox_closes(fake: FakeRegistry, engine: Engine,
     def check_open() -> None:
         raise OwnFailureError("the sandbox is closing")
 
-    images = Images(engine, Settings(home=tmp_path, free_reserve_mib=1), tmp_path, check_open)
+    images = Images(engine, Settings(allow_loopback=True, home=tmp_path, free_reserve_mib=1), tmp_path, check_open)
     with pytest.raises(OwnFailureError, match="closing"):
         images.prepare(image, 10)
 

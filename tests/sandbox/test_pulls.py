@@ -164,7 +164,7 @@ def test_an_image_that_unpacks_to_more_than_the_disk_holds_costs_no_other(
     """What its manifest declares has room."""
     good, evil = (fake.add_manifest(fake.make_manifest(*make_layer(x=size))) for size in (10, 64 << 20))
     with _small_disk(tmp_path / "root", "size=16m", is_filled=False) as root:
-        images = Images(engine, Settings(home=tmp_path, free_reserve_mib=1), root, lambda: None)
+        images = Images(engine, Settings(allow_loopback=True, home=tmp_path, free_reserve_mib=1), root, lambda: None)
         images.prepare(good, 100)
         try:
             with pytest.raises(NoSpaceError, match="64 MiB are needed"):
@@ -201,7 +201,9 @@ def test_an_image_in_use_makes_no_room_and_is_not_forgotten(
 def test_no_image_goes_when_all_of_them_were_too_few(fake: FakeRegistry, images: Images, tmp_path: Path) -> None:
     good = fake.add_manifest(fake.make_manifest())
     images.prepare(good, 10)
-    full = Images(images.engine, Settings(home=tmp_path, free_reserve_mib=1 << 40), tmp_path, lambda: None)
+    full = Images(
+        images.engine, Settings(allow_loopback=True, home=tmp_path, free_reserve_mib=1 << 40), tmp_path, lambda: None
+    )
     try:
         with pytest.raises(NoSpaceError):
             full.prepare(fake.add_manifest(fake.make_manifest(*make_layer(x=20))), 10)
@@ -275,7 +277,9 @@ def _require(is_room: bool) -> None:
 
 
 def test_no_pull_starts_without_room(fake: FakeRegistry, engine: Engine, tmp_path: Path) -> None:
-    images = Images(engine, Settings(home=tmp_path, free_reserve_mib=1 << 40), tmp_path, lambda: None)
+    images = Images(
+        engine, Settings(allow_loopback=True, home=tmp_path, free_reserve_mib=1 << 40), tmp_path, lambda: None
+    )
     with pytest.raises(NoSpaceError, match="in reserve"):
         images.prepare(fake.add_manifest(fake.make_manifest()), 10)
 
@@ -284,7 +288,7 @@ def test_a_disk_that_can_hold_few_more_files_is_full(fake: FakeRegistry, engine:
     """A small image of empty files would take all of them, and nothing else on this machine could be written."""
     image = fake.add_manifest(fake.make_manifest())
     with _small_disk(tmp_path / "root", "size=64m,nr_inodes=100", is_filled=False) as root:
-        images = Images(engine, Settings(home=tmp_path, free_reserve_mib=1), root, lambda: None)
+        images = Images(engine, Settings(allow_loopback=True, home=tmp_path, free_reserve_mib=1), root, lambda: None)
         try:
             images.prepare(image, 10)
             images.remove(image)

@@ -198,7 +198,12 @@ def test_layers_that_the_engine_has_lost_meanwhile_are_fetched(
 
 def test_two_workers_share_what_one_of_them_pulled(fake: FakeRegistry, images: Images, tmp_path: Path) -> None:
     image = _add_image(fake, layer := _make_new_layer())
-    other = Images(images.engine, Settings(home=tmp_path / "other", free_reserve_mib=1), tmp_path, lambda: None)
+    other = Images(
+        images.engine,
+        Settings(allow_loopback=True, home=tmp_path / "other", free_reserve_mib=1),
+        tmp_path,
+        lambda: None,
+    )
     try:
         assert other.prepare(image, 10) == images.prepare(image, 10)
         assert _count_requests(fake, layer) == 1
@@ -259,7 +264,9 @@ def test_a_mirror_that_gives_no_layers_is_passed_over(fake: FakeRegistry, engine
     mirror = Server()
     mirror.registry.content = fake.content
     mirror.registry.rules[digest_of(layer[0])] = lambda _: (403, {}, b"")
-    settings = Settings(home=tmp_path, free_reserve_mib=1, mirrors={fake.host: (mirror.registry.host,)})
+    settings = Settings(
+        allow_loopback=True, home=tmp_path, free_reserve_mib=1, mirrors={fake.host: (mirror.registry.host,)}
+    )
     images = Images(engine, settings, tmp_path, lambda: None)
     try:
         images.prepare(image, 10)

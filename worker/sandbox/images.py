@@ -19,8 +19,8 @@ from worker.sandbox.contract import CONFIG_BYTES, check_config, check_manifest, 
 from worker.sandbox.engine import Engine, Json
 from worker.sandbox.kept import get_path, list_by_use, load, write
 from worker.sandbox.pulls import Judged, Puller, get_own_name
-from worker.sandbox.reference import Reference, is_loopback, parse_reference
-from worker.sandbox.registry import Registry
+from worker.sandbox.reference import Reference, parse_reference
+from worker.sandbox.registry import open_registry
 from worker.sandbox.storage import check_space
 from worker.sandbox.types import (
     MIB,
@@ -183,8 +183,7 @@ class Images:
         return self._fetch_from(named, digest, check)
 
     def _fetch_from(self, source: Reference, digest: str, check: _Check) -> bytes:
-        is_plain = is_loopback(source.host) or source.host in self._settings.plain_http_registries
-        with Registry(source, is_plain=is_plain) as registry:
+        with open_registry(source, self._settings) as registry:
             is_manifest = digest == source.digest
             content = registry.get_manifest(check) if is_manifest else registry.get_blob(digest, CONFIG_BYTES, check)
         write(self._folder, digest, content)

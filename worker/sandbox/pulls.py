@@ -21,8 +21,8 @@ from worker.sandbox.kept import list_by_use
 from worker.sandbox.layers import MAX_ENTRIES, Counts, Layer, measure_layer
 from worker.sandbox.loading import load
 from worker.sandbox.processes import get_process_name
-from worker.sandbox.reference import Reference, is_loopback
-from worker.sandbox.registry import Registry
+from worker.sandbox.reference import Reference
+from worker.sandbox.registry import Registry, open_registry
 from worker.sandbox.storage import check_space, disk_failures
 from worker.sandbox.types import (
     MIB,
@@ -126,7 +126,7 @@ class Puller:
         wanted = {digest: size for digest, size in layers if digest not in known | pull.files.keys()}
         wanted |= {digest: size for digest, size in layers[here:] if digest not in pull.files}
         self._make_scratch_room(sum(wanted.values()))
-        with self._open(pull.source) as registry:
+        with open_registry(pull.source, self._settings) as registry:
             for digest, size in wanted.items():
                 self._fetch_one(pull, registry, digest, size, check)
 
@@ -208,11 +208,6 @@ class Puller:
     def _get_known(self, judged: Judged) -> dict[str, Layer]:
         found = {digest: self._counts.get(digest) for digest, _ in judged.manifest.layers}
         return {digest: layer for digest, layer in found.items() if layer is not None}
-
-    def _open(self, source: Reference) -> Registry:
-        return Registry(
-            source, is_plain=is_loopback(source.host) or source.host in self._settings.plain_http_registries
-        )
 
     @property
     def _reserve(self) -> int:

@@ -11,12 +11,15 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 from urllib.parse import urljoin, urlsplit
+from urllib.request import getproxies
 
 import httpx2
 
+from learningchain.addresses import AddressRefused, resolve
+from learningchain.addresses import Target as Place
 from worker.sandbox.apart import Sockets, call_apart
-from worker.sandbox.reference import Reference
-from worker.sandbox.types import BrokenImageError, RegistryError
+from worker.sandbox.reference import Reference, is_loopback
+from worker.sandbox.types import BrokenImageError, RegistryError, SandboxSettings
 
 MANIFEST_TYPES = (
     "application/vnd.docker.distribution.manifest.v2+json",
@@ -79,8 +82,11 @@ class Registry:
     `check` is called again and again while an answer is awaited, and gives it up by raising OwnFailureError.
     """
 
-    def __init__(self, reference: Reference, *, is_plain: bool) -> None:
+    def __init__(self, reference: Reference, *, is_plain: bool, is_trusted: bool, allow_loopback: bool) -> None:
+        """Connect to public addresses only, unless the registry `is_trusted`, or to loopback where that is allowed."""
         self._reference = reference
+        self._is_trusted = is_trusted
+        self._allow_loopback = allow_loopback
         self._scheme = "http" if is_plain else "https"
         self._is_plain = is_plain
         self._token = ""
@@ -162,16 +168,33 @@ class Registry:
 
     def _request(self, client: httpx2.Client, url: str, accept: str, target: Target) -> tuple[int, httpx2.Headers]:
         """Make one request; the body of a good answer goes to the target, of any other nothing is read."""
-        headers = {"Accept": accept, "Accept-Encoding": "identity", **target.get_headers()}
+        checked = self._resolve(url)
+        headers = {"Accept": accept, "Accept-Encoding": "identity", **target.get_headers(), **checked.headers}
         if self._token and urlsplit(url).netloc == self._reference.api_host:
             headers["Authorization"] = f"Bearer {self._token}"
-        with client.stream("GET", url, headers=headers, extensions={"trace": self._sockets.trace}) as response:
+        extensions = {"trace": self._sockets.trace, **checked.extensions}
+        with client.stream("GET", checked.url, headers=headers, extensions=extensions) as response:
             if response.status_code in (200, 206):
                 target.begin(response.status_code)
                 for chunk in response.iter_raw():
                     if not target.take(chunk):
                         break
             return response.status_code, response.headers
+
+    def _resolve(self, url: str) -> Place:
+        """Return where to connect to: a job may name any host, and its registry redirect to any other.
+
+        Behind a proxy of the machine's owner nothing is looked up here, and the proxy decides.
+        """
+        if self._is_trusted or (urlsplit(url).scheme == "https" and getproxies().get("https")):
+            return Place(url, {}, {})
+        try:
+            return resolve(url, self._allow_loopback)
+        except AddressRefused as error:
+            raise RegistryError(
+                f"the registry {self._reference.host}: {error}; if it is yours, put it into allowed_registries, "
+                "plain_http_registries or mirrors"
+            ) from error
 
     def _follow(self, url: str, location: str) -> str:
         target = urljoin(url, location)
@@ -205,6 +228,20 @@ class Registry:
 
     def _not_public(self) -> BrokenImageError:
         return BrokenImageError(f"{self._reference} is not there, or not for everybody: push it, make it public")
+
+
+def open_registry(reference: Reference, settings: SandboxSettings) -> Registry:
+    """Return what an image is fetched with, as the owner of this machine allows it."""
+    host = reference.host
+    is_plain = host in settings.plain_http_registries
+    mirrors = {mirror for hosts in settings.mirrors.values() for mirror in hosts}
+    is_trusted = is_plain or host in mirrors or host in settings.trusted_registries
+    return Registry(
+        reference,
+        is_plain=is_plain or is_loopback(host),
+        is_trusted=is_trusted,
+        allow_loopback=settings.allow_loopback and is_loopback(host),
+    )
 
 
 def parse_json(content: bytes, what: str) -> dict[str, Any]:

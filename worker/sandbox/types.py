@@ -272,5 +272,7 @@ class SandboxSettings:
     storage: str = "auto"  # "loop" (needs root), "engine" (archive API and watchdog), "auto": loop where it works
     free_reserve_mib: int = 2048  # never filled by the sandbox
     plain_http_registries: tuple[str, ...] = ()  # host:port; loopback hosts always are
+    trusted_registries: tuple[str, ...] = ()  # may be at private addresses, as those of the two settings around may
     mirrors: dict[str, tuple[str, ...]] = field(default_factory=dict)  # registry host -> hosts asked first
+    allow_loopback: bool = False  # registries on this machine: where all nodes are on it too
     pull_seconds: int = 1800  # for all layers of an image, and once more for the engine to unpack them
