@@ -70,7 +70,9 @@ def test_ending_what_does_not_run_is_no_failure(terminal: Terminal) -> None:
 def test_training_workers_take_jobs_of_default_needs(tmp_path: Path) -> None:
     home = DevnetHome(tmp_path)
     _make_trainer(home, make_plan("x", 1, 1), 0, "ada")
-    policy = load_settings(home.get_worker("ada")).make_policy()
+    settings = load_settings(home.get_worker("ada"))
+    policy = settings.make_policy()
+    assert settings.make_sandbox_settings(tmp_path).allow_loopback
     assert policy.milli_cpus >= TRAINING_MILLI_CPUS
     assert policy.memory_mib >= TRAINING_MEMORY_MIB
     assert policy.disk_mib >= TRAINING_DISK_MIB

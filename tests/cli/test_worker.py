@@ -15,7 +15,7 @@ from learningchain.cli import exit_codes
 from learningchain.wallet import Keystore, SecretKey
 from tests.cli.terminal import QUICK, Terminal
 from worker import cli
-from worker.sandbox import OwnFailureError
+from worker.sandbox import OwnFailureError, SandboxSettings
 from worker.settings import WorkerSettings, load_settings
 
 PASSWORD = "correct horse"
@@ -203,3 +203,35 @@ def test_a_log_line_for_people_steers_no_terminal(capsys: pytest.CaptureFixture[
     shown = capsys.readouterr().err
     assert "http://x/" in shown
     assert not set("\x9b\u202e") & set(shown)
+
+
+def test_settings_of_the_sandbox_reach_it(tmp_path: Path) -> None:
+    assert WorkerSettings().make_sandbox_settings(tmp_path) == SandboxSettings(home=tmp_path / "sandbox")
+    (tmp_path / "worker.toml").write_text(
+        """
+        [jobs]
+        allowed_registries = ["registry.lan"]
+        [sandbox]
+        engine = "unix:///e"
+        runtime = "runsc"
+        cpus = [1]
+        storage = "loop"
+        free_reserve = 7
+        plain_http_registries = ["plain.lan:5000"]
+        mirrors = {"docker.io" = ["mirror.lan"]}
+        [models]
+        allow_loopback = true
+        """
+    )
+    assert load_settings(tmp_path).make_sandbox_settings(tmp_path) == SandboxSettings(
+        home=tmp_path / "sandbox",
+        engine="unix:///e",
+        runtime="runsc",
+        cpus=(1,),
+        storage="loop",
+        free_reserve_mib=7,
+        plain_http_registries=("plain.lan:5000",),
+        trusted_registries=("registry.lan",),
+        mirrors={"docker.io": ("mirror.lan",)},
+        allow_loopback=True,
+    )
