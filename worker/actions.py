@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from learningchain.client.journal import JournalError as SentListError
 from learningchain.models import get_model_url
 from worker import events as ev
 from worker.measuring import Measuring
+from worker.models.keeping import make_promise
 from worker.models.uploads import UploadClaim
 from worker.state import WorkerState
 from worker.tools import RELAYS, ActionFailed, ModelGone, Tools
@@ -128,6 +130,8 @@ class Actions:
 
     async def reveal(self, todo: ev.Reveal) -> None:
         """Name the model and where it is."""
+        view = self._state.view
+        job = None if view is None else view.jobs.get(todo.job_id)
         known = self._state.memory.announced[todo.job_id, todo.digest]
         size = self._tools.get_model(todo.digest).stat().st_size
         endpoint = self._tools.endpoint
@@ -136,8 +140,8 @@ class Actions:
             tx_pb2.Reveal(job_id=todo.job_id, model_digest=todo.digest, size=size, salt=known.salt, locations=locations)
         )
         log.info("revealed", job=todo.job_id, model=todo.digest.hex())
-        if self._state.view is not None:  # until the job is over it is held anyway
-            self._tools.store.keep(todo.digest, self._state.view.params.model_retention_ms / 1000)
+        if view is not None and job is not None:  # until the job is over it is held anyway
+            self._tools.store.keep(todo.digest, make_promise(job, view.params.model_retention_ms, time.time()))
 
     async def commit_vote(self, todo: ev.CommitVote) -> None:
         """Commit to the finding in the journal."""

@@ -6,15 +6,14 @@ from pathlib import Path
 
 import structlog
 
-from abci_app.protocol.limits import MIB
 from learningchain.client import errors
 from worker import events as ev
 from worker.actions import Actions
 from worker.follower import Follower, NodeBehind
 from worker.handover import Handover
 from worker.journal import Journal, JournalError
-from worker.models.uploads import UploadClaim, UploadRefused, check_claim
 from worker.policy import Policy
+from worker.relaying import Relaying
 from worker.report import Report
 from worker.state import WorkerState
 from worker.tools import EXPECTED_FAILURES, Tools
@@ -40,6 +39,7 @@ class Daemon:
         tools.store.hold(self.state.list_held_models())
         self._actions = Actions(tools, self.state, self.deliver, lambda: journal.save(self.state.memory))
         self._handover = Handover(tools.claims, tools.store)
+        self.relaying = Relaying(tools.client, tools.store)
         self._trainers: dict[int, Trainer] = {}
         self._follower = Follower(tools.client, tools.account)
         self._tasks: asyncio.TaskGroup | None = None
@@ -72,6 +72,7 @@ class Daemon:
                 view = await self._follower.observe()
                 await self._take_over(view)
                 self.deliver(ev.Observed(view))
+                await self.relaying.update(view)
                 height = await self._wait(view.height)
             except (errors.NodeUnreachable, errors.BadAnswer, NodeBehind) as error:
                 log.warning("node_of_no_use", reason=str(error), last_height=height)
@@ -167,13 +168,3 @@ class Daemon:
             await trainer.run(job, view.params.classes[job.terms.job_class], attempt, view.now_ms)
         finally:
             del self._trainers[job_id]
-
-    async def check_upload(self, claim: UploadClaim) -> int:
-        """Return the largest size in bytes of a rightful upload. Raises UploadRefused."""
-        chain = await self._tools.client.get_chain()
-        found = await self._tools.client.get_job(claim.job_id)
-        owner = await self._tools.client.get_account(claim.account)
-        if found is None or owner is None:
-            raise UploadRefused("there is no such job or account")
-        check_claim(claim, chain.chain_tag, chain.params, found.job, owner.account)
-        return int(chain.params.classes[found.job.terms.job_class].model_mib) * MIB

@@ -4,6 +4,7 @@ import asyncio
 import math
 import secrets
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from abci_app.protocol.limits import RESERVED_LOSS, SALT_BYTES
 from abci_app.protocol.windows import compute_window_ms
 from learningchain.models import get_model_url
 from worker import events as ev
+from worker.models.keeping import make_promise
 from worker.sandbox import BrokenImageError, Evaluation, EvaluationLimits, Finding, RegistryError, limits_of_class
 from worker.state import WorkerState
 from worker.tools import RELAYS, ActionFailed, Tools
@@ -111,8 +113,7 @@ class Measuring:
             if not is_in_time:
                 raise ActionFailed("this check began too late to tell whether the model can be had")
             return tx_pb2.FINDING_UNAVAILABLE, 0, b""
-        if self._tools.store.may_promise(current.size):
-            self._tools.store.keep(current.model_digest, self._get_retention_seconds())
+        self._tools.store.keep(current.model_digest, make_promise(job, self._get_retention_ms(), time.time()))
         async with self._turns.take((0, -job.bounty)):
             result = await self._measure(job, current.model_digest)
         measured = result.finding is Finding.MEASURED
@@ -220,5 +221,5 @@ class Measuring:
         path = self._tools.get_model(digest)
         return await asyncio.to_thread(self._tools.sandbox.evaluate, image, path, limits)
 
-    def _get_retention_seconds(self) -> float:
-        return 0.0 if self._state.view is None else self._state.view.params.model_retention_ms / 1000
+    def _get_retention_ms(self) -> int:
+        return 0 if self._state.view is None else self._state.view.params.model_retention_ms

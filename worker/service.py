@@ -93,9 +93,7 @@ async def run_with(
         publishing = asyncio.create_task(_publish_endpoint(sender, settings.models.endpoint))
         try:
             daemon = Daemon(tools, settings.make_policy(), journal, home / "status.json", stop)
-            retention = chain.params.model_retention_ms / 1000
-            app = create_app(store, daemon.check_upload, retention)
-            async with serving(app, settings.models.listen):
+            async with serving(create_app(store, daemon.relaying.check_upload), settings.models.listen):
                 await daemon.run()
         finally:
             publishing.cancel()

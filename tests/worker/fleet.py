@@ -52,7 +52,7 @@ class Fleet:
         models = Models(allow_loopback=loopback, max_size=max_size)
         if checks:
             listen = f"127.0.0.1:{find_port()}"
-            models = Models(allow_loopback=True, listen=listen, endpoint=f"http://{listen}")
+            models = Models(allow_loopback=True, max_size=max_size, listen=listen, endpoint=f"http://{listen}")
         settings = WorkerSettings(
             check=checks, jobs=Jobs(train=not checks, checkpoint_every=1, min_time_left=1, max_parallel=max_parallel),
             resources=Resources(), models=models,

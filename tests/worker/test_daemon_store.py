@@ -16,6 +16,7 @@ from tests.worker.claims import DIGEST
 from tests.worker.fleet import RACE_MS, Fleet, play, start_checkers, submit
 from worker import events as ev
 from worker.journal import Journal, JournalError
+from worker.models.keeping import Promise
 from worker.models.store import ModelStore
 from worker.sandbox import TrainingSpec, TrainingState, TrainingStatus
 from worker.state import Memory
@@ -135,13 +136,13 @@ def test_a_second_worker_in_a_home_touches_nothing_of_the_first(tmp_path: Path) 
 def test_a_model_to_check_that_made_room_while_it_waited_for_its_turn_is_fetched_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    may_promise = ModelStore.may_promise
+    keep = ModelStore.keep
     evicted: list[Path] = []
 
-    def evict(store: ModelStore, size: int) -> bool:
+    def evict(store: ModelStore, digest: bytes, promise: Promise) -> bool:
         path = None if evicted else store.get_path(MODEL_DIGEST)
         if path is None:
-            return may_promise(store, size)
+            return keep(store, digest, promise)
         path.unlink()
         evicted.append(path)
         return False
@@ -152,7 +153,7 @@ def test_a_model_to_check_that_made_room_while_it_waited_for_its_turn_is_fetched
         await fleet.wait_for(fleet.has_relays)
         job_id = submit(fleet)
         await fleet.wait_for(lambda: fleet.chain.job(job_id).state == pb.JOB_STATE_VOTE)
-        monkeypatch.setattr(ModelStore, "may_promise", evict)
+        monkeypatch.setattr(ModelStore, "keep", evict)
         job = await fleet.settle(job_id)
         assert job.outcome == pb.OUTCOME_ACCEPTED
         await fleet.wait_for(lambda: bool(evicted))

@@ -14,13 +14,13 @@ from abci_app.protocol.limits import MIB
 from learningchain.addresses import Target, resolve
 from learningchain.client import errors
 from learningchain.models import get_model_url
-from tests.worker.claims import DIGEST, MODEL, OWNER, PARAMS, make_claim, make_turn
+from tests.worker.claims import DIGEST, MODEL, OWNER, PARAMS, make_claim, make_kept, make_turn
 from tests.worker.fleet import find_port
 from tests.worker.worlds import RIVAL, TAG
 from worker.models.server import create_app
 from worker.models.store import ModelStore, StoreFull
 from worker.models.transfer import ModelTransfer, TransferError
-from worker.models.uploads import UploadClaim, check_claim
+from worker.models.uploads import Admission, UploadClaim, check_claim
 from worker.service import serving
 
 
@@ -28,12 +28,12 @@ from worker.service import serving
 async def relay(folder: Path, max_bytes: int = MIB) -> AsyncIterator[tuple[str, ModelStore]]:
     store = ModelStore(folder, max_bytes)
 
-    async def check(claim: UploadClaim) -> int:
+    async def check(claim: UploadClaim) -> Admission:
         check_claim(claim, TAG, PARAMS, make_turn(), OWNER)
-        return MIB
+        return Admission(MIB, make_kept())
 
     listen = f"127.0.0.1:{find_port()}"
-    async with serving(create_app(store, check, 60), listen):
+    async with serving(create_app(store, check), listen):
         yield f"http://{listen}", store
 
 
@@ -120,14 +120,14 @@ def test_a_full_relay_says_so(tmp_path: Path) -> None:
 
 
 def test_an_upload_that_the_node_cannot_judge_now_is_for_another_relay(tmp_path: Path) -> None:
-    async def check(claim: UploadClaim) -> int:
+    async def check(claim: UploadClaim) -> Admission:
         raise errors.NodeUnreachable("the node cannot be reached")
 
     async def script() -> None:
         (tmp_path / "model").write_bytes(MODEL)
         transfer = ModelTransfer(ModelStore(tmp_path / "own", MIB), allow_loopback=True)
         listen = f"127.0.0.1:{find_port()}"
-        async with serving(create_app(ModelStore(tmp_path / "s", MIB), check, 60), listen):
+        async with serving(create_app(ModelStore(tmp_path / "s", MIB), check), listen):
             with pytest.raises(TransferError, match=r"503.*another relay"):
                 await transfer.upload(tmp_path / "model", make_claim(), f"http://{listen}")
         await transfer.aclose()

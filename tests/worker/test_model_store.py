@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.worker.claims import make_kept
+from worker.models.keeping import Need
 from worker.models.store import ModelStore, ModelTooLarge, StoreFull, WrongDigest, _Writer
 
 
@@ -74,7 +76,7 @@ def test_held_and_kept_models_are_never_evicted(tmp_path: Path) -> None:
     store = ModelStore(tmp_path / "s", 10)
     held, kept = add(store, tmp_path, b"11111"), add(store, tmp_path, b"22222")
     store.hold([held])
-    store.keep(kept, 60)
+    assert store.keep(kept, make_kept())
     with pytest.raises(StoreFull, match="max_size"):
         add(store, tmp_path, b"33333")
     store.hold([])
@@ -84,14 +86,16 @@ def test_held_and_kept_models_are_never_evicted(tmp_path: Path) -> None:
 
 
 def test_a_promise_to_keep_survives_a_restart_and_ends_in_time(tmp_path: Path) -> None:
-    first = ModelStore(tmp_path / "s", 5)
+    first = ModelStore(tmp_path / "s", 10)
     digest = add(first, tmp_path, b"11111")
-    first.keep(digest, 60)
-    with pytest.raises(StoreFull):
-        add(ModelStore(tmp_path / "s", 5), tmp_path, b"22222")
-    (tmp_path / "s" / f"{digest.hex()}.keep").unlink()
-    first.keep(digest, -1)
-    add(ModelStore(tmp_path / "s", 5), tmp_path, b"22222")
+    first.keep(digest, make_kept(need=Need.CONTRACTOR))
+    second = ModelStore(tmp_path / "s", 10)
+    cached = add(second, tmp_path, b"22222")
+    add(second, tmp_path, b"33333")
+    assert (second.get_path(digest) is None, second.get_path(cached)) == (False, None)
+    second.keep(digest, make_kept(need=Need.CONTRACTOR, seconds=-1))
+    second.get_path(digest_of(b"33333"))
+    add(ModelStore(tmp_path / "s", 10), tmp_path, b"44444")
     assert first.get_path(digest) is None
 
 
@@ -104,11 +108,11 @@ def test_what_a_crash_left_half_written_is_removed(tmp_path: Path) -> None:
 
 def test_promises_to_others_leave_half_of_the_store(tmp_path: Path) -> None:
     store = ModelStore(tmp_path / "s", 20)
-    assert store.may_promise(10)
-    assert not store.may_promise(11)
-    store.keep(add(store, tmp_path, b"11111"), 60)
-    assert store.may_promise(5)
-    assert not store.may_promise(6)
+    assert not store.keep(add(store, tmp_path, b"x" * 11), make_kept())
+    assert store.keep(add(store, tmp_path, b"11111"), make_kept())
+    assert not store.keep(add(store, tmp_path, b"222222"), make_kept())
+    assert store.keep(add(store, tmp_path, b"22222"), make_kept())
+    assert not store.keep(digest_of(b"not here"), make_kept())
 
 
 def test_a_write_that_the_disk_refuses_is_this_machine_s_own_failure() -> None:
@@ -128,22 +132,21 @@ def test_what_is_on_its_way_in_counts(tmp_path: Path) -> None:
             await go_on.wait()
             yield b"11111"
 
-        first = asyncio.create_task(store.add_stream(slowly(), 5, 5, digest_of(b"11111")))
+        first = asyncio.create_task(store.add_stream(slowly(), 5, 5, digest_of(b"11111"), make_kept()))
         await started.wait()
-        assert not store.may_promise(1)
-        with pytest.raises(StoreFull):
+        with pytest.raises(StoreFull, match="another relay"):
+            await store.add_stream(chunks(b"2"), 1, 1, digest_of(b"2"), make_kept(bounty=1))
+        with pytest.raises(StoreFull, match="max_size"):
             await store.add_stream(chunks(b"222222"), 6, 6, digest_of(b"222222"))
         go_on.set()
         await first
 
     asyncio.run(arrive())
-    assert names(tmp_path / "s") == {digest_of(b"11111").hex()}
-    assert not store.may_promise(6)
-    assert store.may_promise(5)
+    assert names(tmp_path / "s") == {digest_of(b"11111").hex(), f"{digest_of(b'11111').hex()}.keep"}
 
 
 def test_models_come_in_and_are_evicted_by_several_threads(tmp_path: Path) -> None:
-    """Trainings add models from threads of their own while the event loop asks what may be promised."""
+    """Trainings add models from threads of their own while the event loop keeps some for others."""
     store = ModelStore(tmp_path / "s", 40)  # full all the time
 
     def fill(number: int) -> None:
@@ -155,7 +158,7 @@ def test_models_come_in_and_are_evicted_by_several_threads(tmp_path: Path) -> No
     with ThreadPoolExecutor() as threads:
         fillings = [threads.submit(fill, number) for number in range(2)]
         while not all(filling.done() for filling in fillings):
-            store.may_promise(5)
+            store.keep(digest_of(b"0   7"), make_kept(need=Need.CONTRACTOR))
         for filling in fillings:
             filling.result()
     assert store.get_size() <= 40
@@ -167,7 +170,7 @@ def test_a_model_that_vanishes_under_the_store_is_not_here(tmp_path: Path) -> No
     (tmp_path / "s" / vanished.hex()).symlink_to("nowhere")  # listed, but gone when it is looked at
     assert store.get_path(vanished) is None
     assert store.get_size() == 0
-    assert store.may_promise(5)
+    assert not store.keep(vanished, make_kept())
     assert store.get_path(add(store, tmp_path, b"11111")) is not None
 
 
@@ -183,6 +186,6 @@ def test_a_full_disk_is_a_full_store_and_leaves_nothing(tmp_path: Path, monkeypa
     assert names(tmp_path / "s") == set()
     monkeypatch.undo()
     add(store, tmp_path, b"11111")
-    monkeypatch.setattr(Path, "touch", refuse)
+    monkeypatch.setattr("worker.models.keeping.os.fsync", refuse)
     with pytest.raises(StoreFull, match="No space left"):
-        store.keep(digest_of(b"11111"), 60)
+        store.keep(digest_of(b"11111"), make_kept())

@@ -10,21 +10,21 @@ from fastapi.responses import FileResponse
 
 from learningchain.client import errors
 from worker.models.store import ModelStore, ModelStoreError, StoreFull
-from worker.models.uploads import UploadClaim, UploadRefused, parse_claim
+from worker.models.uploads import Admission, UploadClaim, UploadRefused, parse_claim
 
 log = structlog.get_logger()
 
 MODEL_PATH = "/v1/models/{digest}"
 Digest = Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
-CheckUpload = Callable[[UploadClaim], Awaitable[int]]
-"""Checks a claim against the chain and returns the largest size in bytes; raises UploadRefused or a ClientError."""
+CheckUpload = Callable[[UploadClaim], Awaitable[Admission]]
+"""Checks a claim against the chain; raises UploadRefused or a ClientError."""
 PATIENCE_SECONDS = 30.0
 SLOWEST = 64 << 10
 """Bytes per second: an upload that takes longer than PATIENCE_SECONDS and this for all of it is cut off."""
 
 
-def create_app(store: ModelStore, check_upload: CheckUpload, retention_seconds: float) -> FastAPI:
-    """Return the application; it holds no state besides the store. What was uploaded is kept for the retention."""
+def create_app(store: ModelStore, check_upload: CheckUpload) -> FastAPI:
+    """Return the application; it holds no state besides the store."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
 
     @app.get(MODEL_PATH)
@@ -42,15 +42,13 @@ def create_app(store: ModelStore, check_upload: CheckUpload, retention_seconds: 
         wanted = bytes.fromhex(digest)
         claim = _parse(request, wanted)
         try:
-            limit = await check_upload(claim)
+            admission = await check_upload(claim)
         except UploadRefused as error:
             raise HTTPException(403, str(error)) from error
         except errors.ClientError as error:
             log.warning("upload_not_checked", job=claim.job_id, reason=str(error))
             raise HTTPException(503, "this relay's node does not answer: try another relay") from error
-        if store.get_path(wanted) is None:
-            await _receive(store, request, claim, limit)
-        store.keep(wanted, retention_seconds)
+        await _take_in(store, request, claim, admission)
         return Response(status_code=201)
 
     return app
@@ -66,12 +64,12 @@ def _parse(request: Request, digest: bytes) -> UploadClaim:
         raise HTTPException(400, str(error)) from error
 
 
-async def _receive(store: ModelStore, request: Request, claim: UploadClaim, limit: int) -> None:
-    if not store.may_promise(claim.size):
-        raise HTTPException(507, "this node keeps as many models for others as it may: try another relay")
+async def _take_in(store: ModelStore, request: Request, claim: UploadClaim, admission: Admission) -> None:
     try:
+        if store.get_path(claim.digest) is not None and store.keep(claim.digest, admission.promise):
+            return
         async with asyncio.timeout(PATIENCE_SECONDS + claim.size / SLOWEST):
-            await store.add_stream(request.stream(), claim.size, limit, claim.digest)
+            await store.add_stream(request.stream(), claim.size, admission.max_bytes, claim.digest, admission.promise)
     except TimeoutError:
         raise HTTPException(408, "the upload is too slow") from None
     except StoreFull as error:

@@ -1,16 +1,22 @@
-"""A content-addressed store of model files, capped in bytes; what is held or promised is never evicted."""
+"""A content-addressed store of model files, capped in bytes; what is held, or kept for a turn, is never evicted."""
 
+import asyncio
 import hashlib
 import os
 import secrets
 import threading
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
 from io import FileIO
 from pathlib import Path
 
 from abci_app.protocol.limits import MIB
+from worker.models.keeping import Need, Promise, Promises, Rank
+
+_NO_ROOM_FOR_OTHERS = "this node keeps as many models for others as it may, and they matter as much: try another relay"
 
 
 class ModelStoreError(Exception):
@@ -26,7 +32,16 @@ class WrongDigest(ModelStoreError):
 
 
 class StoreFull(ModelStoreError):
-    """Held and promised models fill the store, or its disk takes no more: this machine's own failure."""
+    """Held and kept models fill the store, or its disk takes no more: this machine's own failure."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Incoming:
+    """A model on its way in, and how it is told to give way to another one."""
+
+    size: int
+    promise: Promise | None = None
+    give_way: Callable[[], None] = lambda: None
 
 
 class ModelStore:
@@ -41,10 +56,11 @@ class ModelStore:
         self._folder = folder
         self._max_bytes = max_bytes
         self._held: set[bytes] = set()
-        self._incoming: dict[Path, int] = {}  # bytes of models that are on their way in, by their unfinished files
+        self._incoming: dict[Path, _Incoming] = {}  # by their unfinished files
         self._lock = threading.RLock()  # held while nothing waits for a disk or a line, but for names and sizes
         for path in folder.glob("*.part"):
             path.unlink()
+        self._promises = Promises(folder)
 
     def get_path(self, digest: bytes) -> Path | None:
         """Return the file of a model that is here, and mark it as used."""
@@ -67,78 +83,144 @@ class ModelStore:
         with self._lock:
             self._held = set(digests)
 
-    def keep(self, digest: bytes, seconds: float) -> None:
-        """Do not evict a model for so long, restarts included: what a relay has promised. Raises StoreFull."""
-        marker = self._folder / f"{digest.hex()}.keep"
-        with self._lock, _own_disk():
-            marker.touch()
-            until = max(marker.stat().st_mtime, time.time() + seconds)
-            os.utime(marker, (until, until))
+    def keep(self, digest: bytes, promise: Promise) -> bool:
+        """Keep a model that is here for others, restarts included. Raises StoreFull.
 
-    def may_promise(self, size: int) -> bool:
-        """Tell whether one more model may be kept for others: promises fill at most half of the store.
-
-        The other half stays for own models and those to check, whatever strangers upload.
+        What is kept for others fills at most half of the store, the rest is for own models and those to check. Returns
+        False if the model does not fit into that half beside what matters as much or more.
         """
-        with self._lock:
-            kept = sum(status.st_size for path, status in self._list_models() if self._is_kept(path))
-            return 2 * (kept + sum(self._incoming.values()) + size) <= self._max_bytes
+        with self._lock, _own_disk():
+            size = self._find_size(digest)
+            if size is None or not (self._is_kept(digest, size) or self._make_promise_room(size, promise)):
+                return False
+            self._promises.add(digest, promise, size, time.time())
+            return True
 
-    def _is_kept(self, path: Path) -> bool:
-        marker = path.with_suffix(".keep")
-        try:
-            if marker.stat().st_mtime > time.time():
-                return True
-        except FileNotFoundError:
+    def list_turns(self) -> list[Promise]:
+        """Return what is kept for turns that were not over when the store was told of them last."""
+        with self._lock:
+            return self._promises.list_turns()
+
+    def change(self, promise: Promise, need: Need) -> None:
+        """Take in who waits for the model of a turn now. Raises StoreFull."""
+        with self._lock, _own_disk():
+            self._promises.change(promise, need)
+
+    def _find_size(self, digest: bytes) -> int | None:
+        with suppress(FileNotFoundError):
+            return (self._folder / digest.hex()).stat().st_size
+        return None
+
+    def _is_kept(self, digest: bytes, size: int) -> bool:
+        return self._promises.find_rank(digest, size, time.time()) is not None
+
+    def _make_promise_room(self, size: int, promise: Promise) -> bool:
+        """Take back promises that matter less until one more model fits beside the others; their models may stay."""
+        now = time.time()
+        kept = self._rank_kept(now)
+        free = self._max_bytes // 2 - sum(used for _, used, _ in kept)
+        lower = [entry for entry in kept if entry[0] < promise.get_rank(size, now)]
+        if free + sum(used for _, used, _ in lower) < size:
             return False
-        marker.unlink(missing_ok=True)
-        return False
+        for _, used, give_way in sorted(lower, key=lambda entry: entry[0]):
+            if free >= size:
+                break
+            give_way()
+            free += used
+        return True
+
+    def _rank_kept(self, now: float) -> list[tuple[Rank, int, Callable[[], None]]]:
+        """Return rank and size of what is kept for others or comes to be, and what makes it give way."""
+        kept: list[tuple[Rank, int, Callable[[], None]]] = []
+        for path, status in self._list_models():
+            digest = bytes.fromhex(path.name)
+            rank = self._promises.find_rank(digest, status.st_size, now)
+            if rank is not None:
+                kept.append((rank, status.st_size, partial(self._promises.drop, digest)))
+        for part, coming in self._incoming.items():
+            if coming.promise is not None:
+                kept.append((coming.promise.get_rank(coming.size, now), coming.size, partial(self._stop, part)))
+        return kept
+
+    def _stop(self, part: Path) -> None:
+        self._incoming.pop(part).give_way()
 
     def add_file(self, path: Path, max_bytes: int) -> bytes:
         """Copy a file in and return its digest. Raises ModelTooLarge or StoreFull."""
-        with self._receive(path.stat().st_size, max_bytes) as writer, path.open("rb") as source:
+        with self._receive(_Incoming(path.stat().st_size), max_bytes) as writer, path.open("rb") as source:
             while chunk := source.read(MIB):
                 writer.write(chunk)
         return writer.digest
 
-    async def add_stream(self, chunks: AsyncIterator[bytes], size: int, max_bytes: int, digest: bytes) -> None:
-        """Take in a model of exactly `size` bytes with this digest. Raises ModelStoreError; nothing is left then."""
-        with self._receive(size, max_bytes, digest) as writer:
-            async for chunk in chunks:
-                writer.write(chunk)
+    async def add_stream(
+        self, chunks: AsyncIterator[bytes], size: int, max_bytes: int, digest: bytes, promise: Promise | None = None
+    ) -> None:
+        """Take in a model of exactly `size` bytes with this digest, and keep it for others if it is promised.
+
+        Raises ModelStoreError; nothing is left then. One that is promised gives way, also while it comes, to one that
+        matters more, and raises StoreFull.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(None) as patience:
+                coming = _Incoming(size, promise, lambda: patience.reschedule(loop.time()))
+                with self._receive(coming, max_bytes, digest) as writer:
+                    async for chunk in chunks:
+                        writer.write(chunk)
+        except TimeoutError:
+            if not patience.expired():
+                raise
+            raise StoreFull(_NO_ROOM_FOR_OTHERS) from None
 
     @contextmanager
-    def _receive(self, size: int, max_bytes: int, expected: bytes | None = None) -> Iterator["_Writer"]:
-        if size > max_bytes:
-            raise ModelTooLarge(f"the model has {size} bytes, {max_bytes} are allowed")
+    def _receive(self, coming: _Incoming, max_bytes: int, expected: bytes | None = None) -> Iterator["_Writer"]:
+        if coming.size > max_bytes:
+            raise ModelTooLarge(f"the model has {coming.size} bytes, {max_bytes} are allowed")
         part = self._folder / f"{secrets.token_hex(16)}.part"
-        with self._lock:
-            self._make_room(size)
-            self._incoming[part] = size
+        with self._lock, _own_disk():
+            if coming.promise is not None and not self._make_promise_room(coming.size, coming.promise):
+                raise StoreFull(_NO_ROOM_FOR_OTHERS)
+            self._make_room(coming.size)
+            self._incoming[part] = coming
         try:
             with _own_disk():
                 file = FileIO(part, "xb")  # without a buffer, which would fail once more when it is closed
             with file:
-                writer = _Writer(file, size)
+                writer = _Writer(file, coming.size)
                 yield writer
                 writer.finish(expected)
             with self._lock, _own_disk():
-                part.replace(self._folder / writer.digest.hex())
-                del self._incoming[part]
+                self._take_in(part, writer.digest)
         finally:
             with self._lock:
                 self._incoming.pop(part, None)
             part.unlink(missing_ok=True)
 
+    def _take_in(self, part: Path, digest: bytes) -> None:
+        coming = self._incoming.pop(part, None)
+        if coming is None:  # it had to give way in the moment in which it was complete
+            raise StoreFull(_NO_ROOM_FOR_OTHERS)
+        part.replace(self._folder / digest.hex())
+        if coming.promise is not None:
+            self._promises.add(digest, coming.promise, coming.size, time.time())
+
     def _make_room(self, size: int) -> None:
-        models = sorted(self._list_models(), key=lambda model: model[1].st_mtime)
-        used = sum(status.st_size for _, status in models) + sum(self._incoming.values())
+        """Evict what is not kept, least recently used first, then what is kept for no turn, the lowest rank first."""
+        models = self._list_models()
+        used = sum(status.st_size for _, status in models) + sum(coming.size for coming in self._incoming.values())
+        now = time.time()
+        order = []
         for path, status in models:
+            digest = bytes.fromhex(path.name)
+            rank = self._promises.find_rank(digest, status.st_size, now)
+            if digest not in self._held and (rank is None or rank.need is not Need.COMMITTEE):
+                order.append(((rank or (), status.st_mtime), path, status.st_size))
+        for _, path, freed in sorted(order, key=lambda entry: entry[0]):
             if used + size <= self._max_bytes:
                 return
-            if bytes.fromhex(path.name) not in self._held and not self._is_kept(path):
-                used -= status.st_size
-                path.unlink(missing_ok=True)
+            self._promises.drop(bytes.fromhex(path.name))  # first: after a crash in between it is just not kept
+            path.unlink(missing_ok=True)
+            used -= freed
         if used + size > self._max_bytes:
             raise StoreFull(f"{size} bytes do not fit: raise models.max_size ({self._max_bytes // MIB} MiB)")
 

@@ -9,6 +9,7 @@ from abci_app.protocol.accounts import find_key
 from abci_app.protocol.crypto import is_valid_signature
 from abci_app.protocol.hashing import compute_model_commitment, join
 from abci_app.protocol.limits import ADDRESS_BYTES, KEY_BYTES, MAX_INT64, MIB, SALT_BYTES, SIGNATURE_BYTES
+from worker.models.keeping import Promise
 
 _LENGTHS = {"account": ADDRESS_BYTES, "key": KEY_BYTES, "salt": SALT_BYTES, "signature": SIGNATURE_BYTES}
 HEADER_PREFIX = "x-lc-"
@@ -39,6 +40,14 @@ class UploadClaim:
         parts = (self.account, self.public_key, self.salt, self.signature)
         values = {"job": str(self.job_id)} | {name: part.hex() for name, part in zip(_LENGTHS, parts, strict=True)}
         return {HEADER_PREFIX + name: value for name, value in values.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What a rightful upload may bring, in bytes, and what it is kept for."""
+
+    max_bytes: int
+    promise: Promise
 
 
 def parse_claim(headers: Mapping[str, str], digest: bytes, size: int) -> UploadClaim:
