@@ -41,7 +41,7 @@ class Daemon:
         self._handover = Handover(tools.claims, tools.store)
         self.relaying = Relaying(tools.client, tools.store)
         self._trainers: dict[int, Trainer] = {}
-        self._follower = Follower(tools.client, tools.account)
+        self._follower = Follower(tools.client, tools.account, self.state.rank_job)
         self._tasks: asyncio.TaskGroup | None = None
         self._interruptible: set[asyncio.Task[None]] = set()
         self._stopping = stop
@@ -69,7 +69,7 @@ class Daemon:
         height = 0
         while not self._stopping.is_set():
             try:
-                view = await self._follower.observe()
+                view = await self._follower.observe(self.state.list_stakes())
                 await self._take_over(view)
                 self.deliver(ev.Observed(view))
                 await self.relaying.update(view)

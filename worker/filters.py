@@ -44,6 +44,13 @@ def find_refusal(policy: Policy, view: ChainView, job: pb.Job, taken: int, runni
     return None
 
 
+def is_refused(policy: Policy, view: ChainView, job: pb.Job) -> bool:
+    """Tell whether a filter of its own refuses a job, however much trains now. An unknown contractor is trusted."""
+    is_known = job.contractor in view.contractors
+    checks = (check for name, check in _FILTERS.items() if is_known or name != "contractor_trust")
+    return any(check(policy, view, job) is not None for check in checks)
+
+
 def find_check_refusal(policy: Policy, job: pb.Job) -> Refusal | None:
     """Return the filter that keeps this machine from running a job's eval image for a vote: whose image, and whence.
 
@@ -148,7 +155,7 @@ _FILTERS: dict[str, Callable[[Policy, ChainView, pb.Job], str | None]] = {
 }
 
 
-@lru_cache(maxsize=8_192)  # asked for all open jobs whenever anything happens
+@lru_cache(maxsize=16_384)  # asked for all open jobs whenever anything happens
 def get_registry(image: str) -> str:
     """Return the registry host of an image reference in its one form, `docker.io` if it names none."""
     first, _, rest = image.partition("/")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from abci_app.protocol.hashing import compute_model_commitment
 from worker import events as ev
-from worker.filters import Refusal, find_check_refusal, find_refusal
+from worker.filters import Refusal, find_check_refusal, find_refusal, is_refused
 from worker.places import find_place
 from worker.policy import Policy
 from worker.view import ChainView
@@ -331,6 +331,17 @@ class WorkerState:
             return True
         own = self.view.get_candidacy(job_id)
         return own is not None and self._opens(job_id, digest, own)
+
+    def rank_job(self, view: ChainView, job: pb.Job) -> tuple[bool, int, int]:
+        """Return what orders open jobs where not all can be remembered: those to train first, by their bounties."""
+        is_useless = job.id in self.memory.over or job.contractor in self.memory.shunned
+        return is_useless or is_refused(self.policy, view, job), -job.bounty, job.id
+
+    def list_stakes(self) -> list[int]:
+        """Return the jobs that have to stay in view: where something is done, announced, voted or left."""
+        keyed = (*self.memory.announced, *self.memory.votes, *self.memory.evaluated)
+        busy = [*(todo.job_id for todo in self.running), *(key[0] for key in keyed)]
+        return list(dict.fromkeys([*busy, *self.get_held_jobs()]))
 
     def get_held_jobs(self) -> list[int]:
         """Return the jobs of which this machine holds models, results, votes or the state of a training."""

@@ -16,6 +16,7 @@ from learningchain.client.interface import (
     AccountView,
     BlockEvents,
     ChainInfo,
+    JobPage,
     JobView,
     Relay,
     Status,
@@ -150,6 +151,20 @@ class Client:
                 break
             after = f"&after={following}"
         return jobs[:limit]
+
+    async def get_job_page(self, states: Collection[int] = (), after_id: int = 0) -> JobPage:
+        """Return what one question shows of the jobs with ids above `after_id` in the given JobStates (empty: all)."""
+        _check_number(after_id)
+        after_id = min(after_id, MAX_INT64)
+        filters = _get_job_filters(states, None, newest_first=False)
+        view = await self._require_view(f"/jobs?{filters}&limit={PAGE}&after={after_id}")
+        jobs = decode.get_records(view, "jobs", pb.Job)
+        if not decode.get_text(view, "next"):
+            return JobPage(jobs, None)
+        next_id = decode.get_int(view, "next")
+        if next_id <= after_id:
+            raise BadAnswer(f"the page of jobs after {after_id} leads to the one after {next_id}")
+        return JobPage(jobs, next_id)
 
     async def list_candidacies(self, address: bytes) -> list[int]:
         """Return the ids of the unsettled jobs an account stands in, ascending."""

@@ -70,6 +70,14 @@ class JobView:
 
 
 @dataclass(frozen=True, slots=True)
+class JobPage:
+    """Some jobs in id order. The next page begins after `next_id`; None: there are no more."""
+
+    jobs: Sequence[pb.Job]
+    next_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Relay:
     """A node that takes uploads of revealed models: a validator or a checker with an endpoint in its profile."""
 
@@ -151,6 +159,12 @@ class ChainClient(Protocol):
         """Return up to `limit` jobs in id order, of the given JobStates (empty: all) and contractor.
 
         Only ids above `after_id`; with `newest_first` ids below `after_id` (0: all), highest first.
+        """
+
+    async def get_job_page(self, states: Collection[int] = (), after_id: int = 0) -> JobPage:
+        """Return what one question shows of the jobs with ids above `after_id` in the given JobStates (empty: all).
+
+        It may be no job at all although more follow.
         """
 
     async def list_candidacies(self, address: bytes) -> list[int]:

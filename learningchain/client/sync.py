@@ -15,6 +15,7 @@ from learningchain.client.interface import (
     BlockEvents,
     ChainClient,
     ChainInfo,
+    JobPage,
     JobView,
     Relay,
     Status,
@@ -110,6 +111,10 @@ class SyncClient:
     ) -> list[pb.Job]:
         """Return jobs in id order."""
         return self.run(self.inner.list_jobs(states, contractor, after_id, limit, newest_first))
+
+    def get_job_page(self, states: Collection[int] = (), after_id: int = 0) -> JobPage:
+        """Return what one question shows of the jobs."""
+        return self.run(self.inner.get_job_page(states, after_id))
 
     def list_candidacies(self, address: bytes) -> list[int]:
         """Return the ids of the unsettled jobs an account stands in."""

@@ -14,8 +14,7 @@ from tests.support.market import UNAVAILABLE, Market, measured
 from tests.support.memory_client import MemoryTransport
 from tests.worker.claims import make_kept
 from tests.worker.fleet import Fleet, play, submit
-from tests.worker.test_follower import Node
-from worker.follower import Follower
+from tests.worker.test_follower import Node, make_follower
 from worker.models.keeping import Need
 from worker.models.store import ModelStore, StoreFull
 from worker.relaying import LOOKS, Relaying
@@ -32,7 +31,7 @@ class Relay:
         self.node = Node(MemoryTransport(self.chain))
         self.store = ModelStore(folder / "s", 10_000)
         self.relaying = Relaying(self.node, self.store)
-        self.follower = Follower(self.node, self.chain.address("checker0"))
+        self.follower = make_follower(self.node, self.chain.address("checker0"))
         self.needs: dict[int, Need] = {}
         self._folder = folder
         self._change = self.store.change
