@@ -143,6 +143,33 @@ def test_a_sample_that_took_too_long_is_tried_again_after_a_while(
     sandbox.close()
 
 
+def test_a_sample_that_took_too_long_is_tried_again_when_fewer_own_trainings_run(
+    docker_host: str, hostile: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job whose training slowed its evaluation down is often over before a while has passed."""
+
+    class Busy:
+        is_closed = False
+
+        def close(self, *, forget: bool) -> None:
+            self.is_closed = True
+
+    slow = replace(OVERRUN, seconds=float(LIMITS.seconds))
+    script = Script(slow, slow, slow, slow, GOOD, GOOD)
+    monkeypatch.setattr(sandbox_module, "OneEvaluation", script)
+    sandbox = DockerSandbox(SandboxSettings(home=tmp_path, engine=docker_host, storage="engine", free_reserve_mib=64))
+    trainings = [Busy(), Busy()]
+    monkeypatch.setattr(sandbox, "_trainings", trainings)
+    for left in (4, 2):
+        for _ in range(3):  # once for so many trainings
+            assert sandbox.evaluate(hostile, tmp_path / "model", LIMITS).finding is Finding.UNRUNNABLE
+            assert len(script.results) == left
+        trainings[left // 4].is_closed = True
+    assert sandbox.evaluate(hostile, tmp_path / "model", LIMITS) == GOOD
+    assert script.results == []
+    sandbox.close()
+
+
 def test_an_engine_that_dies_under_an_evaluation_is_no_finding(
     proxy: EngineProxy, hostile: str, tmp_path: Path
 ) -> None:
