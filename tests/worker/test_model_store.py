@@ -135,7 +135,7 @@ def test_what_is_on_its_way_in_counts(tmp_path: Path) -> None:
         first = asyncio.create_task(store.add_stream(slowly(), 5, 5, digest_of(b"11111"), make_kept()))
         await started.wait()
         with pytest.raises(StoreFull, match="another relay"):
-            await store.add_stream(chunks(b"2"), 1, 1, digest_of(b"2"), make_kept(bounty=1))
+            await store.add_stream(chunks(b"2"), 1, 1, digest_of(b"2"), make_kept(2, bounty=1))
         with pytest.raises(StoreFull, match="max_size"):
             await store.add_stream(chunks(b"222222"), 6, 6, digest_of(b"222222"))
         go_on.set()

@@ -2,13 +2,14 @@
 
 import asyncio
 import hashlib
+import math
 import os
 import secrets
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from io import FileIO
 from pathlib import Path
@@ -16,7 +17,13 @@ from pathlib import Path
 from abci_app.protocol.limits import MIB
 from worker.models.keeping import Need, Promise, Promises, Rank
 
+GRACE_SECONDS = 1.0
+"""No upload is slow before."""
+FAIR_PACE = MIB
+"""Bytes per second. A slower upload makes room for another one of the same model: a relay can repeat the claims that it
+is told at all others, and drip."""
 _NO_ROOM_FOR_OTHERS = "this node keeps as many models for others as it may, and they matter as much: try another relay"
+_LEAST = Rank(Need.NOBODY, -math.inf)
 
 
 class ModelStoreError(Exception):
@@ -35,13 +42,25 @@ class StoreFull(ModelStoreError):
     """Held and kept models fill the store, or its disk takes no more: this machine's own failure."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Incoming:
     """A model on its way in, and how it is told to give way to another one."""
 
     size: int
     promise: Promise | None = None
     give_way: Callable[[], None] = lambda: None
+    received: int = 0
+    since: float = field(default_factory=time.monotonic)
+
+    def is_of(self, promise: Promise) -> bool:
+        """Tell whether it comes for the same turn: then it is the same model."""
+        own = self.promise
+        return own is not None and (own.job_id, own.round) == (promise.job_id, promise.round)
+
+    def is_slow(self) -> bool:
+        """Tell whether it has had some time, and used it badly."""
+        age = time.monotonic() - self.since
+        return age >= GRACE_SECONDS and self.received < FAIR_PACE * age
 
 
 class ModelStore:
@@ -117,7 +136,7 @@ class ModelStore:
     def _make_promise_room(self, size: int, promise: Promise) -> bool:
         """Take back promises that matter less until one more model fits beside the others; their models may stay."""
         now = time.time()
-        kept = self._rank_kept(now)
+        kept = self._rank_kept(now, promise)
         free = self._max_bytes // 2 - sum(used for _, used, _ in kept)
         lower = [entry for entry in kept if entry[0] < promise.get_rank(size, now)]
         if free + sum(used for _, used, _ in lower) < size:
@@ -129,8 +148,8 @@ class ModelStore:
             free += used
         return True
 
-    def _rank_kept(self, now: float) -> list[tuple[Rank, int, Callable[[], None]]]:
-        """Return rank and size of what is kept for others or comes to be, and what makes it give way."""
+    def _rank_kept(self, now: float, new: Promise) -> list[tuple[Rank, int, Callable[[], None]]]:
+        """Return rank and size of what is kept for others or comes to be, and what makes it give way to a new one."""
         kept: list[tuple[Rank, int, Callable[[], None]]] = []
         for path, status in self._list_models():
             digest = bytes.fromhex(path.name)
@@ -139,7 +158,9 @@ class ModelStore:
                 kept.append((rank, status.st_size, partial(self._promises.drop, digest)))
         for part, coming in self._incoming.items():
             if coming.promise is not None:
-                kept.append((coming.promise.get_rank(coming.size, now), coming.size, partial(self._stop, part)))
+                is_useless = coming.is_of(new) and coming.is_slow()
+                rank = _LEAST if is_useless else coming.promise.get_rank(coming.size, now)
+                kept.append((rank, coming.size, partial(self._stop, part)))
         return kept
 
     def _stop(self, part: Path) -> None:
@@ -167,6 +188,7 @@ class ModelStore:
                 with self._receive(coming, max_bytes, digest) as writer:
                     async for chunk in chunks:
                         writer.write(chunk)
+                        coming.received += len(chunk)
         except TimeoutError:
             if not patience.expired():
                 raise
@@ -215,14 +237,14 @@ class ModelStore:
             rank = self._promises.find_rank(digest, status.st_size, now)
             if digest not in self._held and (rank is None or rank.need is not Need.COMMITTEE):
                 order.append(((rank or (), status.st_mtime), path, status.st_size))
+        if used + size - sum(freed for _, _, freed in order) > self._max_bytes:
+            raise StoreFull(f"{size} bytes do not fit: raise models.max_size ({self._max_bytes // MIB} MiB)")
         for _, path, freed in sorted(order, key=lambda entry: entry[0]):
             if used + size <= self._max_bytes:
                 return
             self._promises.drop(bytes.fromhex(path.name))  # first: after a crash in between it is just not kept
             path.unlink(missing_ok=True)
             used -= freed
-        if used + size > self._max_bytes:
-            raise StoreFull(f"{size} bytes do not fit: raise models.max_size ({self._max_bytes // MIB} MiB)")
 
     def _list_models(self) -> list[tuple[Path, os.stat_result]]:
         found = []
