@@ -61,6 +61,8 @@ class Measuring:
         for _ in range(self._state.policy.evaluations):
             async with self._turns.take((1, -job.bounty)):
                 result = await self._measure(job, todo.digest)
+            if result.may_change:
+                raise ActionFailed(f"the image cannot be tried now: {result.detail}")
             use = max(use, result.usage.largest)
             if not result.has_score:
                 log.warning("own_model_without_score", job=job.id, finding=result.finding.name, detail=result.detail)

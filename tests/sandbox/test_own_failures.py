@@ -107,7 +107,8 @@ def test_the_sample_is_tried_once_per_image(
         SandboxSettings(allow_loopback=True, home=tmp_path, engine=docker_host, storage="engine", free_reserve_mib=64)
     )
     for _ in range(2):
-        assert sandbox.evaluate(hostile, tmp_path / "model", LIMITS).finding is Finding.UNRUNNABLE
+        evaluation = sandbox.evaluate(hostile, tmp_path / "model", LIMITS)
+        assert (evaluation.finding, evaluation.may_change) == (Finding.UNRUNNABLE, False)
     sandbox.close()
 
 
@@ -133,7 +134,8 @@ def test_a_sample_that_took_too_long_is_tried_again_after_a_while(
         SandboxSettings(allow_loopback=True, home=tmp_path, engine=docker_host, storage="engine", free_reserve_mib=64)
     )
     for _ in range(2):
-        assert sandbox.evaluate(hostile, tmp_path / "model", LIMITS).finding is Finding.UNRUNNABLE
+        evaluation = sandbox.evaluate(hostile, tmp_path / "model", LIMITS)
+        assert (evaluation.finding, evaluation.may_change) == (Finding.UNRUNNABLE, True)
     later = time.monotonic() + sandbox_module.SLOW_SAMPLE_SECONDS
     with monkeypatch.context() as patch:
         patch.setattr(time, "monotonic", lambda: later)

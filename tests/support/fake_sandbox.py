@@ -10,7 +10,7 @@ checkpoints of `checkpoints`, one per call of `status`.
 import hashlib
 import threading
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from worker.sandbox import (
@@ -92,6 +92,7 @@ class FakeSandbox:
     forgotten_attempts: list[str] = field(default_factory=list)
     kept_attempts: list[str] | None = None
     failing_checkpoints: int = 0
+    slow_samples: int = 0
     closed: bool = False
 
     def check_engine(self) -> str:
@@ -118,6 +119,9 @@ class FakeSandbox:
         self.evaluated.append((image, content))
         if "broken" in image or "sampleless" in image:
             return _unscored(Finding.UNRUNNABLE, 0)
+        if self.slow_samples:
+            self.slow_samples -= 1
+            return replace(_unscored(Finding.UNRUNNABLE, 0), may_change=True)
         words = content.decode("ascii").split() or ["crash"]
         if words[0] == "own-failure":
             raise OwnFailureError("the fake engine is down")

@@ -51,6 +51,19 @@ def test_a_model_that_cannot_lead_is_run_once_and_one_that_leads_as_often_as_an_
     play(tmp_path, script)
 
 
+def test_a_model_that_could_not_be_measured_as_the_machine_was_too_slow_is_measured_later(tmp_path: Path) -> None:
+    """It may be the last one of a training, which then ends."""
+
+    async def script(fleet: Fleet) -> None:
+        fleet.sandboxes["worker0"] = FakeSandbox(checkpoints=(b"0.5",), slow_samples=2)
+        fleet.start("checker0", checks=True)
+        fleet.start("worker0")
+        job_id = submit(fleet)
+        await fleet.wait_for(lambda: len(fleet.chain.job(job_id).candidates) == 1)
+
+    play(tmp_path, script)
+
+
 def test_a_checkpoint_that_cannot_be_copied_is_missed_and_the_training_goes_on(tmp_path: Path) -> None:
     async def script(fleet: Fleet) -> None:
         fleet.sandboxes["worker0"] = FakeSandbox(checkpoints=(b"0.5", b"0.3"), failing_checkpoints=1)

@@ -34,6 +34,7 @@ from worker.sandbox.types import (
     OrphanReport,
     OwnFailureError,
     SandboxSettings,
+    SlowSampleError,
     TrainingSpec,
     UnfitEngineError,
     Usage,
@@ -116,7 +117,8 @@ class DockerSandbox:
                 self._check_sample(image_id, limits)
                 return self._evaluate(image_id, model, limits)
         except BrokenImageError as error:
-            return Evaluation(Finding.UNRUNNABLE, 0, b"", 0.0, Usage(), str(error))
+            may_change = isinstance(error, SlowSampleError)
+            return Evaluation(Finding.UNRUNNABLE, 0, b"", 0.0, Usage(), str(error), may_change)
 
     def start_training(self, spec: TrainingSpec, given_up: threading.Event | None = None) -> ContainerTraining:
         """See Sandbox."""
@@ -198,7 +200,7 @@ class DockerSandbox:
             evaluation = self._evaluate_sample(image_id, limits)
             verdict = self._samples[key] = _judge_sample(evaluation, limits, trainings)
         if verdict.wrong:
-            raise BrokenImageError(verdict.wrong)
+            raise (BrokenImageError if verdict.until == math.inf else SlowSampleError)(verdict.wrong)
 
     def _evaluate_sample(self, image_id: str, limits: EvaluationLimits) -> Evaluation:
         with tempfile.TemporaryDirectory(dir=self.host.get_process_folder()) as folder:

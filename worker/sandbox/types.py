@@ -40,6 +40,10 @@ class BrokenImageError(Exception):
     """The image cannot be pulled or breaks the contract: UNRUNNABLE for a checker, a job to leave for a worker."""
 
 
+class SlowSampleError(BrokenImageError):
+    """The image's own sample was too slow here: with less at work on this machine it may be fast enough."""
+
+
 class Finding(IntEnum):
     """What one evaluation found; the numbers are those of the chain (UNAVAILABLE is not the sandbox's to find)."""
 
@@ -96,6 +100,7 @@ class Evaluation:
     seconds: float  # running time of predict and score together
     usage: Usage
     detail: str  # for people, sanitised: why, and the last lines the image printed
+    may_change: bool = False  # UNRUNNABLE since the sample was too slow, which is tried again
 
     @property
     def has_score(self) -> bool:
