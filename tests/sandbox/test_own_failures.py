@@ -159,7 +159,9 @@ def test_a_sample_that_took_too_long_is_tried_again_when_fewer_own_trainings_run
     slow = replace(OVERRUN, seconds=float(LIMITS.seconds))
     script = Script(slow, slow, slow, slow, GOOD, GOOD)
     monkeypatch.setattr(sandbox_module, "OneEvaluation", script)
-    sandbox = DockerSandbox(SandboxSettings(home=tmp_path, engine=docker_host, storage="engine", free_reserve_mib=64))
+    sandbox = DockerSandbox(
+        SandboxSettings(allow_loopback=True, home=tmp_path, engine=docker_host, storage="engine", free_reserve_mib=64)
+    )
     trainings = [Busy(), Busy()]
     monkeypatch.setattr(sandbox, "_trainings", trainings)
     for left in (4, 2):
