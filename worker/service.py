@@ -84,7 +84,10 @@ async def run_with(
         store = ModelStore(home / "models", settings.get_store_bytes())
         scratch = home / "scratch"
         scratch.mkdir(mode=0o700, exist_ok=True)
-        sender = Sender(client, key, account, FileJournal(home / "sent", chain.chain_tag, key.public_key))
+        sent = FileJournal(
+            home / "sent", chain.chain_tag, key.public_key, lambda text: log.warning("sent_list", reason=text)
+        )
+        sender = Sender(client, key, account, sent)
         transfer = ModelTransfer(store, settings.models.allow_loopback)
         tools = Tools(
             client, sender, key, account, chain.chain_tag, sandbox, store, transfer, settings.models.endpoint, scratch,

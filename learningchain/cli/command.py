@@ -16,6 +16,7 @@ from learningchain.cli.output import Output
 from learningchain.cli.parse import check_given
 from learningchain.cli.sending import Sending
 from learningchain.cli.session import Session
+from learningchain.client.sync import Patience
 from learningchain.settings import NoHome
 
 __all__ = ["Place", "Sending", "Session", "command", "make_group"]
@@ -65,7 +66,8 @@ _SENDING_OPTIONS: Final[dict[str, tuple[Any, Any]]] = {
     ),
     "timeout": (
         Annotated[
-            float, typer.Option(min=_POSITIVE, help="Longest wait for its block, in seconds", rich_help_panel=_SENDING)
+            float,
+            typer.Option(min=_POSITIVE, help="Longest wait for the node in all, seconds", rich_help_panel=_SENDING),
         ],
         60.0,
     ),
@@ -184,11 +186,12 @@ def _show(session: Session | None, common: dict[str, Any], report: Report) -> No
 
 
 def _make_sending(session: Session, options: dict[str, Any]) -> Sending:
+    session.patience = Patience(options["timeout"])
     return Sending(
         session,
         options["from_key"],
         options["generate_only"],
         options["wait"],
-        options["timeout"],
         options["password_file"],
+        session.patience,
     )

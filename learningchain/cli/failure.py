@@ -6,7 +6,7 @@ from typing import Final
 
 from learningchain.cli import exit_codes
 from learningchain.client import errors
-from learningchain.client.journal import JournalError
+from learningchain.client.journal import JournalBusy, JournalError
 from learningchain.devnet.plan import DevnetError
 from learningchain.node_home import NodeError, NodeSilent
 from learningchain.settings import SettingsError, SettingsFileError
@@ -58,6 +58,7 @@ _EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
     (errors.TxFailed, exit_codes.FAILED_IN_BLOCK),
     (errors.TxExpired, exit_codes.TIMEOUT),
     (errors.WaitTimeout, exit_codes.TIMEOUT),
+    (JournalBusy, exit_codes.TIMEOUT),
     (errors.NodeUnreachable, exit_codes.UNREACHABLE),
     (NodeSilent, exit_codes.UNREACHABLE),
     (NoSuchKey, exit_codes.NOT_FOUND),
@@ -77,7 +78,7 @@ def describe(error: BaseException) -> Report:
         return Report(str(error), error.hint, exit_code, error.code, error.name)
     if isinstance(error, errors.ClientError | SettingsError):
         return Report(str(error), error.hint, exit_code)
-    if isinstance(error, NodeError) and error.hint:
+    if isinstance(error, JournalBusy) or (isinstance(error, NodeError) and error.hint):
         return Report(error.message, error.hint, exit_code)
     if isinstance(error, OSError):
         return Report(_describe_os_error(error), "correct this and run the command again", exit_code)

@@ -1,8 +1,9 @@
 """Options and steps that all commands share which send a transaction."""
 
 import base64
+import contextlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from abci_app.protocol.bech32 import encode_address
 from learningchain.cli.session import Session
 from learningchain.client import Pending, SyncSender, TxResult
 from learningchain.client.errors import BadAnswer, NodeUnreachable
+from learningchain.client.journal import JournalBusy
 from learningchain.client.sender import get_default_intent
+from learningchain.client.sync import Patience
 from learningchain.wallet import Entry, SecretKey
 
 
@@ -24,8 +27,9 @@ class Sending:
     key: str | None
     generate_only: bool
     wait: bool
-    timeout_s: float
     password_file: Path | None
+    patience: Patience
+    """What is left of the timeout."""
     _sender: SyncSender | None = None
     _entry: Entry | None = None
     _secret: SecretKey | None = None
@@ -79,7 +83,7 @@ class Sending:
         intent = intent or get_default_intent(message)
         self._settle(intent)
         earlier = {entry.tx_hash for entry in self.sender.list_pending()}
-        pending = self.sender.submit(message, intent)
+        pending = self._submit(message, intent)
         again = " before, by an earlier run of this command" if pending.tx_hash in earlier else ""
         self.session.say(f"transaction {pending.tx_hash.hex()} sent{again}")
         result = self._wait(pending) if self.wait else None
@@ -89,14 +93,42 @@ class Sending:
             if tell_next is not None:
                 self.session.say(tell_next(result))
             # Not before it was shown: whoever could not read it runs the command again, and must not pay again.
-            self.sender.forget([pending])
+            self._forget(pending)
         return result
 
+    def renew_patience(self) -> None:
+        """Begin with the whole timeout again."""
+        self.patience = Patience(self.patience.seconds)
+        self.session.client().patience = self.patience
+
+    def lift_patience(self) -> None:
+        """Let questions take as long as the client lets each of them."""
+        self.session.client().patience = None
+
+    def _submit(self, message: Message, intent: str) -> Pending:
+        with self.patience.spend() as left_s, self._telling_what_may_land(intent):
+            return self.sender.submit(message, intent, left_s)
+
     def _wait(self, pending: Pending) -> TxResult:
+        with self.patience.spend() as left_s, self._telling_what_may_land(pending.intent):
+            return self.sender.wait(pending, left_s, keep=True)
+
+    def _forget(self, pending: Pending) -> None:
         try:
-            return self.sender.wait(pending, self.timeout_s, keep=True)
+            with self.patience.spend() as left_s:
+                self.sender.forget([pending], left_s)
+        except JournalBusy as error:
+            error.hint += "; the same command shows this result once more before it does anything new"
+            raise
+
+    @contextlib.contextmanager
+    def _telling_what_may_land(self, intent: str) -> Iterator[None]:
+        """Add to an error of the node what it means for a transaction that is signed."""
+        try:
+            yield
         except (NodeUnreachable, BadAnswer) as error:
-            error.hint = f"the transaction may still land: run the same command again; {error.hint}"
+            if any(pending.intent == intent for pending in self.sender.list_pending()):
+                error.hint = f"the transaction may still land: run the same command again; {error.hint}"
             raise
 
     def _settle(self, intent: str | None) -> None:
@@ -104,7 +136,8 @@ class Sending:
 
         One of the same intent is left alone: sending finds it and waits for it.
         """
-        told = self.sender.settle(keep_intent=intent, keep=True)
+        with self.patience.spend() as left_s:
+            told = self.sender.settle(keep_intent=intent, keep=True, timeout_s=left_s)
         for settled in told:
             kind = settled.pending.intent.partition(" ")[0]
             if settled.result is None:
@@ -112,7 +145,8 @@ class Sending:
             else:
                 done = "was carried out" if settled.result.code == 0 else f"failed (error {settled.result.code})"
                 self.session.say(f"an earlier {kind} {done} in block {settled.result.height}")
-        self.sender.forget([settled.pending for settled in told])
+        with self.patience.spend() as left_s:
+            self.sender.forget([settled.pending for settled in told], left_s)
 
     def show_signed(self, pending: Pending) -> None:
         """Show a signed transaction and the line that broadcasts it."""

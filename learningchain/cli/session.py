@@ -11,6 +11,7 @@ from learningchain.cli.failure import Failure
 from learningchain.cli.output import Output
 from learningchain.client import SyncClient, connect
 from learningchain.client.journal import FileJournal
+from learningchain.client.sync import Patience
 from learningchain.settings import Settings, load_settings
 from learningchain.wallet import Entry, Keystore, SecretKey
 
@@ -29,6 +30,8 @@ class Session:
         self.out = Output(self.settings.output)
         self.yes = yes
         self.keystore = Keystore(self.settings.home / "keys")
+        self.patience: Patience | None = None
+        """How long the node is waited for in all, where a command has a limit for that."""
         self._client: SyncClient | None = None
 
     def client(self) -> SyncClient:
@@ -37,6 +40,7 @@ class Session:
             tag = bytes.fromhex(self.settings.chain_tag) if self.settings.chain_tag else None
             try:
                 self._client = SyncClient(connect(self.settings.node, tag))
+                self._client.patience = self.patience
             except ValueError as error:
                 raise Failure(str(error), "correct --node, LC_NODE or the setting node", exit_codes.USAGE) from None
         return self._client
@@ -112,7 +116,8 @@ class Session:
 
     def make_journal(self, public_key: bytes) -> FileJournal:
         """Return the journal of a key on this chain."""
-        return FileJournal(self.settings.home / "journal", self.client().get_chain().chain_tag, public_key)
+        chain_tag = self.client().get_chain().chain_tag
+        return FileJournal(self.settings.home / "journal", chain_tag, public_key, self.say)
 
     @staticmethod
     def credits(ucredit: int) -> str:

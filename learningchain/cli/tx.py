@@ -23,7 +23,7 @@ from learningchain.cli.failure import Failure
 from learningchain.cli.parse import read_address, read_credits, read_hex
 from learningchain.cli.sending import describe_result
 from learningchain.client import TxResult
-from learningchain.client.errors import TxFailed, TxRefused
+from learningchain.client.errors import NothingSent, TxFailed, TxPending, TxRefused
 from learningchain.client.sender import SPARE_BITS, prepare_register
 
 app = make_group("Transactions: transfer, bond, keys, profile.")
@@ -52,11 +52,16 @@ def register(session: Session, sending: Sending) -> None:
     if sending.generate_only:
         sending.show_signed(pending)
         return
-    client.broadcast(pending.tx)
+    try:
+        client.broadcast(pending.tx)
+    except NothingSent as error:  # not so here: the node may have got it
+        waited_s = sending.patience.seconds
+        raise TxPending(pending.tx_hash, waited_s, pending.sent_height, pending.expires_at_height) from error
     session.say(f"transaction {pending.tx_hash.hex()} sent")
     data: dict[str, object] = {"tx_hash": pending.tx_hash.hex()}
     if sending.wait:
-        data = describe_result(client.sender(key).wait(pending, sending.timeout_s))
+        with sending.patience.spend() as left_s:
+            data = describe_result(client.sender(key).wait(pending, left_s))
     session.out.show(account | data)
 
 

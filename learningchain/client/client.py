@@ -13,6 +13,7 @@ from abci_app.protocol.limits import ADDRESS_BYTES, KEY_BYTES, MAX_INT64, TAG_BY
 from learningchain.client import decode
 from learningchain.client.errors import BadAnswer, QueryRefused, TxRefused, WaitTimeout, WrongChain
 from learningchain.client.interface import (
+    SHORTEST_LOOK_S,
     AccountView,
     BlockEvents,
     ChainInfo,
@@ -33,8 +34,6 @@ UNKNOWN_PATH, BAD_ARGUMENT, NOT_FOUND = 1, 2, 3
 """Codes of a query: there is no such path, its arguments are wrong, what it is about does not exist."""
 PAGE: Final = 100
 """Jobs that one view shows at most."""
-SHORTEST_LOOK_S: Final = 1.0
-"""For asking the node once when there is no time left to wait."""
 _MAX_UINT64: Final = 2**64 - 1
 _STATE_KEYS: Final = {
     (key[:1], len(key))

@@ -47,6 +47,15 @@ class WaitTimeout(ClientError):
     hint = "the chain may have halted or be slow: look at lc node status"
 
 
+class NothingSent(WaitTimeout):
+    """The time was over before a transaction was signed and sent."""
+
+    hint = "run the command again, with more time (--timeout) if the node is only slow: see lc node status"
+
+    def __init__(self) -> None:
+        super().__init__("the node did not answer all questions in time, and nothing was sent")
+
+
 class TxError(ClientError):
     """A transaction that the chain did not carry out. `code` is a number of `abci_app.protocol.errors.REASONS`."""
 
@@ -87,7 +96,7 @@ class TxPending(WaitTimeout):
 
     def __init__(self, tx_hash: bytes, waited_s: float, height: int, expires_at_height: int) -> None:
         super().__init__(
-            f"transaction {tx_hash.hex()} is not in a block after {waited_s:.0f} s (height {height})",
+            f"transaction {tx_hash.hex()} is in no block up to height {height} after {waited_s:.1f} s",
             f"it can still land up to height {expires_at_height}: run the same command again to resend it unchanged",
         )
         self.tx_hash = tx_hash

@@ -10,10 +10,13 @@ Every method may raise `NodeUnreachable` or `BadAnswer` (see `errors.py`), `Wron
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from abci_app.protocol.events import Event
+
+SHORTEST_LOOK_S: Final = 1.0
+"""For asking the node once when there is no time left to wait."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,24 +6,33 @@ bytes, which the chain carries out at most once.
 
 import asyncio
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from learningchain.client.file_lock import LockBusy, lock_file
 from learningchain.wallet.files import make_private_folder, read_private, write_private
 
 MAX_ENTRIES: Final = 256
 """Undecided transactions of one key: more means that the chain stands still."""
-LOCK_POLL_S: Final = 0.02
 
 
 class JournalError(Exception):
     """The journal cannot be used; the text says what to do."""
+
+
+class JournalBusy(JournalError):
+    """Somebody else with the same key did not let go of the journal in time: nothing was done."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        """Take who has it, and what to do about that."""
+        super().__init__(f"{message}: {hint}")
+        self.message = message
+        self.hint = hint
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +50,11 @@ class Pending:
 class Journal(Protocol):
     """The undecided transactions of one key, by nonce."""
 
-    def locked(self) -> contextlib.AbstractAsyncContextManager[None]:
-        """Keep other users of the same journal out while it is read and changed."""
+    def locked(self, timeout_s: float | None = None) -> contextlib.AbstractAsyncContextManager[None]:
+        """Keep other users of the same journal out while it is read and changed.
+
+        Raises JournalBusy when they do not let go of it within `timeout_s`; None waits as long as it takes.
+        """
 
     def read(self) -> list[Pending]:
         """Return what is undecided, in nonce order."""
@@ -60,10 +72,17 @@ class MemoryJournal:
         self._lock = asyncio.Lock()
 
     @contextlib.asynccontextmanager
-    async def locked(self) -> AsyncIterator[None]:
-        """Keep other tasks out."""
-        async with self._lock:
+    async def locked(self, timeout_s: float | None = None) -> AsyncIterator[None]:
+        """Keep other tasks out. Raises JournalBusy when they take longer than `timeout_s`."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._lock.acquire()
+        except TimeoutError:
+            raise JournalBusy("another task of this program sends with the same key", "try again later") from None
+        try:
             yield
+        finally:
+            self._lock.release()
 
     def read(self) -> list[Pending]:
         """Return what is undecided, in nonce order."""
@@ -77,20 +96,29 @@ class MemoryJournal:
 class FileJournal:
     """One file per chain and key in a private folder."""
 
-    def __init__(self, folder: Path, chain_tag: bytes, public_key: bytes) -> None:
-        """Use `folder`, made at the first write."""
+    def __init__(
+        self, folder: Path, chain_tag: bytes, public_key: bytes, tell: Callable[[str], None] = lambda _: None
+    ) -> None:
+        """Use `folder`, made at the first write; `tell` gets a line when another process is waited for."""
         name = hashlib.sha256(chain_tag + public_key).hexdigest()[:32]
         self.folder = folder
         self._path = folder / f"{name}.json"
+        self._tell = tell
 
     @contextlib.asynccontextmanager
-    async def locked(self) -> AsyncIterator[None]:
-        """Keep other tasks and processes with the same key out; waits for them without blocking the event loop."""
+    async def locked(self, timeout_s: float | None = None) -> AsyncIterator[None]:
+        """Keep other tasks and processes with the same key out; waits for them without blocking the event loop.
+
+        Raises JournalBusy when they take longer than `timeout_s`.
+        """
         make_private_folder(self._path.parent)
-        descriptor = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        path = self._path.with_suffix(".lock")
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            while not _try_lock(descriptor):  # noqa: ASYNC110 (another process holds it: no event tells)
-                await asyncio.sleep(LOCK_POLL_S)
+            try:
+                await lock_file(descriptor, path, timeout_s, self._tell)
+            except LockBusy as error:
+                raise JournalBusy(str(error), error.hint) from None
             yield
         finally:
             os.close(descriptor)
@@ -118,14 +146,6 @@ class FileJournal:
         ordered = sorted(entries, key=lambda entry: entry.nonce)
         data = json.dumps({"pending": [_encode(entry) for entry in ordered]}, indent=1)
         write_private(self._path, data.encode("utf-8"), overwrite=True)
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _encode(entry: Pending) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Sending transactions of one key through one node: nonces, resending, waiting for the block."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,13 +11,14 @@ from google.protobuf.message import Message
 from abci_app.protocol import errors as reasons
 from learningchain.client.errors import (
     ClientError,
+    NothingSent,
     TxExpired,
     TxFailed,
     TxPending,
     TxRefused,
     WaitTimeout,
 )
-from learningchain.client.interface import ChainClient, TxResult
+from learningchain.client.interface import SHORTEST_LOOK_S, ChainClient, TxResult
 from learningchain.client.journal import Journal, MemoryJournal, Pending
 from learningchain.client.transactions import (
     SearchStopped,
@@ -54,25 +56,31 @@ class Sender:
         self._journal = journal or MemoryJournal()
 
     async def send(self, message: Message, timeout_s: float = 60.0, intent: str | None = None) -> TxResult:
-        """Sign with the next nonce, send, and wait for the block.
+        """Sign with the next nonce, send, and wait for the block: all of it within `timeout_s`.
 
-        Raises TxRefused, TxFailed, TxPending (it may still land), TxExpired, NodeUnreachable.
+        Raises TxRefused, TxFailed, TxPending (it may still land), NothingSent, TxExpired, NodeUnreachable and
+        JournalError.
         """
-        return await self.wait(await self.submit(message, intent), timeout_s)
+        loop = asyncio.get_running_loop()
+        end = loop.time() + timeout_s
+        pending = await self.submit(message, intent, timeout_s)
+        return await self.wait(pending, end - loop.time())
 
-    async def submit(self, message: Message, intent: str | None = None) -> Pending:
+    async def submit(self, message: Message, intent: str | None = None, timeout_s: float | None = None) -> Pending:
         """Sign with the next nonce and send; the bytes are in the journal before.
 
         While an earlier submission with the same `intent` (default: the message itself) is undecided, that one is
-        sent again instead. Raises TxRefused, NodeUnreachable.
+        sent again instead. Raises TxRefused, NodeUnreachable, JournalError, and when `timeout_s` are over TxPending if
+        it may have been sent, else NothingSent.
         """
         intent = intent or get_default_intent(message)
-        async with self._journal.locked():
+        async with self._holding_journal(intent, timeout_s):
             return await self._submit_locked(message, intent)
 
     async def wait(self, pending: Pending, timeout_s: float = 60.0, keep: bool = False) -> TxResult:
-        """Wait until a sent transaction is in a block. Raises TxFailed, TxPending, TxExpired, NodeUnreachable.
+        """Wait until a sent transaction is in a block.
 
+        Raises TxFailed, TxPending, TxExpired, NodeUnreachable, JournalError.
         With `keep` a success stays in the journal until `forget`: for a caller that has yet to pass it on.
         """
         loop = asyncio.get_running_loop()
@@ -81,30 +89,33 @@ class Sender:
         while True:
             try:
                 height = await self.client.wait_for_block(seen, end - loop.time())
-            except WaitTimeout:
+                async with asyncio.timeout_at(max(end, loop.time() + SHORTEST_LOOK_S)):
+                    found = await self.client.find_tx(pending.tx_hash, seen + 1, min(height, pending.expires_at_height))
+            except (WaitTimeout, TimeoutError):
                 raise TxPending(pending.tx_hash, timeout_s, seen, pending.expires_at_height) from None
-            found = await self.client.find_tx(pending.tx_hash, seen + 1, min(height, pending.expires_at_height))
             if found is not None or height >= pending.expires_at_height:
                 if not (keep and found is not None and found.code == 0):
-                    await self.forget([pending])
+                    await self.forget([pending], end - loop.time())
                 return _require_success(pending, found)
             seen = height
 
-    async def settle(self, keep_intent: str | None = None, keep: bool = False) -> list[Settled]:
+    async def settle(
+        self, keep_intent: str | None = None, keep: bool = False, timeout_s: float | None = None
+    ) -> list[Settled]:
         """Find out what became of everything left behind; what may still land is sent again and stays.
 
         Entries with `keep_intent` are left as they are: a submission with that intent takes them up. With `keep` what
-        is settled stays in the journal until `forget`.
+        is settled stays in the journal until `forget`. Raises as `submit` does.
         """
-        async with self._journal.locked():
+        async with self._holding_journal(keep_intent, timeout_s):
             settled = await self._settle_locked(keep_intent)
             if not keep:
                 self._forget([item.pending for item in settled])
             return settled
 
-    async def forget(self, settled: Sequence[Pending]) -> None:
-        """Take transactions whose fate is known out of the journal."""
-        async with self._journal.locked():
+    async def forget(self, settled: Sequence[Pending], timeout_s: float | None = None) -> None:
+        """Take transactions whose fate is known out of the journal. Raises JournalError."""
+        async with self._journal.locked(None if timeout_s is None else max(timeout_s, SHORTEST_LOOK_S)):
             self._forget(settled)
 
     def list_pending(self) -> list[Pending]:
@@ -117,6 +128,34 @@ class Sender:
         if nonce is None:
             nonce = await self._get_accepted_nonce() + 1
         return await self._sign(message, nonce, status.height, "")
+
+    @contextlib.asynccontextmanager
+    async def _holding_journal(self, intent: str | None, timeout_s: float | None) -> AsyncIterator[None]:
+        """Keep others out of the journal. What is done meanwhile is cut off when `timeout_s` are over.
+
+        A cut changes nothing that was signed: it is in the journal before it is sent, and stays there.
+        """
+        if timeout_s is None:
+            async with self._journal.locked():
+                yield
+            return
+        given = max(timeout_s, SHORTEST_LOOK_S)
+        end = asyncio.get_running_loop().time() + given
+        async with self._journal.locked(given):
+            limit = asyncio.timeout_at(end)
+            try:
+                async with limit:
+                    yield
+            except TimeoutError:
+                if not limit.expired():
+                    raise
+                raise self._tell_cut(intent, timeout_s) from None
+
+    def _tell_cut(self, intent: str | None, waited_s: float) -> WaitTimeout:
+        for entry in self._journal.read():
+            if entry.intent == intent:
+                return TxPending(entry.tx_hash, waited_s, entry.sent_height, entry.expires_at_height)
+        return NothingSent()
 
     async def _submit_locked(self, message: Message, intent: str) -> Pending:
         status = await self.client.get_status()

@@ -1,16 +1,19 @@
 """The client for plain code: the same questions without `await`, on an event loop in a thread of its own."""
 
 import asyncio
+import contextlib
 import threading
-from collections.abc import Collection, Coroutine, Mapping, Sequence
+import time
+from collections.abc import Collection, Coroutine, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from google.protobuf.message import Message
 
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
-from learningchain.client.errors import ClientClosed
+from learningchain.client.errors import ClientClosed, NothingSent
 from learningchain.client.interface import (
+    SHORTEST_LOOK_S,
     AccountView,
     BlockEvents,
     ChainClient,
@@ -30,12 +33,32 @@ from learningchain.wallet import SecretKey
 T = TypeVar("T")
 
 
+class Patience:
+    """How long a node is waited for in all; what people and other programs take in between does not count."""
+
+    def __init__(self, seconds: float) -> None:
+        """Begin with all of it; one look is always possible."""
+        self.seconds = seconds
+        self._left_s = max(seconds, SHORTEST_LOOK_S)
+
+    @contextlib.contextmanager
+    def spend(self) -> Iterator[float]:
+        """Give what is left, and take off what the block takes."""
+        begin = time.monotonic()
+        try:
+            yield self._left_s
+        finally:
+            self._left_s = max(0.0, self._left_s - (time.monotonic() - begin))
+
+
 class SyncClient:
     """Wraps any `ChainClient`; see there for what the methods do. Use from any thread, close at the end."""
 
     def __init__(self, client: ChainClient) -> None:
         """Take over `client`: it is closed with this object."""
         self.inner = client
+        self.patience: Patience | None = None
+        """What questions may still take; each alone takes as long as the client lets it if this is None."""
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="chain-client", daemon=True)
         self._thread.start()
@@ -56,6 +79,13 @@ class SyncClient:
             future.cancel()
             raise
 
+    def ask(self, question: Coroutine[Any, Any, T]) -> T:
+        """Run a question within the patience that is left. Raises NothingSent when that is over."""
+        if self.patience is None:
+            return self.run(question)
+        with self.patience.spend() as left_s:
+            return self.run(_give_up(question, left_s))
+
     def __enter__(self) -> Self:
         return self
 
@@ -75,31 +105,31 @@ class SyncClient:
 
     def get_status(self) -> Status:
         """Return where the node stands."""
-        return self.run(self.inner.get_status())
+        return self.ask(self.inner.get_status())
 
     def get_chain(self) -> ChainInfo:
         """Return chain id, chain tag and parameters."""
-        return self.run(self.inner.get_chain())
+        return self.ask(self.inner.get_chain())
 
     def get_supply(self) -> pb.Supply:
         """Return the running totals of all credits."""
-        return self.run(self.inner.get_supply())
+        return self.ask(self.inner.get_supply())
 
     def get_account(self, address: bytes) -> AccountView | None:
         """Return an account."""
-        return self.run(self.inner.get_account(address))
+        return self.ask(self.inner.get_account(address))
 
     def find_account(self, public_key: bytes) -> bytes | None:
         """Return the address of the account that has a public key."""
-        return self.run(self.inner.find_account(public_key))
+        return self.ask(self.inner.find_account(public_key))
 
     def get_job(self, job_id: int) -> JobView | None:
         """Return a job and its rounds."""
-        return self.run(self.inner.get_job(job_id))
+        return self.ask(self.inner.get_job(job_id))
 
     def get_round(self, job_id: int, number: int) -> pb.Round | None:
         """Return one round of a job."""
-        return self.run(self.inner.get_round(job_id, number))
+        return self.ask(self.inner.get_round(job_id, number))
 
     def list_jobs(
         self,
@@ -110,7 +140,7 @@ class SyncClient:
         newest_first: bool = False,
     ) -> list[pb.Job]:
         """Return jobs in id order."""
-        return self.run(self.inner.list_jobs(states, contractor, after_id, limit, newest_first))
+        return self.ask(self.inner.list_jobs(states, contractor, after_id, limit, newest_first))
 
     def get_job_page(self, states: Collection[int] = (), after_id: int = 0) -> JobPage:
         """Return what one question shows of the jobs."""
@@ -118,55 +148,55 @@ class SyncClient:
 
     def list_candidacies(self, address: bytes) -> list[int]:
         """Return the ids of the unsettled jobs an account stands in."""
-        return self.run(self.inner.list_candidacies(address))
+        return self.ask(self.inner.list_candidacies(address))
 
     def get_checker_table(self) -> pb.CheckerTable:
         """Return the checker table of the present epoch."""
-        return self.run(self.inner.get_checker_table())
+        return self.ask(self.inner.get_checker_table())
 
     def list_relays(self) -> list[Relay]:
         """Return the relays known to the chain."""
-        return self.run(self.inner.list_relays())
+        return self.ask(self.inner.list_relays())
 
     def list_validators(self) -> list[ValidatorView]:
         """Return the validators, strongest first."""
-        return self.run(self.inner.list_validators())
+        return self.ask(self.inner.list_validators())
 
     def get_required_bits(self) -> int:
         """Return how many leading zero bits the work of a Register needs now."""
-        return self.run(self.inner.get_required_bits())
+        return self.ask(self.inner.get_required_bits())
 
     def check_tx(self, tx: bytes) -> TxCheck:
         """Dry run on top of the last committed state."""
-        return self.run(self.inner.check_tx(tx))
+        return self.ask(self.inner.check_tx(tx))
 
     def get_view(self, path: str) -> Mapping[str, object] | None:
         """Return the JSON object of a query view."""
-        return self.run(self.inner.get_view(path))
+        return self.ask(self.inner.get_view(path))
 
     def get_record(self, key: bytes) -> bytes | None:
         """Return the encoded record under a state key, with its proof checked."""
-        return self.run(self.inner.get_record(key))
+        return self.ask(self.inner.get_record(key))
 
     def broadcast(self, tx: bytes) -> bytes:
         """Put a transaction into the node's mempool and return its hash."""
-        return self.run(self.inner.broadcast(tx))
+        return self.ask(self.inner.broadcast(tx))
 
     def find_tx(self, tx_hash: bytes, from_height: int, to_height: int) -> TxResult | None:
         """Search committed blocks for a transaction."""
-        return self.run(self.inner.find_tx(tx_hash, from_height, to_height))
+        return self.ask(self.inner.find_tx(tx_hash, from_height, to_height))
 
     def list_filled_blocks(self, from_height: int, to_height: int) -> list[int]:
         """Return the heights of committed blocks that hold transactions."""
-        return self.run(self.inner.list_filled_blocks(from_height, to_height))
+        return self.ask(self.inner.list_filled_blocks(from_height, to_height))
 
     def wait_for_block(self, after_height: int, timeout_s: float) -> int:
         """Wait until a block above `after_height` is committed and return the last height."""
-        return self.run(self.inner.wait_for_block(after_height, timeout_s))
+        return self.ask(self.inner.wait_for_block(after_height, timeout_s))
 
     def get_block_events(self, height: int) -> BlockEvents:
         """Return the events of a block."""
-        return self.run(self.inner.get_block_events(height))
+        return self.ask(self.inner.get_block_events(height))
 
     def register(self, key: SecretKey, timeout_s: float = 600.0) -> bytes:
         """Make the account of a key and return its address."""
@@ -190,26 +220,39 @@ class SyncSender:
         """Sign with the next nonce, send, and wait for the block."""
         return self._client.run(self._sender.send(message, timeout_s, intent))
 
-    def submit(self, message: Message, intent: str | None = None) -> Pending:
+    def submit(self, message: Message, intent: str | None = None, timeout_s: float | None = None) -> Pending:
         """Sign with the next nonce and send."""
-        return self._client.run(self._sender.submit(message, intent))
+        return self._client.run(self._sender.submit(message, intent, timeout_s))
 
     def wait(self, pending: Pending, timeout_s: float = 60.0, keep: bool = False) -> TxResult:
         """Wait until a sent transaction is in a block."""
         return self._client.run(self._sender.wait(pending, timeout_s, keep))
 
-    def settle(self, keep_intent: str | None = None, keep: bool = False) -> list[Settled]:
+    def settle(
+        self, keep_intent: str | None = None, keep: bool = False, timeout_s: float | None = None
+    ) -> list[Settled]:
         """Find out what became of everything left behind."""
-        return self._client.run(self._sender.settle(keep_intent, keep))
+        return self._client.run(self._sender.settle(keep_intent, keep, timeout_s))
 
-    def forget(self, settled: Sequence[Pending]) -> None:
+    def forget(self, settled: Sequence[Pending], timeout_s: float | None = None) -> None:
         """Take transactions whose fate is known out of the journal."""
-        self._client.run(self._sender.forget(settled))
+        self._client.run(self._sender.forget(settled, timeout_s))
 
     def prepare(self, message: Message, nonce: int | None = None) -> Pending:
         """Sign without sending."""
-        return self._client.run(self._sender.prepare(message, nonce))
+        return self._client.ask(self._sender.prepare(message, nonce))
 
     def list_pending(self) -> list[Pending]:
         """Return the transactions whose fate is not known."""
         return self._sender.list_pending()
+
+
+async def _give_up(question: Coroutine[Any, Any, T], left_s: float) -> T:
+    limit = asyncio.timeout(left_s)
+    try:
+        async with limit:
+            return await question
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise NothingSent() from None
