@@ -1,7 +1,8 @@
-"""What the chain has against an announcement, found before a model is evaluated: that can take many minutes.
+"""What the chain has against an announcement or its reveal, found before it costs time.
 
-The checks are those of the message (`abci_app.protocol.messages.announce`) and of its envelope, as far as records tell.
-The chain decides: it may know better by the time the transaction arrives.
+A model's evaluation can take many minutes, and the wait for a turn days. The checks of announcements are those of the
+message (`abci_app.protocol.messages.announce`) and of its envelope, as far as records tell. The chain decides: it may
+know better by the time the transaction arrives.
 """
 
 from typing import Final
@@ -15,6 +16,32 @@ from learningchain.client.interface import AccountView, JobView
 
 BEST_LOSS: Final = -MAX_LOSS
 """Stands for the loss that is not measured yet."""
+LASTING: Final = frozenset(
+    reason.code
+    for reason in (
+        errors.TooLarge,
+        errors.Undecodable,
+        errors.NotCanonical,
+        errors.BadFieldLength,
+        errors.WrongChain,
+        errors.UnknownKey,
+        errors.KeyRemoved,
+        errors.KeyExpired,
+        errors.ScopeTooSmall,
+        errors.AccountBanned,
+        errors.BadSignature,
+        errors.CommitmentMismatch,
+        errors.ModelTooLarge,
+        errors.BadDigest,
+        errors.BadSalt,
+        errors.BadLocations,
+        errors.NotSupported,
+    )
+)
+"""Why a Reveal is refused, where waiting changes nothing: another key, another command or nothing at all helps.
+
+Nonces, quotas and the mempool's places come free, a window may be renewed, and a node that is behind catches up.
+"""
 
 
 def find_objection(

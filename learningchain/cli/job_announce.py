@@ -13,10 +13,11 @@ from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from abci_app.pb.learningchain.v1 import tx_pb2
 from abci_app.protocol import errors as reasons
 from abci_app.protocol.jobs import UNSETTLED
-from abci_app.protocol.limits import MIB, SALT_BYTES
+from abci_app.protocol.limits import DIGEST_BYTES, MIB, SALT_BYTES
+from abci_app.protocol.messages.reveal import check_stateless as check_reveal
 from abci_app.protocol.ranking import is_leading
 from learningchain.amounts import format_credits, format_loss
-from learningchain.announcing import BEST_LOSS, find_objection
+from learningchain.announcing import BEST_LOSS, LASTING, find_objection
 from learningchain.claims import Claim, Claims
 from learningchain.cli import exit_codes
 from learningchain.cli.command import Sending, Session, command
@@ -26,7 +27,8 @@ from learningchain.cli.job_model import allows_loopback
 from learningchain.cli.job_view import require_job
 from learningchain.cli.parse import JobId
 from learningchain.client import JobView
-from learningchain.client.errors import ClientError, NodeUnreachable, WaitTimeout, WouldBeRefused
+from learningchain.client.errors import ClientError, NodeUnreachable, TxError, WaitTimeout, WouldBeRefused
+from learningchain.client.journal import JournalBusy
 from learningchain.models import hash_file
 from learningchain.wallet.files import make_private_folder
 
@@ -57,6 +59,7 @@ def announce(
 
     It has to be revealed when its turn comes: by --stay, by lc job reveal, or by the worker that runs in this home.
     """
+    _check_locations(locations or [])
     size = model.stat().st_size
     view = require_job(session, job_id)
     _require_possible(session, sending, view, secured)
@@ -94,6 +97,7 @@ def reveal(
     locations: Locations = None,
 ) -> None:
     """Reveal a model announced with lc job announce: upload it to relays and name it on the chain."""
+    _check_locations(locations or [])
     view = require_job(session, job_id)
     claim = _find_claim(session, sending, view)
     if claim is None:
@@ -106,6 +110,15 @@ def reveal(
         _stay(session, sending, job_id, locations or [])
     else:
         _reveal(session, sending, view, claim, locations or [])
+
+
+def _check_locations(locations: list[str]) -> None:
+    """Raise Failure for locations that the chain would refuse when the turn comes, perhaps days later."""
+    message = tx_pb2.Reveal(model_digest=bytes(DIGEST_BYTES), salt=bytes(SALT_BYTES), locations=locations)
+    try:
+        check_reveal(message)
+    except reasons.BadLocations as error:
+        raise Failure("--location cannot be taken", error.hint, exit_codes.USAGE) from None
 
 
 def _measure_worst(
@@ -202,12 +215,14 @@ def _has_turn(view: JobView, claim: Claim) -> bool:
 def _stay(session: Session, sending: Sending, job_id: int, locations: list[str]) -> None:
     """Wait until this account's announcement has its turn, then reveal; returns when the turn never comes.
 
-    While the turn lasts a reveal that fails is tried again: a default may cost the deposit. Raises its last failure.
+    While the turn lasts a reveal that fails is tried again: a default may cost the deposit. Raises its last failure,
+    and at once one that waiting does not change.
     """
     _ = sending.secret  # its password is asked for now: when the turn comes nobody may be there to type it
     session.say("waiting for the expiry and the turn; keep this running")
-    height, failed = 0, None
+    height, failed, is_able = 0, None, False
     while True:
+        sending.lift_patience()
         try:
             view = require_job(session, job_id)
             claim = _find_claim(session, sending, view)
@@ -221,6 +236,9 @@ def _stay(session: Session, sending: Sending, job_id: int, locations: list[str])
                 if failed is None:
                     return
                 continue
+            if not is_able:
+                _require_able(session, sending, claim, locations)
+                is_able = True
             failed = None  # the reveal was carried out though its result was not seen
             height = session.client().wait_for_block(max(height, view.height), WAIT_S)
         except (WaitTimeout, NodeUnreachable) as error:
@@ -231,12 +249,23 @@ def _stay(session: Session, sending: Sending, job_id: int, locations: list[str])
     session.say("the announcement does not stand any more: it was undercut, or the turn is over")
 
 
+def _require_able(session: Session, sending: Sending, claim: Claim, locations: list[str]) -> None:
+    """Raise WouldBeRefused for what would stand in the way when the turn comes, while there is time to change it."""
+    signed = sending.sender.prepare(_build_reveal(claim, locations))
+    found = session.client().check_tx(signed.tx)
+    if found.code in LASTING:
+        raise WouldBeRefused(found.code)
+
+
 def _try_to_reveal(
     session: Session, sending: Sending, view: JobView, claim: Claim, locations: list[str]
-) -> Failure | ClientError | None:
+) -> Failure | ClientError | JournalBusy | None:
+    sending.renew_patience()
     try:
         _reveal(session, sending, view, claim, locations)
-    except (Failure, ClientError) as error:
+    except (Failure, ClientError, JournalBusy) as error:
+        if isinstance(error, TxError) and error.code in LASTING:
+            raise
         session.say(f"{error}: {error.hint}; trying again")
         time.sleep(RETRY_S)
         return error
@@ -255,7 +284,10 @@ def _reveal(session: Session, sending: Sending, view: JobView, claim: Claim, loc
     if not reached and not locations:
         raise Failure("there is no relay", "serve the model yourself and name it with --location URL")
     session.say(f"uploaded to {len(reached)} relay(s)")
-    message = tx_pb2.Reveal(
+    sending.send(_build_reveal(claim, locations))
+
+
+def _build_reveal(claim: Claim, locations: list[str]) -> tx_pb2.Reveal:
+    return tx_pb2.Reveal(
         job_id=claim.job_id, model_digest=claim.digest, size=claim.size, salt=claim.salt, locations=locations
     )
-    sending.send(message)

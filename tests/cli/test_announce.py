@@ -1,10 +1,7 @@
 """`lc job announce|reveal`: a model that was trained elsewhere."""
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -15,64 +12,9 @@ from learningchain.cli import exit_codes, worker_tools
 from learningchain.cli.failure import Failure
 from learningchain.cli.session import Session
 from learningchain.wallet import Keystore, SecretKey
+from tests.cli.sandbox import MODEL, Sandbox
 from tests.cli.terminal import QUICK, Terminal, no_room_for_the_next_step
 from tests.support.wallets import Wallet
-
-MODEL = b"weights" * 100
-
-
-class Sandbox:
-    """Stands for the worker's sandbox and relays: gives the losses it is told to."""
-
-    def __init__(self) -> None:
-        self.losses: Iterator[int] = iter([50_000_000] * 100)
-        self.use = 0.1
-        self.scores = True
-        self.uploads: list[Any] = []
-        self.relays = ["http://relay.example"]
-        self.failing_uploads = 0
-        self.evaluations = 0
-
-    def evaluate(self, *_: object) -> object:
-        self.evaluations += 1
-        return SimpleNamespace(
-            has_score=self.scores,
-            loss_nano=next(self.losses),
-            finding=SimpleNamespace(name="MEASURED" if self.scores else "OVERRUN"),
-            usage=SimpleNamespace(largest=self.use),
-            detail="",
-        )
-
-    async def upload(self, claim: Any, key: Any, relays: Any, allow_loopback: bool, seconds: float) -> list[str]:
-        del key, relays
-        assert seconds > 0
-        if self.failing_uploads:
-            self.failing_uploads -= 1
-            raise Failure("no relay took the model: they are behind", "try again")
-        self.uploads.append((claim, allow_loopback))
-        return self.relays
-
-
-@pytest.fixture
-def sandbox(monkeypatch: pytest.MonkeyPatch) -> Sandbox:
-    stand_in = Sandbox()
-    monkeypatch.setattr(worker_tools, "evaluate", stand_in.evaluate)
-    monkeypatch.setattr(worker_tools, "upload", stand_in.upload)
-    return stand_in
-
-
-@pytest.fixture
-def ada(terminal: Terminal) -> Terminal:
-    """A worker with a key."""
-    terminal.add_wallet("worker1")
-    return terminal
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> str:
-    path = tmp_path / "model.bin"
-    path.write_bytes(MODEL)
-    return str(path)
 
 
 def test_the_worst_of_three_measurements_is_announced(ada: Terminal, sandbox: Sandbox, model: str) -> None:
