@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from abci_app.protocol.genesis import check_genesis, compute_genesis_tag
-from abci_app.protocol.genesis_json import BadGenesis, parse_genesis, render_genesis
+from abci_app.protocol.genesis_json import render_genesis
 from abci_app.protocol.hashing import compute_consensus_address
 from learningchain.cometbft_config import build_consensus_params
 
@@ -28,23 +28,6 @@ def build_genesis_file(chain_id: str, genesis: pb.Genesis, set_name: str, time: 
         "app_state": json.loads(render_genesis(genesis)),
     }
     return (json.dumps(document, indent=2) + "\n").encode()
-
-
-def read_chain_id(genesis_file: bytes) -> str:
-    """Return the chain id of a genesis.json that a node of this software can begin with. Raises BadGenesis."""
-    try:
-        document = json.loads(genesis_file)
-        chain_id, app_state = document["chain_id"], json.dumps(document["app_state"]).encode()
-    except (ValueError, RecursionError):
-        raise BadGenesis("it is not JSON") from None
-    except (LookupError, TypeError):
-        raise BadGenesis("it has no chain_id and app_state") from None
-    if not isinstance(chain_id, str):
-        raise BadGenesis("its chain_id is no text")
-    genesis = parse_genesis(app_state)
-    check_genesis(genesis)
-    compute_genesis_tag(chain_id, genesis)
-    return chain_id
 
 
 def _build_validator(validator: pb.GenesisValidator) -> dict[str, object]:

@@ -22,9 +22,18 @@ from typing import Any, Final
 import httpx2
 import tomlkit
 
+from abci_app.protocol.genesis_json import BadGenesis
 from learningchain.client.errors import BadAnswer
 from learningchain.client.rpc import fetch, split_address
-from learningchain.node_home import NodeError, NodeHome, NodeSilent, check_socket_address, find_cometbft
+from learningchain.genesis_check import read_chain_id
+from learningchain.node_home import (
+    NodeError,
+    NodeHome,
+    NodeSilent,
+    check_settings,
+    check_socket_address,
+    find_cometbft,
+)
 from learningchain.processes import Log, describe_end, get_module_command, start_process, stop_process
 
 READY_SECONDS: Final = 600.0
@@ -142,9 +151,11 @@ def start_node(
     program = cometbft or find_cometbft()
     if not home.config_toml.exists() or not home.genesis.exists():
         raise NodeError(f"{home.root} holds no node: make one with 'lc node init'")
-    document = tomlkit.parse(home.config_toml.read_text())
-    address, transport = str(document["proxy_app"]), str(document["abci"])
+    address, transport = _read_settings(home)
     check_socket_address(address)
+    check_settings(home, program)
+    if not home.has_blocks:  # CometBFT reads the file before its first block only
+        _check_genesis(home)
     node = RunningNode(home, _lock(home))
     try:
         _wait_until_free(address)
@@ -153,6 +164,26 @@ def start_node(
         node.unlock()
         raise
     return node
+
+
+def _read_settings(home: NodeHome) -> tuple[str, str]:
+    """Return address and transport of the application. Raises NodeError."""
+    try:
+        document = tomlkit.parse(home.config_toml.read_text("utf-8"))
+        return str(document["proxy_app"]), str(document["abci"])
+    except (ValueError, KeyError) as error:
+        raise NodeError(
+            f"{home.config_toml} cannot be used: {error}", "correct it, or write it anew: lc node init"
+        ) from error
+
+
+def _check_genesis(home: NodeHome) -> None:
+    try:
+        read_chain_id(home.genesis.read_bytes())
+    except BadGenesis as error:
+        raise NodeError(
+            f"no chain can begin with {home.genesis}: {error}", "put the chain's own there: lc node init --genesis FILE"
+        ) from error
 
 
 def run_node(home: NodeHome, cometbft: Path | None = None) -> int:

@@ -16,8 +16,11 @@ from learningchain.cometbft_config import apply_settings, get_settings
 COMETBFT_VERSION: Final = "0.38.25"
 MAX_SOCKET_BYTES: Final = 107
 """Longest path of a Unix socket on Linux, in bytes."""
+_COMETBFT_VARIABLES: Final = ("CMT", "TMHOME")
 _COMMAND_SECONDS: Final = 30.0
 """How long `cometbft version` or `cometbft init` may take."""
+_MOST_WORDS: Final = 500
+"""Characters of what it says that an error shows."""
 
 
 class NodeError(Exception):
@@ -119,6 +122,11 @@ def find_cometbft() -> Path:
     return Path(on_path)
 
 
+def get_clean_environ() -> dict[str, str]:
+    """Return the environment without the variables that CometBFT puts above --home and config.toml."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(_COMETBFT_VARIABLES)}
+
+
 def check_socket_address(address: str) -> None:
     """Raise NodeError for a Unix socket whose path is longer than the system allows."""
     path = address.removeprefix("unix://")
@@ -154,6 +162,15 @@ def write_settings(home: NodeHome, settings: NodeSettings) -> None:
     home.config_toml.write_text(tomlkit.dumps(document))
 
 
+def check_settings(home: NodeHome, program: Path) -> None:
+    """Have CometBFT look at its settings, without starting anything. Raises NodeError with what it finds."""
+    # The command itself only prints a key that nobody uses; like all others it reads config.toml first.
+    done = _call([str(program), "gen-validator", "--home", str(home.cometbft)])
+    if done.returncode != 0:
+        words = done.stderr.strip().removeprefix("ERROR: ")[-_MOST_WORDS:]
+        raise NodeError(f"CometBFT refuses {home.config_toml}: {words}", "correct it, or write it anew: lc node init")
+
+
 def write_genesis(home: NodeHome, genesis_file: bytes) -> None:
     """Write the chain's genesis file. Raises NodeError if the node has another one and has made blocks."""
     if home.genesis.exists() and home.genesis.read_bytes() == genesis_file:
@@ -185,10 +202,16 @@ def _get_own_settings(home: NodeHome, settings: NodeSettings) -> dict[str, str |
 
 def _run(command: list[str]) -> str:
     """Run a program and return its output. Raises NodeError with its last words."""
+    done = _call(command)
+    if done.returncode != 0:
+        raise NodeError(f"{' '.join(command)} failed: {(done.stderr or done.stdout).strip()[-_MOST_WORDS:]}")
+    return done.stdout.strip()
+
+
+def _call(command: list[str]) -> subprocess.CompletedProcess[str]:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_COMMAND_SECONDS, check=False)
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=_COMMAND_SECONDS, check=False, env=get_clean_environ()
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise NodeError(f"{' '.join(command)}: {error}") from error
-    if done.returncode != 0:
-        raise NodeError(f"{' '.join(command)} failed: {(done.stderr or done.stdout).strip()[-500:]}")
-    return done.stdout.strip()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
-from learningchain.node_home import NodeError
+from learningchain.node_home import NodeError, get_clean_environ
 
 STOP_SECONDS: Final = 15.0
 """How long a process may take to stop before it is killed."""
@@ -78,7 +78,7 @@ def get_module_command(module: str, *arguments: str) -> list[str]:
 
 def get_environ() -> dict[str, str]:
     """Return this process's environment for one that imports from where this one does."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
+    return {**get_clean_environ(), "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
 
 
 def start_process(command: list[str], log: Path) -> subprocess.Popen[bytes]:

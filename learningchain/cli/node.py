@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Final
@@ -11,13 +12,15 @@ import typer
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from abci_app.protocol.bech32 import encode_address
 from abci_app.protocol.genesis import MAX_CHAIN_ID_BYTES
+from abci_app.protocol.genesis_json import BadGenesis
 from abci_app.protocol.limits import UCREDIT
 from abci_app.protocol.params import SETS, get_params
 from learningchain.cli import exit_codes
 from learningchain.cli.command import Session, command, make_group
 from learningchain.cli.failure import Failure
 from learningchain.cli.parse import is_text
-from learningchain.genesis_file import build_genesis_file, read_chain_id
+from learningchain.genesis_check import read_chain_id, read_time
+from learningchain.genesis_file import build_genesis_file
 from learningchain.node import get_status, run_node
 from learningchain.node_home import NodeHome, NodeIdentity, NodeSettings, create_home, write_genesis
 from learningchain.wallet import Entry
@@ -80,6 +83,7 @@ def start(session: Session) -> None:
     """Run the node in the foreground; Ctrl-C stops both processes."""
     home = _get_home(session)
     session.say(f"starting the node in {home.root}; logs are in {home.logs}; Ctrl-C stops it")
+    _tell_beginning(session, home)
     code = run_node(home)
     if code != 0:
         raise Failure("the node stopped by itself", f"read the logs in {home.logs}", code)
@@ -103,6 +107,16 @@ def status(session: Session) -> None:
             "node_id": found.node_id,
         }
     )
+
+
+def _tell_beginning(session: Session, home: NodeHome) -> None:
+    """Say so if the chain begins later: until then CometBFT waits without answering anybody."""
+    if home.has_blocks or not home.genesis.exists():
+        return
+    with suppress(BadGenesis):  # told by the start
+        begin = read_time(home.genesis.read_bytes())
+        if begin > datetime.now(UTC):
+            session.say(f"the chain begins at {begin:%Y-%m-%d %H:%M:%S} UTC; until then the node does nothing but wait")
 
 
 def _get_home(session: Session) -> NodeHome:

@@ -13,18 +13,11 @@ import pytest
 from abci_app.protocol.genesis_json import parse_genesis
 from learningchain.cli import exit_codes, node
 from learningchain.node_home import NodeHome, NodeIdentity, NodeSettings
-from learningchain.wallet import Entry, SecretKey
 from tests.cli.terminal import Terminal
+from tests.support.genesis_files import change, make_genesis
 from tests.support.slow_server import HEAD, drip, serve_pieces
 
 PEER = "ab" * 20 + "@y.example:1"
-
-
-def make_genesis(chain_id: str = "theirs") -> bytes:
-    """Return the genesis file of a chain with one validator."""
-    key = SecretKey(b"f" * 32)
-    entry = Entry("founder", key.address, key.public_key, key.address, False)
-    return node.build_founding_genesis(chain_id, "devnet", entry, NodeIdentity("ab" * 20, b"c" * 32))
 
 
 @pytest.fixture
@@ -239,3 +232,15 @@ def test_the_exit_code_of_a_node_that_ended_by_itself_is_passed_on(
     assert terminal.run("node", "start").code == 1
     monkeypatch.setattr(node, "run_node", lambda _: 0)
     assert terminal.run("node", "start").code == 0
+
+
+@pytest.mark.parametrize(("year", "is_told"), [("2999", True), ("2001", False)])
+def test_a_chain_that_begins_later_is_told_at_the_start(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, year: str, is_told: bool
+) -> None:
+    monkeypatch.setattr(node, "run_node", lambda _: 0)
+    genesis = NodeHome(terminal.home / "node").genesis
+    genesis.parent.mkdir(parents=True)
+    genesis.write_bytes(change(("genesis_time",), f"{year}-01-31T12:00:00Z"))
+    done = terminal.run("node", "start")
+    assert (done.code, f"begins at {year}-01-31 12:00:00 UTC" in done.err) == (0, is_told)
