@@ -60,7 +60,7 @@ class JobBook:
         seen: dict[int, pb.Job] = {}
         end: int | None = begin
         for _ in range(PAGES):
-            page = await self._client.get_job_page(UNSETTLED, end or 0)
+            page = await self._client.page_jobs(UNSETTLED, after_id=end or 0, questions=1)
             seen.update({job.id: job for job in page.jobs})
             end = page.next_id
             if end is None:

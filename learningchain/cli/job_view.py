@@ -39,14 +39,20 @@ def list_jobs(
     limit: Annotated[int, typer.Option(min=1, max=1000, help="How many")] = 20,
 ) -> None:
     """List jobs, newest first."""
+    if mine and contractor is not None:
+        raise Failure("--mine and --contractor name two owners", "give one of them", exit_codes.USAGE)
     owner = session.pick_key(None).account if mine else None
     if contractor is not None:
         owner = read_address(session, contractor)
-    jobs = session.client().list_jobs(_read_states(state), owner, before, limit, newest_first=True)
+    page = session.client().page_jobs(_read_states(state), owner, before, limit, newest_first=True)
     now_ms = session.client().get_status().time_ms
-    rows = [_describe_row(job, now_ms) for job in jobs]
+    rows = [_describe_row(job, now_ms) for job in page.jobs]
     table = make_table(None, ["job", "state", "bounty", "time left", "best loss", "candidates", "title"], rows)
-    session.out.show({"jobs": [message_to_json(job) for job in jobs]}, lambda console: console.print(table))
+    following = None if page.next_id is None else str(page.next_id)
+    data = {"jobs": [message_to_json(job) for job in page.jobs], "next_before": following}
+    session.out.show(data, lambda console: console.print(table))
+    if following is not None:
+        session.say(f"there may be more; next: the same with --before {following}")
 
 
 @command(app, "show")

@@ -13,6 +13,7 @@ from abci_app.protocol.limits import ADDRESS_BYTES, KEY_BYTES, MAX_INT64, TAG_BY
 from learningchain.client import decode
 from learningchain.client.errors import BadAnswer, QueryRefused, TxRefused, WaitTimeout, WrongChain
 from learningchain.client.interface import (
+    MOST_PAGES,
     SHORTEST_LOOK_S,
     AccountView,
     BlockEvents,
@@ -135,35 +136,40 @@ class Client:
 
         Only ids above `after_id`; with `newest_first` ids below `after_id` (0: all), highest first.
         """
+        _check_number(limit)
+        jobs: list[pb.Job] = []
+        following: int | None = after_id
+        while following is not None and len(jobs) < limit:
+            page = await self.page_jobs(states, contractor, following, limit - len(jobs), newest_first)
+            jobs.extend(page.jobs)
+            following = page.next_id
+        return jobs
+
+    async def page_jobs(
+        self,
+        states: Collection[int] = (),
+        contractor: bytes | None = None,
+        after_id: int = 0,
+        limit: int = PAGE,
+        newest_first: bool = False,
+        questions: int = MOST_PAGES,
+    ) -> JobPage:
+        """Return jobs as `list_jobs` does, as far as so many questions get."""
         _check_number(after_id)
         _check_number(limit)
-        after_id = min(after_id, MAX_INT64)  # no job has a higher number, and no node takes one
         filters = _get_job_filters(states, contractor, newest_first)
-        after = "" if newest_first and not after_id else f"&after={after_id}"
+        at = min(after_id, MAX_INT64)  # no job has a higher number, and no node takes one
         jobs: list[pb.Job] = []
-        while len(jobs) < limit:
-            page = f"{filters}&limit={min(PAGE, limit - len(jobs))}{after}"
-            view = await self._require_view(f"/jobs?{page}")
-            jobs.extend(decode.get_records(view, "jobs", pb.Job))
-            following = decode.get_text(view, "next")
-            if not following:
+        for _ in range(questions):
+            if len(jobs) >= limit:
                 break
-            after = f"&after={following}"
-        return jobs[:limit]
-
-    async def get_job_page(self, states: Collection[int] = (), after_id: int = 0) -> JobPage:
-        """Return what one question shows of the jobs with ids above `after_id` in the given JobStates (empty: all)."""
-        _check_number(after_id)
-        after_id = min(after_id, MAX_INT64)
-        filters = _get_job_filters(states, None, newest_first=False)
-        view = await self._require_view(f"/jobs?{filters}&limit={PAGE}&after={after_id}")
-        jobs = decode.get_records(view, "jobs", pb.Job)
-        if not decode.get_text(view, "next"):
-            return JobPage(jobs, None)
-        next_id = decode.get_int(view, "next")
-        if next_id <= after_id:
-            raise BadAnswer(f"the page of jobs after {after_id} leads to the one after {next_id}")
-        return JobPage(jobs, next_id)
+            after = "" if newest_first and not at else f"&after={at}"
+            view = await self._require_view(f"/jobs?{filters}&limit={min(PAGE, limit - len(jobs))}{after}")
+            jobs.extend(decode.get_records(view, "jobs", pb.Job))
+            if not decode.get_text(view, "next"):
+                return JobPage(jobs[:limit], None)
+            at = _follow_page(view, at, newest_first)
+        return JobPage(jobs[:limit], at)
 
     async def list_candidacies(self, address: bytes) -> list[int]:
         """Return the ids of the unsettled jobs an account stands in, ascending."""
@@ -333,6 +339,15 @@ def _read_view(path: str, answer: QueryAnswer) -> dict[str, Any] | None:
 def _check_number(number: int) -> None:
     if not 0 <= number <= _MAX_UINT64:
         raise ValueError(f"{number} is not a number from 0 to 2^64-1")
+
+
+def _follow_page(view: Mapping[str, Any], after_id: int, newest_first: bool) -> int:
+    """Return where the next page begins. Raises BadAnswer if that leads nowhere."""
+    following = decode.get_int(view, "next")
+    goes_on = 0 < following < (after_id or MAX_INT64) if newest_first else following > after_id
+    if not goes_on:
+        raise BadAnswer(f"after the job {after_id} the node says to go on with {following}")
+    return following
 
 
 def _get_job_filters(states: Collection[int], contractor: bytes | None, newest_first: bool) -> str:

@@ -15,6 +15,8 @@ from typing import Final, Protocol
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from abci_app.protocol.events import Event
 
+MOST_PAGES: Final = 20
+"""Views of jobs that are asked for one after the other; a node looks at 2,000 jobs for each."""
 SHORTEST_LOOK_S: Final = 1.0
 """For asking the node once when there is no time left to wait."""
 
@@ -73,14 +75,6 @@ class JobView:
 
 
 @dataclass(frozen=True, slots=True)
-class JobPage:
-    """Some jobs in id order. The next page begins after `next_id`; None: there are no more."""
-
-    jobs: Sequence[pb.Job]
-    next_id: int | None
-
-
-@dataclass(frozen=True, slots=True)
 class Relay:
     """A node that takes uploads of revealed models: a validator or a checker with an endpoint in its profile."""
 
@@ -105,6 +99,14 @@ class TxCheck:
     stage: str
     name: str
     hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobPage:
+    """A part of a list of jobs. `next_id` is the next page's `after_id`, None if nothing is left to look at."""
+
+    jobs: Sequence[pb.Job]
+    next_id: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,11 +166,16 @@ class ChainClient(Protocol):
         Only ids above `after_id`; with `newest_first` ids below `after_id` (0: all), highest first.
         """
 
-    async def get_job_page(self, states: Collection[int] = (), after_id: int = 0) -> JobPage:
-        """Return what one question shows of the jobs with ids above `after_id` in the given JobStates (empty: all).
-
-        It may be no job at all although more follow.
-        """
+    async def page_jobs(
+        self,
+        states: Collection[int] = (),
+        contractor: bytes | None = None,
+        after_id: int = 0,
+        limit: int = 100,
+        newest_first: bool = False,
+        questions: int = MOST_PAGES,
+    ) -> JobPage:
+        """Return jobs as `list_jobs` does, as far as so many questions get: with filters it may be none at all."""
 
     async def list_candidacies(self, address: bytes) -> list[int]:
         """Return the ids of the unsettled jobs an account stands in, ascending."""

@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from learningchain.client.errors import ClientClosed, NothingSent
 from learningchain.client.interface import (
+    MOST_PAGES,
     SHORTEST_LOOK_S,
     AccountView,
     BlockEvents,
@@ -142,9 +143,17 @@ class SyncClient:
         """Return jobs in id order."""
         return self.ask(self.inner.list_jobs(states, contractor, after_id, limit, newest_first))
 
-    def get_job_page(self, states: Collection[int] = (), after_id: int = 0) -> JobPage:
-        """Return what one question shows of the jobs."""
-        return self.run(self.inner.get_job_page(states, after_id))
+    def page_jobs(
+        self,
+        states: Collection[int] = (),
+        contractor: bytes | None = None,
+        after_id: int = 0,
+        limit: int = 100,
+        newest_first: bool = False,
+        questions: int = MOST_PAGES,
+    ) -> JobPage:
+        """Return jobs in id order, as far as so many questions get."""
+        return self.ask(self.inner.page_jobs(states, contractor, after_id, limit, newest_first, questions))
 
     def list_candidacies(self, address: bytes) -> list[int]:
         """Return the ids of the unsettled jobs an account stands in."""

@@ -181,6 +181,17 @@ def test_jobs_are_listed_newest_first_and_filtered(carl: Terminal) -> None:
     other = encode_address(carl.market.address("worker0"))
     assert carl.json("job", "list", "--contractor", other).data["jobs"] == []
     assert "CANCELLED" in carl.run("job", "list").out
+    assert carl.run("job", "list", "--mine", "--contractor", other).code == exit_codes.USAGE
+
+
+def test_a_list_of_jobs_tells_how_to_see_those_before(carl: Terminal) -> None:
+    first, second = submit(carl), submit(carl, "--about", "another")
+    newest = carl.json("job", "list", "--limit", "1")
+    assert ([job["id"] for job in newest.data["jobs"]], newest.data["next_before"]) == ([str(second)], str(second))
+    assert f"next: the same with --before {second}" in newest.err
+    rest = carl.json("job", "list", "--limit", "1", "--before", newest.data["next_before"])
+    assert ([job["id"] for job in rest.data["jobs"]], rest.data["next_before"]) == ([str(first)], None)
+    assert rest.err == ""
 
 
 def test_a_job_is_cancelled_with_consent_and_its_bounty_is_raised(carl: Terminal) -> None:

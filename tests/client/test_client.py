@@ -68,7 +68,7 @@ QUESTIONS: dict[str, Callable[[Client], Coroutine[Any, Any, object]]] = {
     "get_job": lambda client: client.get_job(1),
     "get_round": lambda client: client.get_round(1, 0),
     "list_jobs": lambda client: client.list_jobs(),
-    "get_job_page": lambda client: client.get_job_page(),
+    "page_jobs": lambda client: client.page_jobs(),
     "list_candidacies": lambda client: client.list_candidacies(bytes(20)),
     "get_checker_table": lambda client: client.get_checker_table(),
     "list_relays": lambda client: client.list_relays(),
@@ -171,11 +171,11 @@ def test_more_jobs_than_a_page_are_listed_to_the_end() -> None:
     market.block([("carl", market.terms(bounty=UCREDIT)) for _ in range(130)])
     assert [entry.id for entry in run(client.list_jobs(limit=1000))] == list(range(1, 131))
     assert len(run(client.list_jobs(limit=120))) == 120
-    first = run(client.get_job_page([pb.JOB_STATE_OPEN]))
+    first = run(client.page_jobs([pb.JOB_STATE_OPEN], questions=1))
     assert ([job.id for job in first.jobs], first.next_id) == (list(range(1, 101)), 100)
-    second = run(client.get_job_page(after_id=100))
+    second = run(client.page_jobs(after_id=100, questions=1))
     assert ([job.id for job in second.jobs], second.next_id) == (list(range(101, 131)), None)
-    assert run(client.get_job_page([pb.JOB_STATE_PAID])) == JobPage([], None)
+    assert run(client.page_jobs([pb.JOB_STATE_PAID])) == JobPage([], None)
 
 
 def test_tables_supply_validators_relays_and_candidacies_are_read(market: Market) -> None:
@@ -370,8 +370,8 @@ def test_a_wrong_path_is_told_from_a_wrong_node(market: Market, path: str) -> No
         lambda client: client.list_jobs(limit=-1),
         lambda client: client.list_jobs(states=[99]),
         lambda client: client.list_jobs(contractor=b""),
-        lambda client: client.get_job_page(after_id=-1),
-        lambda client: client.get_job_page(states=[99]),
+        lambda client: client.page_jobs(after_id=-1),
+        lambda client: client.page_jobs(states=[99]),
         lambda client: client.find_account(b""),
         lambda client: client.get_account(b"short"),
     ],

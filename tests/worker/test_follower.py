@@ -11,7 +11,7 @@ from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from abci_app.pb.learningchain.v1 import tx_pb2
 from abci_app.protocol.limits import UCREDIT
 from learningchain.client import Client, JobPage
-from learningchain.client.interface import Status
+from learningchain.client.interface import MOST_PAGES, Status
 from tests.support.chain import Holding
 from tests.support.market import CHECKERS, Market, measured
 from tests.support.memory_client import MemoryTransport
@@ -37,9 +37,17 @@ class Node(Client):
         self.questions += 1
         return await super().get_view(path)
 
-    async def get_job_page(self, states: Collection[int] = (), after_id: int = 0) -> JobPage:
+    async def page_jobs(
+        self,
+        states: Collection[int] = (),
+        contractor: bytes | None = None,
+        after_id: int = 0,
+        limit: int = 100,
+        newest_first: bool = False,
+        questions: int = MOST_PAGES,
+    ) -> JobPage:
         self.pages.append(after_id)
-        found = await super().get_job_page(states, after_id)
+        found = await super().page_jobs(states, contractor, after_id, limit, newest_first, questions)
         self.between()
         self.between = lambda: None
         return found
