@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal, NoReturn
 
 import typer
 
-from learningchain.cli import exit_codes
+from learningchain.cli import exit_codes, interrupts
 from learningchain.cli.failure import EXPECTED, INTERRUPTED_HINT, Report, describe, describe_defect
 from learningchain.cli.output import Output
 from learningchain.cli.parse import check_given
@@ -172,6 +172,7 @@ def _run(
                 elif parameter.annotation is Sending:
                     given[name] = _make_sending(session, sending)
             function(**given)
+            interrupts.ignore()
     except EXPECTED as error:
         _show(session, common, describe(error))
     except KeyboardInterrupt:

@@ -19,7 +19,7 @@ from abci_app.protocol.ranking import is_leading
 from learningchain.amounts import format_credits, format_loss
 from learningchain.announcing import BEST_LOSS, LASTING, find_objection
 from learningchain.claims import Claim, Claims
-from learningchain.cli import exit_codes
+from learningchain.cli import exit_codes, interrupts
 from learningchain.cli.command import Sending, Session, command
 from learningchain.cli.failure import Failure
 from learningchain.cli.job_app import app
@@ -85,6 +85,7 @@ def announce(
     following = f"next: {line} (a worker that runs in this home does it by itself)"
     sent = sending.send(message, intent, lambda _: described, None if stay else lambda _: following)
     if sent is not None and stay:
+        interrupts.heed()
         _stay(session, sending, job_id, locations or [])
 
 
@@ -213,6 +214,14 @@ def _has_turn(view: JobView, claim: Claim) -> bool:
 
 
 def _stay(session: Session, sending: Sending, job_id: int, locations: list[str]) -> None:
+    try:
+        _wait_and_reveal(session, sending, job_id, locations)
+    except KeyboardInterrupt:
+        line = session.suggest(f"job reveal {job_id} --stay")
+        raise Failure("stopped by Ctrl-C; the announcement stands", line, exit_codes.INTERRUPTED) from None
+
+
+def _wait_and_reveal(session: Session, sending: Sending, job_id: int, locations: list[str]) -> None:
     """Wait until this account's announcement has its turn, then reveal; returns when the turn never comes.
 
     While the turn lasts a reveal that fails is tried again: a default may cost the deposit. Raises its last failure,

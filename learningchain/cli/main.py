@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from learningchain.cli import exit_codes
+from learningchain.cli import exit_codes, interrupts
 from learningchain.cli.failure import Report, describe
 from learningchain.cli.output import Output
 
@@ -137,6 +137,7 @@ def root(
 
 def main() -> None:
     """Run the command line."""
+    interrupts.take_over()
     _open_closed_streams()
     _take_any_text()
     # A crash must not write secret keys into a core file.
@@ -144,6 +145,7 @@ def main() -> None:
     try:
         app(prog_name="lc")
     finally:
+        interrupts.ignore()
         _let_go_of_unwritten()
 
 

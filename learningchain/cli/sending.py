@@ -10,6 +10,7 @@ from pathlib import Path
 from google.protobuf.message import Message
 
 from abci_app.protocol.bech32 import encode_address
+from learningchain.cli import interrupts
 from learningchain.cli.session import Session
 from learningchain.client import Pending, SyncSender, TxResult
 from learningchain.client.errors import BadAnswer, NodeUnreachable
@@ -114,9 +115,18 @@ class Sending:
             return self.sender.wait(pending, left_s, keep=True)
 
     def _forget(self, pending: Pending) -> None:
+        """Take a transaction whose result was shown out of the journal. From then on the same command is a new one.
+
+        Ctrl-C would have it run again, so it counts no more.
+        """
         try:
             with self.patience.spend() as left_s:
                 self.sender.forget([pending], left_s)
+            interrupts.ignore()
+        except KeyboardInterrupt:
+            if pending in self.sender.list_pending():
+                raise
+            interrupts.ignore()
         except JournalBusy as error:
             error.hint += "; the same command shows this result once more before it does anything new"
             raise

@@ -253,7 +253,11 @@ class SyncSender:
 
     def list_pending(self) -> list[Pending]:
         """Return the transactions whose fate is not known."""
-        return self._sender.list_pending()
+
+        async def read() -> list[Pending]:  # on the loop: behind what an interrupt has just cancelled there
+            return self._sender.list_pending()
+
+        return self._client.run(read())
 
 
 async def _give_up(question: Coroutine[Any, Any, T], left_s: float) -> T:
