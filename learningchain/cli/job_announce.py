@@ -104,7 +104,7 @@ def reveal(
     if claim is None:
         raise Failure(
             f"nothing that was announced for job {job_id} from here stands in its list",
-            f"see lc job show {job_id} --why {sending.entry.name}",
+            f"see {session.suggest(f'job show {job_id} --why {sending.entry.name}')}",
             exit_codes.NOT_FOUND,
         )
     if stay:

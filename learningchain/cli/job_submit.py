@@ -9,13 +9,23 @@ from typing import Annotated, Final
 import typer
 
 from abci_app.pb.learningchain.v1 import state_pb2, tx_pb2
-from abci_app.protocol.limits import MAX_GPU_MIB, MAX_GPUS, MAX_MIB, MAX_MILLI_CPUS, MIB
+from abci_app.protocol.limits import (
+    MAX_ABOUT_BYTES,
+    MAX_ACCELERATOR_BYTES,
+    MAX_GPU_MIB,
+    MAX_GPUS,
+    MAX_METRIC_BYTES,
+    MAX_MIB,
+    MAX_MILLI_CPUS,
+    MAX_TITLE_BYTES,
+    MIB,
+)
 from learningchain.amounts import format_credits, format_duration, format_loss
 from learningchain.cli import exit_codes
 from learningchain.cli.command import Sending, Session, command
 from learningchain.cli.failure import Failure
 from learningchain.cli.job_app import app
-from learningchain.cli.parse import read_credits, read_duration, read_loss, read_margin
+from learningchain.cli.parse import read_credits, read_duration, read_loss, read_margin, read_text
 from learningchain.client import TxResult
 from learningchain.registry import CONTRACT_LABEL, BadReference, Image, ImageError, resolve_image
 from learningchain.terms import (
@@ -109,13 +119,18 @@ def submit(
         min_improvement=None if min_improvement is None else read_margin(min_improvement, "--min-improvement"),
         loss_ceiling=None if loss_ceiling is None else read_loss(loss_ceiling, "--loss-ceiling"),
     )
+    texts = {
+        "title": read_text(title, MAX_TITLE_BYTES, "--title"),
+        "about": read_text(about, MAX_ABOUT_BYTES, "--about"),
+        "metric": read_text(metric, MAX_METRIC_BYTES, "--metric"),
+    }
     needs = tx_pb2.TrainingNeeds(
         milli_cpus=round(cpus * 1000),
         memory_mib=memory,
         disk_mib=disk,
         gpus=gpus,
         gpu_memory_mib=gpu_memory,
-        accelerator=accelerator,
+        accelerator=read_text(accelerator, MAX_ACCELERATOR_BYTES, "--accelerator"),
         seconds=read_duration(train_time, "--train-time") // 1000,
     )
     contractor, client = sending.entry.account, session.client()
@@ -139,7 +154,7 @@ def submit(
             raise
     if not sending.generate_only:
         session.confirm(f"Publish this and lock {format_credits(cost.total)} credits?", "--yes-public", yes_public)
-    message = _build_message(terms, trained, evaluated, {"title": title, "about": about, "metric": metric}, needs)
+    message = _build_message(terms, trained, evaluated, texts, needs)
 
     def describe(result: TxResult | None) -> Mapping[str, object]:
         return {

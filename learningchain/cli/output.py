@@ -16,6 +16,8 @@ from learningchain.cli.failure import Report
 
 PIPE_WIDTH: Final = 400
 """Columns of a table that is not shown on a terminal."""
+MAX_MESSAGE: Final = 6_000
+"""Characters of an error that are shown; the last words of a process, which it may hold, are a third of them."""
 _REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -53,7 +55,8 @@ class Output:
 
     def _show_failure(self, report: Report) -> None:
         if self.is_json:
-            fields = {"message": report.message, "hint": report.hint, "exit_code": report.exit_code}
+            message, hint = _shorten(report.message), _shorten(report.hint)
+            fields = {"message": message, "hint": hint, "exit_code": report.exit_code}
             if report.code is not None:
                 fields |= {"code": report.code, "name": report.name or ""}
             if report.traceback:
@@ -62,8 +65,8 @@ class Output:
             return
         if report.traceback:
             self.say(report.traceback)
-        self.notes.print(Text.assemble(("error: ", "bold red"), clean(report.message)))
-        self.notes.print(Text.assemble(("next: ", "bold"), clean(report.hint)))
+        self.notes.print(Text.assemble(("error: ", "bold red"), clean(_shorten(report.message))))
+        self.notes.print(Text.assemble(("next: ", "bold"), clean(_shorten(report.hint))))
 
 
 class _Console(Console):
@@ -85,6 +88,12 @@ def _make_console(stream: TextIO) -> Console:
 def clean(text: str) -> str:
     """Return text without characters that could move the cursor, reorder the line or hide."""
     return "".join(char if char.isprintable() or char == "\n" else _REPLACEMENT for char in text)
+
+
+def _shorten(text: str) -> str:
+    """Return the text, of a very long one both ends: a file typed in by mistake must not scroll the reason away."""
+    half = MAX_MESSAGE // 2
+    return text if len(text) <= MAX_MESSAGE else f"{text[:half]} … {text[-half:]}"
 
 
 def make_table(title: str | None, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:

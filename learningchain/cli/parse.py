@@ -7,7 +7,9 @@ from typing import Annotated, Final, TypeVar
 import typer
 
 from abci_app.protocol.bech32 import decode_address
+from abci_app.protocol.errors import BadText
 from abci_app.protocol.limits import MAX_MARGIN
+from abci_app.protocol.text import check_text
 from learningchain.amounts import format_loss, parse_credits, parse_duration, parse_loss
 from learningchain.cli import exit_codes
 from learningchain.cli.failure import Failure
@@ -41,6 +43,19 @@ def is_text(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def read_text(text: str, most_bytes: int, what: str) -> str:
+    """Return text that a transaction can carry. Raises Failure."""
+    try:
+        check_text(text, most_bytes)
+    except BadText:
+        raise Failure(
+            f"{what} cannot be taken: it has {len(text.encode('utf-8'))} bytes",
+            f"write at most {most_bytes} bytes of text without line breaks and other control characters",
+            exit_codes.USAGE,
+        ) from None
+    return text
 
 
 def read_credits(text: str, what: str = "the amount") -> int:

@@ -14,13 +14,21 @@ from abci_app.pb.learningchain.v1 import tx_pb2
 from abci_app.protocol.bech32 import encode_address
 from abci_app.protocol.errors import TooLarge
 from abci_app.protocol.hashing import compute_tx_hash, get_key_proof_bytes
-from abci_app.protocol.limits import KEY_BYTES, MAX_TIME_MS, MAX_TX_BYTES, SIGNATURE_BYTES
+from abci_app.protocol.limits import (
+    KEY_BYTES,
+    MAX_ENDPOINT_BYTES,
+    MAX_MEMO_BYTES,
+    MAX_NAME_BYTES,
+    MAX_TIME_MS,
+    MAX_TX_BYTES,
+    SIGNATURE_BYTES,
+)
 from learningchain.addresses import AddressRefused, check_url
 from learningchain.amounts import format_credits
 from learningchain.cli import exit_codes
 from learningchain.cli.command import Sending, Session, command, make_group
 from learningchain.cli.failure import Failure
-from learningchain.cli.parse import read_address, read_credits, read_hex
+from learningchain.cli.parse import read_address, read_credits, read_hex, read_text
 from learningchain.cli.sending import describe_result
 from learningchain.client import TxResult
 from learningchain.client.errors import NothingSent, TxFailed, TxPending, TxRefused
@@ -75,7 +83,8 @@ def transfer(
 ) -> None:
     """Send credits to another registered account."""
     recipient = read_address(session, to)
-    message = tx_pb2.Transfer(to=recipient, amount=read_credits(amount), memo=memo)
+    checked = read_text(memo, MAX_MEMO_BYTES, "--memo")
+    message = tx_pb2.Transfer(to=recipient, amount=read_credits(amount), memo=checked)
     session.say(f"transfer of {format_credits(message.amount)} credits to {encode_address(recipient)}")
     sending.send(message)
 
@@ -123,6 +132,7 @@ def set_profile(
     """Change the public name or endpoint of the account; what is not given stays, "" takes it back."""
     if name is None and endpoint is None:
         raise Failure("nothing would change", "give --name, --endpoint or both", exit_codes.USAGE)
+    read_text(name or "", MAX_NAME_BYTES, "--name")
     if endpoint:
         _check_endpoint(endpoint)
     view = session.client().get_account(sending.entry.account)
@@ -216,6 +226,7 @@ def _find_sent(session: Session, tx: bytes) -> TxResult | None:
 
 
 def _check_endpoint(endpoint: str) -> None:
+    read_text(endpoint, MAX_ENDPOINT_BYTES, "--endpoint")
     try:
         check_url(endpoint)
     except AddressRefused as error:
@@ -244,6 +255,8 @@ def _read_signed(file: Path) -> bytes:
     else:
         with file.open("rb") as opened:
             data = opened.read(MAX_SIGNED_BYTES + 1)
+    if not data.strip():
+        raise _fail_to_decode("there is nothing in it")
     if len(data) > MAX_SIGNED_BYTES:
         raise _fail_to_decode(f"there are more than {MAX_SIGNED_BYTES} bytes")
     return data

@@ -20,6 +20,8 @@ COMMAND_SECONDS: Final = 120.0
 READY_SECONDS: Final = 90.0
 POLL_SECONDS: Final = 0.3
 USUAL_READY_SECONDS: Final = 4.0
+MOST_WORDS: Final = 800
+"""Characters from the end of what a command wrote, where it wrote no error as JSON."""
 
 
 class DemoFailed(Exception):
@@ -103,7 +105,7 @@ class Stage:
                     process.kill()
                 self.screen.murmur(f"lc {' '.join(arguments[:2])} …")
         if process.returncode != 0:
-            raise DemoFailed(f"lc {' '.join(arguments)} failed with code {process.returncode}: {err.strip()[-800:]}")
+            raise DemoFailed(f"lc {' '.join(arguments)} failed with code {process.returncode}: {_read_error(err)}")
         answer: dict[str, Any] = json.loads(out)
         return answer
 
@@ -134,3 +136,13 @@ class Stage:
     def close(self) -> None:
         """Close the client; the network is ended by whoever started it."""
         self.client.close()
+
+
+def _read_error(text: str) -> str:
+    """Return what a command said went wrong and what to do, from its last line of JSON if it wrote that."""
+    lines = text.strip().splitlines()
+    try:
+        error = json.loads(lines[-1])["error"]
+        return f"{error['message']}; {error['hint']}"
+    except (LookupError, ValueError, TypeError):
+        return text.strip()[-MOST_WORDS:]

@@ -37,7 +37,7 @@ MISTAKES: dict[str, tuple[str, int]] = {
     "tx bond": ("1000000", exit_codes.REFUSED),
     "tx unbond": ("1", exit_codes.REFUSED),
     "tx set-checker": ("9", exit_codes.USAGE),
-    "tx set-profile": (f"--name {'n' * 65}", exit_codes.REFUSED),
+    "tx set-profile": (f"--name {'n' * 65}", exit_codes.USAGE),
     "tx set-key": ("nobody", exit_codes.NOT_FOUND),
     "tx prove-key": ("lc1nonsense", exit_codes.USAGE),
     "tx unjail": ("", exit_codes.REFUSED),
@@ -120,9 +120,8 @@ def test_what_can_be_typed_but_not_sent_is_a_usage_error(carl: Terminal, line: s
     assert carl.transport.broadcasts == []
 
 
-def test_the_largest_margins_and_texts_are_for_the_chain_to_refuse(carl: Terminal) -> None:
-    for line in (f"{SUBMIT} --tolerance 2e9", f"tx transfer {NOBODY} 1 --memo {'m' * 20_000}"):
-        assert carl.json(*line.split()).code == exit_codes.REFUSED, line
+def test_the_largest_margins_are_for_the_chain_to_refuse(carl: Terminal) -> None:
+    assert carl.json(*f"{SUBMIT} --tolerance 2e9".split()).code == exit_codes.REFUSED
 
 
 def test_a_password_that_is_no_text_is_told(carl: Terminal, tmp_path: Path) -> None:
