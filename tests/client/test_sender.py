@@ -82,6 +82,17 @@ def test_a_refused_message_uses_no_nonce(bench: Bench) -> None:
     run(refuse_then_send())
 
 
+def test_a_message_that_no_transaction_carries_is_refused_before_it_is_sent(bench: Bench) -> None:
+    message = bench.pay()
+    message.memo = "m" * 20_000
+    before = len(bench.transport.broadcasts)
+    sender = bench.sender()
+    with pytest.raises(TxRefused) as refused:
+        run(sender.send(message))
+    assert refused.value.code == reasons.TooLarge.code
+    assert (len(bench.transport.broadcasts), sender.list_pending()) == (before, [])
+
+
 def test_a_message_that_fails_in_its_block_says_so_and_is_over(quiet: Bench) -> None:
     async def fail() -> None:
         sender = quiet.sender()
