@@ -1,12 +1,13 @@
 """The client for plain code: the same questions without `await`, on an event loop in a thread of its own."""
 
 import asyncio
+import concurrent.futures
 import contextlib
 import threading
 import time
 from collections.abc import Collection, Coroutine, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from google.protobuf.message import Message
 
@@ -52,6 +53,35 @@ class Patience:
             self._left_s = max(0.0, self._left_s - (time.monotonic() - begin))
 
 
+class _Errand(Generic[T]):
+    """A coroutine on its way to the loop. An interrupt may come between any two steps: it can be given up at each."""
+
+    def __init__(self, work: Coroutine[Any, Any, T]) -> None:
+        self.answer: concurrent.futures.Future[T] = concurrent.futures.Future()
+        self._work = work
+        self._task: asyncio.Task[T] | None = None
+
+    def begin(self) -> None:
+        """Start it, on the loop."""
+        self._task = asyncio.get_running_loop().create_task(self._work)
+        self._task.add_done_callback(self._finish)
+
+    def give_up(self) -> None:
+        """Stop it, on the loop, unless it is done; what was run there before is not touched."""
+        if self._task is None:
+            self._work.close()
+        else:
+            self._task.cancel()
+
+    def _finish(self, task: asyncio.Task[T]) -> None:
+        if task.cancelled():
+            self.answer.cancel()
+        elif (error := task.exception()) is not None:
+            self.answer.set_exception(error)
+        else:
+            self.answer.set_result(task.result())
+
+
 class SyncClient:
     """Wraps any `ChainClient`; see there for what the methods do. Use from any thread, close at the end."""
 
@@ -69,15 +99,15 @@ class SyncClient:
         if self._loop.is_closed():
             work.close()
             raise ClientClosed
+        errand = _Errand(work)
         try:
-            future = asyncio.run_coroutine_threadsafe(work, self._loop)
+            self._loop.call_soon_threadsafe(errand.begin)
+            return errand.answer.result()
         except BaseException:
-            work.close()
-            raise
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
+            if self._loop.is_closed():
+                work.close()
+            else:
+                self._loop.call_soon_threadsafe(errand.give_up)
             raise
 
     def ask(self, question: Coroutine[Any, Any, T]) -> T:

@@ -4,6 +4,7 @@ import asyncio
 import concurrent.futures
 import inspect
 import threading
+from collections.abc import Callable
 
 import pytest
 
@@ -96,6 +97,32 @@ def test_an_interrupt_cancels_what_was_under_way(monkeypatch: pytest.MonkeyPatch
     monkeypatch.undo()
     assert cancelled.wait(5)
     client.close()
+    client.close()
+
+
+@pytest.mark.parametrize("is_scheduled", [True, False])
+def test_an_interrupt_while_work_is_handed_over_leaves_none_of_it_behind(
+    monkeypatch: pytest.MonkeyPatch, is_scheduled: bool
+) -> None:
+    async def wait_long() -> None:
+        await asyncio.sleep(60)
+
+    async def count_tasks() -> int:
+        return len(asyncio.all_tasks())
+
+    client = make_sync_client(Market())
+    schedule = client._loop.call_soon_threadsafe
+
+    def interrupt(work: Callable[..., object], *words: object) -> object:
+        monkeypatch.setattr(client._loop, "call_soon_threadsafe", schedule)
+        if is_scheduled:
+            schedule(work, *words)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(client._loop, "call_soon_threadsafe", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        client.run(wait_long())
+    assert client.run(count_tasks()) == 1
     client.close()
 
 
