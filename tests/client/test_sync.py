@@ -104,7 +104,10 @@ def test_an_interrupt_cancels_what_was_under_way(monkeypatch: pytest.MonkeyPatch
 def test_an_interrupt_while_work_is_handed_over_leaves_none_of_it_behind(
     monkeypatch: pytest.MonkeyPatch, is_scheduled: bool
 ) -> None:
+    begun = threading.Event()
+
     async def wait_long() -> None:
+        begun.set()
         await asyncio.sleep(60)
 
     async def count_tasks() -> int:
@@ -117,6 +120,7 @@ def test_an_interrupt_while_work_is_handed_over_leaves_none_of_it_behind(
         monkeypatch.setattr(client._loop, "call_soon_threadsafe", schedule)
         if is_scheduled:
             schedule(work, *words)
+            begun.wait(5)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(client._loop, "call_soon_threadsafe", interrupt)
