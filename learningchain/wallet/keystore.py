@@ -71,7 +71,13 @@ class Keystore:
             write_private(self._path(name), encode(stored), overwrite=False)
         except FileExistsError:
             raise KeystoreError(f"there is a key named {name} already: choose another name") from None
-        except (OSError, FileError) as error:
+        except OSError as error:
+            place = error.filename or self.folder
+            raise KeystoreError(
+                f"the key {name} cannot be written ({place}, {error.strerror}): "
+                "make room, or choose another folder with --home"
+            ) from error
+        except FileError as error:
             raise KeystoreError(f"the key {name} cannot be written: {error}") from error
         return _describe(stored)
 
@@ -136,7 +142,11 @@ class Keystore:
             stored = decode(read_private(path))
         except FileNotFoundError:
             raise NoSuchKey(f"there is no key named {name}: see lc keys list, or make it: lc keys add {name}") from None
-        except (OSError, FileError, BadKeyFile) as error:
+        except OSError as error:
+            raise KeystoreError(
+                f"the key file {path} cannot be read ({error.strerror}): look at its owner, its mode and the disk"
+            ) from error
+        except (FileError, BadKeyFile) as error:
             raise KeystoreError(f"the key file {path} cannot be used: {error}") from error
         if stored.name != name:
             raise KeystoreError(f"the key file {path} belongs to {stored.name}: name it {stored.name}.json again")

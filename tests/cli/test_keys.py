@@ -193,3 +193,24 @@ def test_the_command_line_wins_over_the_environment_and_that_over_the_file(
     monkeypatch.setenv("LC_NODE", "http://environment:1")
     assert terminal.json("config", "show").data["node"] == "http://environment:1"
     assert terminal.json("config", "show", "--node", "http://line:1").data["node"] == "http://line:1"
+
+
+def test_a_key_that_cannot_be_written_says_what_to_do(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "/home/me")
+
+    monkeypatch.setattr("learningchain.wallet.keystore.make_private_folder", refuse)
+    done = terminal.json("keys", "add", "mine", "--unencrypted")
+    assert done.code == exit_codes.FAILED
+    assert done.error["message"] == "the key mine cannot be written (/home/me, Permission denied)"
+    assert "--home" in done.error["hint"]
+
+
+def test_a_key_that_cannot_be_read_says_what_to_look_at(carl: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> bytes:
+        raise OSError(errno.EIO, "Input/output error", "/somewhere")
+
+    monkeypatch.setattr("learningchain.wallet.keystore.read_private", refuse)
+    done = carl.json("keys", "show", "carl")
+    assert "cannot be read (Input/output error)" in done.error["message"]
+    assert "the disk" in done.error["hint"]
