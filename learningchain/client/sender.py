@@ -19,7 +19,7 @@ from learningchain.client.errors import (
     WaitTimeout,
 )
 from learningchain.client.interface import SHORTEST_LOOK_S, ChainClient, TxResult
-from learningchain.client.journal import Journal, MemoryJournal, Pending
+from learningchain.client.journal import Journal, JournalBusy, MemoryJournal, Pending
 from learningchain.client.transactions import (
     SearchStopped,
     TransactionTooLong,
@@ -141,7 +141,7 @@ class Sender:
             return
         given = max(timeout_s, SHORTEST_LOOK_S)
         end = asyncio.get_running_loop().time() + given
-        async with self._journal.locked(given):
+        async with self._locking_journal(given):
             limit = asyncio.timeout_at(end)
             try:
                 async with limit:
@@ -150,6 +150,15 @@ class Sender:
                 if not limit.expired():
                     raise
                 raise self._tell_cut(intent, timeout_s) from None
+
+    @contextlib.asynccontextmanager
+    async def _locking_journal(self, timeout_s: float) -> AsyncIterator[None]:
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(self._journal.locked(timeout_s))
+            except JournalBusy as error:
+                raise JournalBusy(f"nothing was sent: {error.message}", error.hint) from None
+            yield
 
     def _tell_cut(self, intent: str | None, waited_s: float) -> WaitTimeout:
         for entry in self._journal.read():

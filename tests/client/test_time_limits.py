@@ -111,7 +111,7 @@ def test_a_journal_that_another_one_holds_is_waited_for_in_time_and_nothing_is_s
 
     async def compete() -> None:
         async with chosen.locked():
-            with pytest.raises(JournalBusy) as busy:
+            with pytest.raises(JournalBusy, match="nothing was sent") as busy:
                 await bench.sender(chosen).send(bench.pay(2 * UCREDIT), SHORT_S)
             assert busy.value.hint
 
