@@ -36,6 +36,7 @@ def add(
     password_file: PasswordFile = None,
 ) -> None:
     """Make a new key (or recover one) and show its 24 backup words once, on stderr."""
+    session.keystore.check_new(name)
     owner = None if account is None else read_address(session, account)
     key = SecretKey.from_words(_read_words()) if recover else SecretKey.generate()
     password = None if unencrypted else ask_new_password(session, name, password_file)

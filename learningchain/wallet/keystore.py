@@ -58,11 +58,17 @@ class Keystore:
         self.folder = folder
         self._cost = cost or KdfCost()
 
-    def add(self, name: str, key: SecretKey, password: str | None, account: bytes | None = None) -> Entry:
-        """Write a new key; with `password` None it is not encrypted. Never overwrites. Raises KeystoreError."""
+    def check_new(self, name: str) -> None:
+        """Raise KeystoreError for a name that no new key can have: before a person is asked for anything."""
         _check_name(name)
         if name.startswith(PREFIX):
             raise BadKeyName(f"{name!r} is not a key name: what begins with {PREFIX} is read as an address")
+        if self._path(name).exists():
+            raise _name_taken(name)
+
+    def add(self, name: str, key: SecretKey, password: str | None, account: bytes | None = None) -> Entry:
+        """Write a new key; with `password` None it is not encrypted. Never overwrites. Raises KeystoreError."""
+        self.check_new(name)
         if password is not None:
             _check_password(password)
         stored = StoredKey(name, key.public_key, account or key.address, self._seal(key.get_seed(), password))
@@ -70,7 +76,7 @@ class Keystore:
             make_private_folder(self.folder)
             write_private(self._path(name), encode(stored), overwrite=False)
         except FileExistsError:
-            raise KeystoreError(f"there is a key named {name} already: choose another name") from None
+            raise _name_taken(name) from None
         except OSError as error:
             place = error.filename or self.folder
             raise KeystoreError(
@@ -151,6 +157,10 @@ class Keystore:
         if stored.name != name:
             raise KeystoreError(f"the key file {path} belongs to {stored.name}: name it {stored.name}.json again")
         return stored
+
+
+def _name_taken(name: str) -> KeystoreError:
+    return KeystoreError(f"there is a key named {name} already: choose another name")
 
 
 def _check_name(name: str) -> None:

@@ -214,3 +214,19 @@ def test_a_key_that_cannot_be_read_says_what_to_look_at(carl: Terminal, monkeypa
     done = carl.json("keys", "show", "carl")
     assert "cannot be read (Input/output error)" in done.error["message"]
     assert "the disk" in done.error["hint"]
+
+
+@pytest.mark.parametrize(
+    ("name", "code"), [("carl", exit_codes.FAILED), ("n\u00e4me", exit_codes.USAGE), ("lc1carl", exit_codes.USAGE)]
+)
+@pytest.mark.parametrize("way", ["--recover", "--password-file"])
+def test_a_name_that_cannot_be_is_told_before_anything_is_asked(
+    carl: Terminal, monkeypatch: pytest.MonkeyPatch, name: str, code: int, way: str
+) -> None:
+    def ask(*_: object) -> str:
+        pytest.fail("a password or words are asked for")
+
+    monkeypatch.setattr("learningchain.cli.session.Session.ask_password", ask)
+    monkeypatch.setattr("learningchain.cli.keys._read_words", ask)
+    words = ["--recover"] if way == "--recover" else []
+    assert carl.json("keys", "add", name, *words).code == code
