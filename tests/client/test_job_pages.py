@@ -6,7 +6,7 @@ import pytest
 
 from abci_app.protocol.limits import UCREDIT
 from abci_app.server import views
-from learningchain.client import Client, client
+from learningchain.client import Client
 from learningchain.client.errors import BadAnswer
 from learningchain.client.transport import QueryAnswer
 from tests.support.market import Market
@@ -31,9 +31,8 @@ def asked(market: Market) -> Client:
 
 @pytest.fixture(autouse=True)
 def _short_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A node looks at 10 jobs for a question, and a client asks for 3 pages."""
+    """A node looks at 10 jobs for a question."""
     monkeypatch.setattr(views, "MAX_LOOKED_AT", 10)
-    monkeypatch.setattr(client, "MOST_PAGES", 3)
 
 
 def test_more_jobs_than_a_page_are_listed_to_the_end(asked: Client) -> None:
@@ -60,7 +59,7 @@ def test_pages_follow_each_other_without_gap_and_end(asked: Client, newest_first
 
 def test_a_page_is_short_where_a_filter_passes_few(market: Market, asked: Client) -> None:
     mine = market.address("worker0")
-    page = run(asked.page_jobs(contractor=mine, newest_first=True))
+    page = run(asked.page_jobs(contractor=mine, newest_first=True, questions=3))
     assert (page.jobs, page.next_id) == ([], JOBS - 30 + 1)
     assert run(asked.list_jobs(contractor=mine)) == []
 
