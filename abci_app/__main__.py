@@ -73,6 +73,9 @@ def _serve(store: Store, mempool_size: int, transport: str, address: Address) ->
     except NodeFailure as error:
         LOG.error("stopped", reason=str(error))
         return EXIT_FAILED
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):  # one that comes while Python ends would change the exit code
+            signal.signal(number, signal.SIG_IGN)
     LOG.info("stopped", height=store.meta.height)
     return EXIT_STOPPED
 
