@@ -134,8 +134,7 @@ def test_connections_above_the_limit_are_closed_and_places_become_free_again(ser
     surplus.close()
     for connected in clients[1:]:
         connected.close()
-    clients[0].call("echo", abci.RequestEcho(message="x"))  # by then the server has noticed
-    time.sleep(0.1)
+    clients[0].call("echo", abci.RequestEcho(message="x"))  # the server learns of it not before it learns of the others
     assert_alive(server)
     clients[0].close()
 

@@ -49,7 +49,15 @@ class SocketClient:
         self._frames: list[bytes] = []
 
     def call(self, name: str, request: Any) -> Any:
+        self.send(name, request)
+        return self.finish(name)
+
+    def send(self, name: str, request: Any) -> None:
+        """Begin a call."""
         self.socket.sendall(encode_request(name, request) + encode_request("flush", abci.RequestFlush()))
+
+    def finish(self, name: str) -> Any:
+        """Wait for the response of the call that was begun."""
         response = self.receive(name)
         self.receive("flush")
         return response

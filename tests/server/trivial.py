@@ -1,6 +1,7 @@
 """A tiny key-value application for tests of the transports: `key=value` sets, everything else is refused."""
 
 import hashlib
+import threading
 import time
 
 from abci_app.pb.tendermint.abci import types_pb2 as abci
@@ -8,7 +9,7 @@ from abci_app.server.base import BaseApplication
 from abci_app.server.dispatch import NodeFailure
 
 SLOW_SECONDS = 0.01
-"""What a query for `/slow` takes."""
+"""What a query for `/slow` takes at least; no other has its turn after it in the same turn of a connection."""
 
 
 class TrivialApplication(BaseApplication):
@@ -19,6 +20,8 @@ class TrivialApplication(BaseApplication):
         self.pending: dict[bytes, bytes] | None = None
         self.height = 0
         self.checked = 0
+        self.slow_queries = threading.Semaphore(0)
+        """How many queries for `/slow` may be answered."""
 
     def info(self, request: abci.RequestInfo) -> abci.ResponseInfo:
         app_hash = compute_hash(self.committed) if self.height else b""
@@ -31,6 +34,7 @@ class TrivialApplication(BaseApplication):
         if request.path == "/broken":
             raise ValueError("a defect in a view")
         if request.path == "/slow":
+            self.slow_queries.acquire()
             time.sleep(SLOW_SECONDS)
         value = self.committed.get(request.data, b"")
         return abci.ResponseQuery(value=value, height=self.height, log=f"asked for {request.path}")
