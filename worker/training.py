@@ -95,16 +95,17 @@ class Trainer:
         return TrainingSpec(attempt, job.id, job.terms.image, limits, deadline_ms)
 
     async def _follow(self, job: pb.Job, training: Training) -> None:
-        next_checkpoint = 0.0
+        clock = asyncio.get_running_loop()
+        next_checkpoint = clock.time()
         while True:
             status = await asyncio.to_thread(training.status)
             for line in await asyncio.to_thread(training.lines):
                 self._report.add_line(job.id, line)
             running = status.state is TrainingState.RUNNING
             is_last = not running or self._stop.is_set()
-            if is_last or time.monotonic() >= next_checkpoint:
+            if is_last or clock.time() >= next_checkpoint:
                 await self._save_checkpoint(job, training, is_last=is_last)
-                next_checkpoint = time.monotonic() + self._policy.checkpoint_ms / 1000
+                next_checkpoint = clock.time() + self._policy.checkpoint_ms / 1000
             if not running:
                 self._end(job, status, training.spec.limits)
                 return

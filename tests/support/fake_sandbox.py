@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from tests.support.virtual_time import wait_for_test
 from worker.sandbox import (
     RESERVED_LOSS,
     BrokenImageError,
@@ -106,7 +107,7 @@ class FakeSandbox:
             raise RegistryError(f"the registry of {image} does not answer")
         if "drip" in image:
             assert given_up is not None, "nobody could give this up"
-            given_up.wait()
+            wait_for_test(given_up)
             raise OwnFailureError(f"nobody waits for {image} any more")
 
     def check_sample(self, image: str, limits: EvaluationLimits) -> None:

@@ -4,16 +4,19 @@ import asyncio
 import hashlib
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from abci_app.protocol import keys
+from abci_app.protocol.block import BlockResult
 from learningchain.client import Client
 from learningchain.wallet import SecretKey
+from tests.support import virtual_time
 from tests.support.fake_sandbox import FakeSandbox
 from tests.support.market import Market
 from tests.support.memory_client import MemoryTransport
@@ -23,6 +26,25 @@ from worker.settings import Jobs, Models, Resources, WorkerSettings
 BLOCK_SECONDS = 0.05
 BLOCK_MS = 500
 RACE_MS = 20_000
+
+
+class FleetTransport(MemoryTransport):
+    """A node that tells of a block at once."""
+
+    def __init__(self, chain: Market) -> None:
+        self._news = asyncio.Event()
+        super().__init__(chain)
+
+    def _block(self, txs: Any = (), **options: Any) -> BlockResult:
+        result = super()._block(txs, **options)
+        self._news.set()
+        self._news = asyncio.Event()
+        return result
+
+    async def wait_for_news(self, timeout_s: float) -> None:
+        self._require_up()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._news.wait(), timeout_s)
 
 
 @dataclass
@@ -105,7 +127,7 @@ def find_port() -> int:
 async def running_fleet(folder: Path) -> AsyncIterator[Fleet]:
     """Make blocks, and stop all workers at the end."""
     chain = Market()
-    transport = MemoryTransport(chain)
+    transport = FleetTransport(chain)
     fleet = Fleet(chain, transport, folder)
 
     async def tick() -> None:
@@ -135,7 +157,7 @@ def play(folder: Path, script: Callable[[Fleet], Awaitable[None]]) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("worker.training.POLL_SECONDS", 0.05)
-        asyncio.run(main())
+        virtual_time.run(main())
 
 
 def submit(fleet: Fleet) -> int:

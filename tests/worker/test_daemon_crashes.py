@@ -9,6 +9,7 @@ from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from abci_app.protocol.hashing import compute_model_commitment
 from tests.support.fake_sandbox import FakeSandbox
 from tests.support.market import SALT
+from tests.support.virtual_time import wait_for_test
 from tests.worker.fleet import Fleet, play, start_checkers, submit
 from worker import events as ev
 from worker.journal import Journal
@@ -23,7 +24,7 @@ class HeldSandbox(FakeSandbox):
     held_until: threading.Event = field(default_factory=threading.Event)
 
     def evaluate(self, image: str, model: Path, limits: EvaluationLimits) -> Evaluation:
-        self.held_until.wait(60)
+        wait_for_test(self.held_until)
         raise OwnFailureError("the worker was killed meanwhile")
 
 

@@ -139,24 +139,24 @@ def test_a_model_to_check_that_made_room_while_it_waited_for_its_turn_is_fetched
     keep = ModelStore.keep
     evicted: list[Path] = []
 
-    def evict(store: ModelStore, digest: bytes, promise: Promise) -> bool:
-        path = None if evicted else store.get_path(MODEL_DIGEST)
-        if path is None:
-            return keep(store, digest, promise)
-        path.unlink()
-        evicted.append(path)
-        return False
-
     async def script(fleet: Fleet) -> None:
+        def evict(store: ModelStore, digest: bytes, promise: Promise) -> bool:
+            """In VOTE a checker that has the model keeps it: it is about to wait for its turn."""
+            is_vote = fleet.chain.job(promise.job_id).state == pb.JOB_STATE_VOTE
+            path = store.get_path(digest) if is_vote and not evicted else None
+            if path is None or "worker0" in path.parts:
+                return keep(store, digest, promise)
+            path.unlink()
+            evicted.append(path)
+            return False
+
+        monkeypatch.setattr(ModelStore, "keep", evict)
         start_checkers(fleet)
         fleet.start("worker0", (b"0.5",))
         await fleet.wait_for(fleet.has_relays)
-        job_id = submit(fleet)
-        await fleet.wait_for(lambda: fleet.chain.job(job_id).state == pb.JOB_STATE_VOTE)
-        monkeypatch.setattr(ModelStore, "keep", evict)
-        job = await fleet.settle(job_id)
+        job = await fleet.settle(submit(fleet))
         assert job.outcome == pb.OUTCOME_ACCEPTED
-        await fleet.wait_for(lambda: bool(evicted))
+        assert evicted
 
     play(tmp_path, script)
     assert "failed_unexpectedly" not in capsys.readouterr().out

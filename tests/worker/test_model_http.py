@@ -14,6 +14,7 @@ from abci_app.protocol.limits import MIB
 from learningchain.addresses import Target, resolve
 from learningchain.client import errors
 from learningchain.models import get_model_url
+from tests.support import virtual_time
 from tests.worker.claims import DIGEST, MODEL, OWNER, PARAMS, make_claim, make_kept, make_turn
 from tests.worker.fleet import find_port
 from tests.worker.worlds import RIVAL, TAG
@@ -42,7 +43,7 @@ def run(script: Callable[[], Awaitable[None]]) -> None:
         async with asyncio.timeout(30):
             await script()
 
-    asyncio.run(main())
+    virtual_time.run(main())
 
 
 def add(store: ModelStore, folder: Path) -> None:

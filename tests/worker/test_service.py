@@ -9,6 +9,7 @@ import pytest
 from abci_app.protocol.bech32 import encode_address
 from learningchain.client import Client
 from learningchain.wallet import SecretKey
+from tests.support import virtual_time
 from tests.support.fake_sandbox import FakeSandbox
 from tests.support.market import Market
 from tests.support.memory_client import MemoryTransport
@@ -34,7 +35,7 @@ def test_a_worker_can_be_stopped_while_it_waits_for_its_account(tmp_path: Path) 
         stop.set()
         await asyncio.wait_for(worker, 5)
 
-    asyncio.run(main())
+    virtual_time.run(main())
 
 
 def test_a_worker_begins_although_its_endpoint_cannot_be_published_yet(tmp_path: Path) -> None:
@@ -50,7 +51,7 @@ def test_a_worker_begins_although_its_endpoint_cannot_be_published_yet(tmp_path:
         stop.set()
         await asyncio.wait_for(worker, 10)
 
-    asyncio.run(main())
+    virtual_time.run(main())
 
 
 @pytest.mark.parametrize(
@@ -62,4 +63,4 @@ def test_an_account_that_the_key_cannot_work_for_is_named(tmp_path: Path, accoun
         with pytest.raises(SettingsError, match=named):
             await asyncio.wait_for(start(tmp_path, settings, "worker0", asyncio.Event()), 10)
 
-    asyncio.run(main())
+    virtual_time.run(main())
