@@ -1,7 +1,9 @@
 """What a devnet consists of: names, folders, ports and genesis credits. Written once to `devnet.json`."""
 
 import json
+import secrets
 import socket
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -15,6 +17,10 @@ VALIDATOR_BALANCE: Final = 10 * UCREDIT
 WORKER_NAMES: Final = ("ada", "bob", "eve", "dan", "fay", "gus")
 MAX_NODES: Final = 16
 """Validators, and workers, at most: more do not fit on one machine."""
+
+LOWEST_PORT: Final = 10_000
+PORT_TRIES: Final = 100
+PORT_RANGE: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 class DevnetError(Exception):
@@ -85,11 +91,25 @@ def make_plan(chain_id: str, validators: int, workers: int) -> DevnetPlan:
 
 
 def _find_free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(bound.getsockname()[1]) for bound in sockets]
-    for bound in sockets:
-        bound.close()
-    return ports
+    with ExitStack() as held:
+        return [int(held.enter_context(_bind_free_port()).getsockname()[1]) for _ in range(count)]
+
+
+def _bind_free_port() -> socket.socket:
+    """Bind one that the system hands out to nobody, if there is one: a node may listen at its own only much later."""
+    quiet = range(LOWEST_PORT, _read_lowest_handed_out())
+    for port in secrets.SystemRandom().sample(quiet, min(len(quiet), PORT_TRIES)):
+        with suppress(OSError):  # in use
+            return socket.create_server(("127.0.0.1", port))
+    return socket.create_server(("127.0.0.1", 0))
+
+
+def _read_lowest_handed_out() -> int:
+    """Return the lowest port that connections and servers get who ask for any; LOWEST_PORT where that is not told."""
+    try:
+        return int(PORT_RANGE.read_text().split()[0])
+    except FileNotFoundError:
+        return LOWEST_PORT
 
 
 def save_plan(home: DevnetHome, plan: DevnetPlan) -> None:

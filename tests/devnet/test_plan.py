@@ -13,6 +13,27 @@ def test_every_part_of_a_devnet_has_a_port_and_a_name_of_its_own() -> None:
     assert len(set(plan.workers)) == 8
 
 
+def test_ports_of_a_devnet_are_none_that_others_get_before_it_listens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "range"
+    file.write_text("10500\t60999\n")
+    monkeypatch.setattr("learningchain.devnet.plan.PORT_RANGE", file)
+    ports = [make_plan("x", 1, 0).validators[0].rpc_port for _ in range(5)]
+    assert all(10_000 <= port < 10_500 for port in ports)
+
+
+@pytest.mark.parametrize("told", ["1024\t65535\n", None])
+def test_where_others_may_get_any_port_a_devnet_gets_one_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: str | None
+) -> None:
+    file = tmp_path / "range"
+    if told is not None:
+        file.write_text(told)
+    monkeypatch.setattr("learningchain.devnet.plan.PORT_RANGE", file)
+    assert make_plan("x", 1, 0).validators[0].rpc_port > 0
+
+
 def test_workers_share_the_validators_nodes_evenly() -> None:
     plan = make_plan("x", 2, 3)
     assert plan.get_node_url(0) == plan.get_node_url(2) != plan.get_node_url(1)
