@@ -10,6 +10,7 @@ from websockets.asyncio.server import ServerConnection, serve
 
 from learningchain.client import follow
 from learningchain.client.follow import BlockFollower
+from tests.support import virtual_time
 
 EVENT = json.dumps({"jsonrpc": "2.0", "id": 0, "result": {"query": "tm.event='NewBlockHeader'", "data": {}}})
 EMPTY = json.dumps({"jsonrpc": "2.0", "id": 0, "result": {}})
@@ -57,7 +58,7 @@ def test_an_event_wakes_everybody_who_waits() -> None:
         assert follower.subscribed
         assert [request["method"] for request in asked] == ["subscribe"]
 
-    asyncio.run(with_node(node, test))
+    virtual_time.run(with_node(node, test))
 
 
 def test_without_a_place_for_a_subscription_it_polls() -> None:
@@ -77,7 +78,7 @@ def test_without_a_place_for_a_subscription_it_polls() -> None:
         assert not follower.subscribed
         assert connections > 1
 
-    asyncio.run(with_node(node, test))
+    virtual_time.run(with_node(node, test))
 
 
 def test_a_silent_subscription_is_not_trusted_for_ever() -> None:
@@ -90,7 +91,7 @@ def test_a_silent_subscription_is_not_trusted_for_ever() -> None:
         assert follower.subscribed
         assert 0.8 < await measure(follower, 5) < 2
 
-    asyncio.run(with_node(node, test))
+    virtual_time.run(with_node(node, test))
 
 
 def test_a_lost_connection_is_made_again() -> None:
@@ -106,7 +107,7 @@ def test_a_lost_connection_is_made_again() -> None:
             await follower.wait(0.3)
         assert connections > 2
 
-    asyncio.run(with_node(node, test))
+    virtual_time.run(with_node(node, test))
 
 
 @pytest.mark.parametrize("rubbish", ["not json", "[]", "\x00", "[" * 100_000])
@@ -119,7 +120,7 @@ def test_rubbish_is_no_wake_up(rubbish: str) -> None:
         assert await measure(follower, 5) > 0.2
         assert not follower.subscribed
 
-    asyncio.run(with_node(node, test))
+    virtual_time.run(with_node(node, test))
 
 
 def test_no_node_at_all_still_only_polls() -> None:
@@ -129,4 +130,4 @@ def test_no_node_at_all_still_only_polls() -> None:
         assert await measure(follower, 0.01) < 0.2
         await follower.aclose()
 
-    asyncio.run(test())
+    virtual_time.run(test())

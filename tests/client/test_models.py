@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -52,8 +53,8 @@ def serve(files: Mapping[str, bytes], redirect: str = "") -> Iterator[str]:
 
 
 @contextmanager
-def drip() -> Iterator[str]:
-    """A source that never ends and never is silent for long."""
+def drip(clock: list[float]) -> Iterator[str]:
+    """A source that never ends and never is silent for long; with its first bytes the clock goes on, up to 3 s."""
     ended = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
@@ -61,7 +62,8 @@ def drip() -> Iterator[str]:
             self.send_response(200)
             self.end_headers()
             with contextlib.suppress(OSError):  # the reader left
-                while not ended.wait(0.05):
+                while not ended.wait(0.01):
+                    clock[0] = min(clock[0] + 1.0, 3.0)
                     self.wfile.write(b"x")
 
         def log_message(self, format: str, *args: object) -> None:
@@ -120,7 +122,9 @@ def test_a_source_that_drips_does_not_keep_the_next_from_its_turn(
 ) -> None:
     monkeypatch.setattr("learningchain.models.PATIENCE_S", 2.0)
     monkeypatch.setattr("learningchain.models.SLOWEST", 1 << 30)
-    with serve({"/m": MODEL}) as node, drip() as slow:
+    clock = [0.0]
+    monkeypatch.setattr("learningchain.models.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    with serve({"/m": MODEL}) as node, drip(clock) as slow:
         assert fetch(tmp_path / "model", slow, f"{node}/m") == f"{node}/m"
 
 
