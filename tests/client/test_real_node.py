@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -26,6 +25,7 @@ from learningchain.client.rpc import CometTransport
 from learningchain.node import start_node
 from learningchain.node_home import NodeHome, NodeSettings, create_home, write_genesis
 from learningchain.wallet import Keystore, SecretKey
+from tests.support.ports import reserved_ports
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 READY_S = 30.0
@@ -40,34 +40,24 @@ class Place:
     founder: SecretKey
 
 
-def find_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for entry in sockets:
-        entry.bind(("127.0.0.1", 0))
-    ports = [entry.getsockname()[1] for entry in sockets]
-    for entry in sockets:
-        entry.close()
-    return ports
-
-
 @contextmanager
 def run_node(folder: Path, cometbft: str, unix: bool) -> Iterator[Place]:
     founder = SecretKey.generate()
     entry = Keystore(folder / "keys").add("founder", founder, None)
     home = NodeHome(folder / "node")
-    rpc_port, p2p_port = find_ports(2)
-    rpc = folder / "rpc.sock"
-    overrides = (("rpc.laddr", f"unix://{rpc}"),) if unix else ()
-    settings = NodeSettings("devnet", rpc_port=rpc_port, p2p_port=p2p_port, overrides=overrides)
-    identity = create_home(home, settings, Path(cometbft))
-    write_genesis(home, build_founding_genesis("real-chain", "devnet", entry, identity))
-    running = start_node(home, Path(cometbft))
-    node = f"unix://{rpc}" if unix else f"http://127.0.0.1:{rpc_port}"
-    try:
-        wait_until_ready(node)
-        yield Place(node, folder, founder)
-    finally:
-        running.stop()
+    with reserved_ports(2) as (rpc_port, p2p_port):
+        rpc = folder / "rpc.sock"
+        overrides = (("rpc.laddr", f"unix://{rpc}"),) if unix else ()
+        settings = NodeSettings("devnet", rpc_port=rpc_port, p2p_port=p2p_port, overrides=overrides)
+        identity = create_home(home, settings, Path(cometbft))
+        write_genesis(home, build_founding_genesis("real-chain", "devnet", entry, identity))
+        running = start_node(home, Path(cometbft))
+        node = f"unix://{rpc}" if unix else f"http://127.0.0.1:{rpc_port}"
+        try:
+            wait_until_ready(node)
+            yield Place(node, folder, founder)
+        finally:
+            running.stop()
 
 
 def wait_until_ready(node: str) -> None:

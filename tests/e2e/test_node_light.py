@@ -9,7 +9,8 @@ import pytest
 
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from abci_app.protocol import keys
-from tests.support.cometbft import CHAIN_ID, RpcError, TestNode, get_free_ports, make_network, wait_for
+from tests.support.cometbft import CHAIN_ID, RpcError, TestNode, make_network, wait_for
+from tests.support.ports import reserved_ports
 from tests.support.wallets import Wallet
 
 pytestmark = pytest.mark.e2e
@@ -27,20 +28,23 @@ def node(cometbft: str) -> Iterator[TestNode]:
 
 
 @pytest.fixture
-def proxy(node: TestNode, tmp_path: Path) -> TestNode:
+def proxy(node: TestNode, tmp_path: Path) -> Iterator[TestNode]:
     """A `cometbft light` that trusts block 2 of the node and knows nothing else."""
-    (port,) = get_free_ports(1)
-    trusted = node.rpc("commit", height="2")["signed_header"]["commit"]["block_id"]["hash"]
-    command = [str(node.program), "light", CHAIN_ID, "--primary", node.rpc_url, "--witnesses", node.rpc_url]
-    command += ["--height", "2", "--hash", trusted, "--home-dir", str(tmp_path)]
-    command += ["--home", str(tmp_path / "home")]  # of all its commands; without it, it makes one in the user's home
-    command += ["--laddr", f"tcp://127.0.0.1:{port}", "--log_level", "error"]
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    node.started["light"] = process
-    behind = TestNode(node.home, node.settings, node.identity, node.program)
-    behind.rpc_url = f"http://127.0.0.1:{port}"
-    wait_for(lambda: behind.height() > 0, 20, "light proxy")
-    return behind
+    with reserved_ports(1) as (port,):
+        trusted = node.rpc("commit", height="2")["signed_header"]["commit"]["block_id"]["hash"]
+        command = [str(node.program), "light", CHAIN_ID, "--primary", node.rpc_url, "--witnesses", node.rpc_url]
+        command += ["--height", "2", "--hash", trusted, "--home-dir", str(tmp_path)]
+        command += [
+            "--home",
+            str(tmp_path / "home"),
+        ]  # of all its commands; without it, it makes one in the user's home
+        command += ["--laddr", f"tcp://127.0.0.1:{port}", "--log_level", "error"]
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        node.started["light"] = process
+        behind = TestNode(node.home, node.settings, node.identity, node.program)
+        behind.rpc_url = f"http://127.0.0.1:{port}"
+        wait_for(lambda: behind.height() > 0, 20, "light proxy")
+        yield behind
 
 
 def test_the_light_proxy_verifies_records_of_every_kind(node: TestNode, proxy: TestNode) -> None:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,8 @@ from abci_app.protocol.limits import UCREDIT
 from learningchain.client import SyncClient, connect
 from learningchain.processes import start_process, stop_process
 from learningchain.wallet import Keystore, SecretKey
-from tests.support.cometbft import TestNode, get_free_ports, make_network, wait_for
+from tests.support.cometbft import TestNode, make_network, wait_for
+from tests.support.ports import reserved_ports
 from tests.support.wallets import Wallet
 from worker.sandbox.host import get_owner
 from worker.sandbox.spec import OWNER_LABEL
@@ -77,13 +78,14 @@ class Scene:
     engine: docker.APIClient
     root: Path
     client: SyncClient
+    held: ExitStack
     workers: dict[str, Process] = field(default_factory=dict)
 
     def add(self, wallet: Wallet, *, checks: bool) -> Process:
         """Make a worker's home: a checker that relays models, or a trainer that nobody can connect to."""
         home = self.root / wallet.name.replace(" ", "-")
         home.mkdir(mode=0o700)
-        listen = f"127.0.0.1:{get_free_ports(1)[0]}"
+        listen = f"127.0.0.1:{self.held.enter_context(reserved_ports(1))[0]}"
         served = {"listen": listen, "endpoint": f"http://{listen}"} if checks else {}
         settings = {
             "node": self.node.rpc_url, "check": checks,
@@ -143,11 +145,11 @@ def open_scene(cometbft: str, docker_host: str) -> Iterator[Scene]:
     root = Path(tempfile.mkdtemp(prefix="lcw-"))
     engine = docker.APIClient(base_url=docker_host, version="auto", timeout=60)
     try:
-        with make_network(cometbft, wallets=(CONTRACTOR, SECOND), set_name="devnet") as network:
+        with ExitStack() as held, make_network(cometbft, wallets=(CONTRACTOR, SECOND), set_name="devnet") as network:
             node = network.nodes[0]
             node.start()
             node.wait_for_height(2)
-            scene = Scene(node, engine, root, SyncClient(connect(node.rpc_url)))
+            scene = Scene(node, engine, root, SyncClient(connect(node.rpc_url)), held)
             try:
                 yield scene
             finally:

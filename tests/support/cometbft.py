@@ -11,7 +11,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,6 +31,7 @@ from learningchain.genesis_file import build_genesis_file
 from learningchain.node import RunningNode, start_node
 from learningchain.node_home import NodeHome, NodeIdentity, NodeSettings, create_home, write_genesis, write_settings
 from learningchain.processes import stop_process
+from tests.support.ports import reserved_ports
 from tests.support.wallets import Wallet
 
 T = TypeVar("T")
@@ -210,10 +211,11 @@ def make_network(
     program = Path(cometbft)
     root = Path(tempfile.mkdtemp(prefix="lc-"))  # a short path: Unix sockets allow 107 bytes
     nodes: list[TestNode] = []
+    held = ExitStack()
     try:
         extra = (*FAST, *(overrides or {}).items())
         for number in range(validators + observers):
-            rpc_port, p2p_port = get_free_ports(2)
+            rpc_port, p2p_port = held.enter_context(reserved_ports(2))
             settings = NodeSettings(set_name, f"node{number}", transport, rpc_port, p2p_port, overrides=extra)
             home = NodeHome(root / f"n{number}")
             nodes.append(TestNode(home, settings, create_home(home, settings, program), program))
@@ -226,6 +228,7 @@ def make_network(
     finally:
         for node in nodes:
             node.stop()
+        held.close()
         shutil.rmtree(root)
 
 
@@ -251,15 +254,6 @@ def wait_for(condition: Callable[[], T], seconds: float, what: str) -> T:
         if time.monotonic() > deadline:
             raise AssertionError(f"no {what} within {seconds} s")
         time.sleep(0.05)
-
-
-def get_free_ports(count: int) -> list[int]:
-    """Return loopback ports that were free a moment ago."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(one.getsockname()[1]) for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 def _connect(node: TestNode, nodes: Sequence[TestNode]) -> None:

@@ -2,9 +2,8 @@
 
 import asyncio
 import hashlib
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from tests.support import virtual_time
 from tests.support.fake_sandbox import FakeSandbox
 from tests.support.market import Market
 from tests.support.memory_client import MemoryTransport
+from tests.support.ports import reserved_ports
 from worker.service import run_with
 from worker.settings import Jobs, Models, Resources, WorkerSettings
 
@@ -57,6 +57,8 @@ class Fleet:
     tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     stops: dict[str, asyncio.Event] = field(default_factory=dict)
     sandboxes: dict[str, FakeSandbox] = field(default_factory=dict)
+    held: ExitStack = field(default_factory=ExitStack)
+    """The ports of checkers."""
 
     def start(
         self,
@@ -73,7 +75,7 @@ class Fleet:
         home.mkdir(exist_ok=True)
         models = Models(allow_loopback=loopback, max_size=max_size)
         if checks:
-            listen = f"127.0.0.1:{find_port()}"
+            listen = f"127.0.0.1:{self.held.enter_context(reserved_ports(1))[0]}"
             models = Models(allow_loopback=True, max_size=max_size, listen=listen, endpoint=f"http://{listen}")
         settings = WorkerSettings(
             check=checks, jobs=Jobs(train=not checks, checkpoint_every=1, min_time_left=1, max_parallel=max_parallel),
@@ -117,12 +119,6 @@ class Fleet:
         return sum(tx.kind == kind and tx.account == self.chain.address(name) for tx in parsed)
 
 
-def find_port() -> int:
-    """Return a loopback port that is free now."""
-    with socket.create_server(("127.0.0.1", 0)) as bound:
-        return int(bound.getsockname()[1])
-
-
 @asynccontextmanager
 async def running_fleet(folder: Path) -> AsyncIterator[Fleet]:
     """Make blocks, and stop all workers at the end."""
@@ -146,6 +142,7 @@ async def running_fleet(folder: Path) -> AsyncIterator[Fleet]:
         for task in [ticker, *fleet.tasks.values()]:
             task.cancel()
         await asyncio.gather(ticker, *fleet.tasks.values(), return_exceptions=True)
+        fleet.held.close()
 
 
 def play(folder: Path, script: Callable[[Fleet], Awaitable[None]]) -> None:

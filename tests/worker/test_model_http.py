@@ -15,8 +15,8 @@ from learningchain.addresses import Target, resolve
 from learningchain.client import errors
 from learningchain.models import get_model_url
 from tests.support import virtual_time
+from tests.support.ports import reserved_ports
 from tests.worker.claims import DIGEST, MODEL, OWNER, PARAMS, make_claim, make_kept, make_turn
-from tests.worker.fleet import find_port
 from tests.worker.worlds import RIVAL, TAG
 from worker.models.server import create_app
 from worker.models.store import ModelStore, StoreFull
@@ -33,9 +33,9 @@ async def relay(folder: Path, max_bytes: int = MIB) -> AsyncIterator[tuple[str, 
         check_claim(claim, TAG, PARAMS, make_turn(), OWNER)
         return Admission(MIB, make_kept())
 
-    listen = f"127.0.0.1:{find_port()}"
-    async with serving(create_app(store, check), listen):
-        yield f"http://{listen}", store
+    with reserved_ports(1) as (port,):
+        async with serving(create_app(store, check), f"127.0.0.1:{port}"):
+            yield f"http://127.0.0.1:{port}", store
 
 
 def run(script: Callable[[], Awaitable[None]]) -> None:
@@ -127,10 +127,10 @@ def test_an_upload_that_the_node_cannot_judge_now_is_for_another_relay(tmp_path:
     async def script() -> None:
         (tmp_path / "model").write_bytes(MODEL)
         transfer = ModelTransfer(ModelStore(tmp_path / "own", MIB), allow_loopback=True)
-        listen = f"127.0.0.1:{find_port()}"
-        async with serving(create_app(ModelStore(tmp_path / "s", MIB), check), listen):
-            with pytest.raises(TransferError, match=r"503.*another relay"):
-                await transfer.upload(tmp_path / "model", make_claim(), f"http://{listen}")
+        app = create_app(ModelStore(tmp_path / "s", MIB), check)
+        with reserved_ports(1) as (port,), pytest.raises(TransferError, match=r"503.*another relay"):
+            async with serving(app, f"127.0.0.1:{port}"):
+                await transfer.upload(tmp_path / "model", make_claim(), f"http://127.0.0.1:{port}")
         await transfer.aclose()
 
     run(script)
@@ -160,7 +160,7 @@ def test_a_fetch_goes_on_to_the_next_source_until_the_bytes_are_right(tmp_path: 
             add(store, tmp_path)
             lying = get_model_url(full, DIGEST)
             wrong = hashlib.sha256(b"something else").digest()
-            nowhere = f"http://127.0.0.1:{find_port()}/v1/models/{DIGEST.hex()}"
+            nowhere = f"http://127.0.0.1:{port}/v1/models/{DIGEST.hex()}"
             assert await transfer.fetch(wrong, len(MODEL), [lying], 5) is None
             assert await transfer.fetch(DIGEST, len(MODEL) - 1, [lying], 5) is None
             path = await transfer.fetch(DIGEST, len(MODEL), [nowhere, get_model_url(empty, DIGEST), lying], 10)
@@ -168,7 +168,8 @@ def test_a_fetch_goes_on_to_the_next_source_until_the_bytes_are_right(tmp_path: 
         assert path is not None
         assert path.read_bytes() == MODEL
 
-    run(script)
+    with reserved_ports(1) as (port,):
+        run(script)
 
 
 @asynccontextmanager

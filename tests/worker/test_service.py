@@ -13,8 +13,8 @@ from tests.support import virtual_time
 from tests.support.fake_sandbox import FakeSandbox
 from tests.support.market import Market
 from tests.support.memory_client import MemoryTransport
+from tests.support.ports import reserved_ports
 from tests.support.wallets import Wallet
-from tests.worker.fleet import find_port
 from worker.service import run_with
 from worker.settings import Models, SettingsError, WorkerSettings
 
@@ -42,7 +42,7 @@ def test_a_worker_begins_although_its_endpoint_cannot_be_published_yet(tmp_path:
     """Votes that are due do not wait for a profile."""
 
     async def main() -> None:
-        stop, listen = asyncio.Event(), f"127.0.0.1:{find_port()}"
+        stop, listen = asyncio.Event(), f"127.0.0.1:{port}"
         models = Models(listen=listen, endpoint=f"http://{listen}")
         worker = start(tmp_path, WorkerSettings(models=models), "checker0", stop)
         async with asyncio.timeout(10):
@@ -51,7 +51,8 @@ def test_a_worker_begins_although_its_endpoint_cannot_be_published_yet(tmp_path:
         stop.set()
         await asyncio.wait_for(worker, 10)
 
-    virtual_time.run(main())
+    with reserved_ports(1) as (port,):
+        virtual_time.run(main())
 
 
 @pytest.mark.parametrize(
