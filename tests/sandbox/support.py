@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import docker
+
 from worker.sandbox import (
     DockerSandbox,
     Evaluation,
@@ -19,6 +21,7 @@ from worker.sandbox import (
     TrainingLimits,
     TrainingSpec,
 )
+from worker.sandbox.spec import PROCESS_LABEL
 
 _Found = TypeVar("_Found")
 
@@ -78,6 +81,26 @@ def wait_for_end(training: Training, seconds: float = 20.0) -> list[Progress | L
 
     wait_for(look, seconds)
     return lines
+
+
+def wait_until_running(sandbox: DockerSandbox, action: str) -> dict[str, Any]:
+    """Return what the engine says of the sandbox's container that runs an action."""
+    engine = sandbox.host.engine
+
+    def find() -> dict[str, Any] | None:
+        for container in engine.containers(f"{PROCESS_LABEL}={sandbox.host.process}"):
+            if container["State"] == "running" and container["Command"].endswith(f"/lc/run {action}"):
+                found = engine.inspect(container["Id"])
+                return found if found["State"]["Running"] else None
+        return None
+
+    return wait_for(find)
+
+
+def tell(client: docker.APIClient, container: str) -> None:
+    """Let a program that runs `until_told` end."""
+    command = ["/usr/bin/python3", "-IS", "-c", "open('/tmp/told', 'w')"]
+    assert client.exec_start(client.exec_create(container, command)["Id"]) == b""
 
 
 def get_facts(evaluation: Evaluation) -> dict[str, Any]:

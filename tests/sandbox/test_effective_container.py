@@ -7,13 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import docker
 import pytest
 
-from tests.sandbox.support import LIMITS, TRAINING, get_spec, wait_for, wait_for_line
+from tests.sandbox.support import LIMITS, TRAINING, get_spec, tell, wait_for_line, wait_until_running
 from worker.sandbox import DockerSandbox
 from worker.sandbox.engine import find_unfit
 from worker.sandbox.seccomp import get_profile
-from worker.sandbox.spec import MASKED_PATHS, OWNER_LABEL, PROCESS_LABEL, READ_ONLY_PATHS, Action, RunSpec
+from worker.sandbox.spec import MASKED_PATHS, OWNER_LABEL, READ_ONLY_PATHS, Action, RunSpec
 from worker.sandbox.spec import get_container_config as configure
 
 MEMORY = LIMITS.memory_mib << 20
@@ -21,22 +22,17 @@ USUAL_CPU_SHARES = 1024
 
 
 @contextmanager
-def _predicting(sandbox: DockerSandbox, image: str, model: Path, text: str, action: str) -> Iterator[dict[str, Any]]:
-    """Give the effective container of an evaluation that sleeps in `action`."""
-    model.write_text(text, encoding="ascii")
+def _evaluating(
+    sandbox: DockerSandbox, client: docker.APIClient, image: str, model: Path, action: str
+) -> Iterator[dict[str, Any]]:
+    """Give the effective container of an evaluation that stays in `action`."""
+    model.write_text("until_told" if action == "predict" else "score until_told", encoding="ascii")
     thread = threading.Thread(target=sandbox.evaluate, args=(image, model, LIMITS))
     thread.start()
-    engine = sandbox.host.engine
-
-    def find() -> dict[str, Any] | None:
-        for container in engine.containers(f"{PROCESS_LABEL}={sandbox.host.process}"):
-            if container["State"] == "running" and container["Command"].endswith(f"/lc/run {action}"):
-                return engine.inspect(container["Id"])
-        return None
-
     try:
-        # The sample runs first, and is soon over: what sleeps is the model.
-        yield wait_for(lambda: ((found := find()) and found["State"]["Running"] and found) or None)
+        container = wait_until_running(sandbox, action)
+        yield container
+        tell(client, container["Id"])
     finally:
         thread.join()
 
@@ -48,6 +44,7 @@ def inspected(
     hostile: str,
     train: Callable[..., Any],
     deadline_ms: int,
+    engine_client: docker.APIClient,
     tmp_path: Path,
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     if request.param == "train":
@@ -55,15 +52,9 @@ def inspected(
         wait_for_line(training, "ready")
         yield "train", sandbox.host.engine.inspect(training.container_id)
         return
-    sandbox.evaluate(hostile, _write(tmp_path / "warm", "0.5"), LIMITS)
-    text = "sleep 1" if request.param == "predict" else "score sleep 1"
-    with _predicting(sandbox, hostile, tmp_path / "model", text, request.param) as found:
+    sandbox.check_sample(hostile, LIMITS)  # which would else be taken for the model
+    with _evaluating(sandbox, engine_client, hostile, tmp_path / "model", request.param) as found:
         yield request.param, found
-
-
-def _write(path: Path, text: str) -> Path:
-    path.write_text(text, encoding="ascii")
-    return path
 
 
 def test_every_field_is_in_force(inspected: tuple[str, dict[str, Any]], sandbox: DockerSandbox) -> None:

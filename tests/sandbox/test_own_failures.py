@@ -12,7 +12,7 @@ import structlog
 
 from tests.sandbox.engine_proxy import EngineProxy
 from tests.sandbox.fake_registry import DrippingServer
-from tests.sandbox.support import LIMITS, get_spec, list_mounts, wait_for, wait_for_line
+from tests.sandbox.support import LIMITS, get_spec, list_mounts, wait_for, wait_for_line, wait_until_running
 from worker.sandbox import (
     RESERVED_LOSS,
     DockerSandbox,
@@ -183,13 +183,18 @@ def test_an_engine_that_dies_under_an_evaluation_is_no_finding(
         SandboxSettings(allow_loopback=True, home=home, engine=proxy.url, storage="loop", free_reserve_mib=64)
     )
     model = tmp_path / "model"
-    model.write_text("0.5", encoding="ascii")
-    sandbox.evaluate(hostile, model, LIMITS)
-    model.write_text("sleep 20", encoding="ascii")
-    timer = threading.Timer(1.0, proxy.cut)
-    timer.start()
+    model.write_text("until_told", encoding="ascii")
+    sandbox.check_sample(hostile, LIMITS)
+
+    def cut() -> None:
+        wait_until_running(sandbox, "predict")
+        proxy.cut()
+
+    cutting = threading.Thread(target=cut)
+    cutting.start()
     with pytest.raises(OwnFailureError, match="engine"):
         sandbox.evaluate(hostile, model, LIMITS)
+    cutting.join()
     proxy.mend()
     assert sandbox.remove_orphans().containers == 1
     assert sandbox.host.engine.containers(f"{OWNER_LABEL}={sandbox.host.owner}") == []
@@ -201,19 +206,16 @@ def test_an_evaluation_that_cannot_be_watched_is_no_finding(
     sandbox: DockerSandbox, hostile: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is ended at once: nobody sees what it writes any more."""
-    model = tmp_path / "model"
-    model.write_text("0.5", encoding="ascii")
-    sandbox.evaluate(hostile, model, LIMITS)
-    model.write_text("sleep 20", encoding="ascii")
+    model, limits = tmp_path / "model", replace(LIMITS, seconds=600)
+    sandbox.check_sample(hostile, limits)
+    model.write_text("until_told", encoding="ascii")
 
     def fail(_: Meter) -> int:
         raise RuntimeError("what nobody thought of")
 
     monkeypatch.setattr(Meter, "read", fail)
-    started = time.monotonic()
     with pytest.raises(OwnFailureError, match="what nobody thought of"):
-        sandbox.evaluate(hostile, model, LIMITS)
-    assert time.monotonic() - started < 10
+        sandbox.evaluate(hostile, model, limits)
 
 
 def test_a_training_whose_engine_dies_says_so(
@@ -242,18 +244,20 @@ def test_a_training_whose_engine_dies_says_so(
 
 
 def test_closing_under_an_evaluation_is_no_finding(docker_host: str, hostile: str, tmp_path: Path) -> None:
-    home, model = tmp_path / "home", tmp_path / "model"
+    home, model, limits = tmp_path / "home", tmp_path / "model", replace(LIMITS, seconds=600)
     sandbox = DockerSandbox(SandboxSettings(allow_loopback=True, home=home, engine=docker_host, free_reserve_mib=64))
-    model.write_text("0.5", encoding="ascii")
-    sandbox.evaluate(hostile, model, LIMITS)
-    model.write_text("sleep 20", encoding="ascii")
-    started = time.monotonic()
-    timer = threading.Timer(1.0, sandbox.close)
-    timer.start()
+    sandbox.check_sample(hostile, limits)
+    model.write_text("until_told", encoding="ascii")
+
+    def close() -> None:
+        wait_until_running(sandbox, "predict")
+        sandbox.close()
+
+    closing = threading.Thread(target=close)
+    closing.start()
     with pytest.raises(OwnFailureError, match="closing"):
-        sandbox.evaluate(hostile, model, LIMITS)
-    timer.join()
-    assert time.monotonic() - started < 10
+        sandbox.evaluate(hostile, model, limits)
+    closing.join()
     assert list_mounts(home) == []
 
 
@@ -276,18 +280,17 @@ def test_an_image_that_drips_holds_up_neither_other_evaluations_nor_the_end(
     waiting.start()
     closing = threading.Thread(target=sandbox.close, daemon=True)
     try:
-        assert dripping.asked.wait(5)
+        dripping.asked.wait()
         good: list[Evaluation] = []
         other = threading.Thread(target=lambda: good.append(sandbox.evaluate(hostile, model, LIMITS)), daemon=True)
         other.start()
-        other.join(20)
+        other.join()
         assert [evaluation.has_score for evaluation in good] == [True]
         assert waiting.is_alive()
     finally:
         closing.start()
-        closing.join(10)
-    waiting.join(3)
-    assert not closing.is_alive()
+    closing.join()
+    waiting.join()
     assert found == ["the sandbox is closing"]
 
 
