@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -152,8 +151,8 @@ def test_a_signal_stops_a_node_in_the_foreground_cleanly(node: TestNode, number:
 def test_a_signal_stops_a_node_that_does_not_run_yet(
     node: TestNode, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    monkeypatch.setattr("learningchain.node.get_module_command", lambda *_: ["sleep", "1000"])  # a large store
-    threading.Timer(1, os.kill, (os.getpid(), number)).start()
+    command = ["sh", "-c", f"kill -{number} $PPID; exec sleep 1000"]  # an application with a large store
+    monkeypatch.setattr("learningchain.node.get_module_command", lambda *_: command)
     assert run_node(node.home, node.program) == 0
     assert not (node.home.logs / "cometbft.log").exists()
 

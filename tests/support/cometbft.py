@@ -122,6 +122,17 @@ class TestNode:
             raise RpcError(answer["error"])
         return answer["result"]
 
+    def rpc_batch(self, method: str, params: Sequence[Mapping[str, object]]) -> list[Any]:
+        """Return the results of many calls in one request, answered in their order. Raises RpcError, OSError."""
+        calls = [{"jsonrpc": "2.0", "id": i, "method": method, "params": entry} for i, entry in enumerate(params)]
+        request = urllib.request.Request(self.rpc_url, json.dumps(calls).encode(), {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=RPC_SECONDS) as response:
+            answers = json.load(response)
+        failed = [answer["error"] for answer in answers if "error" in answer]
+        if failed:
+            raise RpcError(failed[0])
+        return [answer["result"] for answer in answers]
+
     def height(self) -> int:
         """Return the height of the last block, 0 if the node does not answer."""
         try:

@@ -84,11 +84,14 @@ def test_of_a_training_nothing_is_left_but_that_its_job_was_taken_up(tmp_path: P
         job_id = fleet.chain.submit(expiry_ms=fleet.chain.time_ms + 30 * RACE_MS)
         await fleet.wait_for(lambda: any(training.closed for training in sandbox.trainings))
         await stop(fleet, "worker0")
+        sandbox.kept_attempts = None
         fleet.start("worker0")
         await fleet.wait_for(lambda: sandbox.kept_attempts == [])
         fleet.chain.expire(job_id)
         await fleet.settle(job_id)
         await fleet.wait_for(lambda: sandbox.forgotten_attempts == [sandbox.trainings[0].spec.attempt])
+        height = fleet.chain.height
+        await fleet.wait_for(lambda: fleet.chain.height > height)  # not before the worker knows that it was forgotten
         assert (await stop(fleet, "worker0")).taken == {job_id: ""}
 
     play(tmp_path, script)
