@@ -37,8 +37,10 @@ def main() -> None:
         parser.add_argument(name, required=True)
     options, _ = parser.parse_known_args()
     Path(options.data_root).mkdir(parents=True, exist_ok=True)
-    arguments = ["containerd", "-c", "sleep 60; true", f"{options.exec_root}/containerd/containerd.toml"]
-    child = subprocess.Popen(arguments, executable="/bin/sh")
+    arguments = ["containerd", "-c", "sleep 60 & echo; wait", f"{options.exec_root}/containerd/containerd.toml"]
+    child = subprocess.Popen(arguments, executable="/bin/sh", stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    child.stdout.readline()  # it has a child of its own now
     Path(options.pidfile).write_text(str(os.getpid()))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with socketserver.UnixStreamServer(options.H.removeprefix("unix://"), Handler) as server:

@@ -26,9 +26,19 @@ def test_a_command_gets_the_variables_and_its_exit_code_counts() -> None:
     assert runs.run_command(["sh", "-c", script], found) == 7
 
 
-def test_a_command_that_takes_too_long_is_ended_with_its_children(tmp_path: Path) -> None:
+def test_a_command_that_takes_too_long_is_ended_with_its_children(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     note = tmp_path / "pid"
-    script = f"sleep 60 & echo $! > {note}; wait"
+    script = f"sleep 60 & echo $! > {note}.part; mv {note}.part {note}; wait"
+    wait = subprocess.Popen.wait
+
+    def wait_for_note(process: subprocess.Popen[bytes], timeout: float | None = None) -> int:
+        while not note.exists():
+            time.sleep(0.01)
+        return wait(process, timeout)
+
+    monkeypatch.setattr(subprocess.Popen, "wait", wait_for_note)
     assert runs.run_command(["sh", "-c", script], {}, 1.0, 1.0) == runs.TIMED_OUT
     assert wait_for_end(int(note.read_text()), 5)
 
