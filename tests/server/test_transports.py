@@ -122,12 +122,14 @@ def test_a_block_does_not_wait_for_all_the_queries_that_came_before_it(server: R
         deciding.call("echo", abci.RequestEcho(message="connected"))
         asking.call("echo", abci.RequestEcho(message="connected"))
         wait = asking.begin("/slow", flood)
-        for height in range(1, blocks + 1):
-            for name, request in make_block(height, [b"a=1"]).items():
-                deciding.send(name, request)
-                slow_queries.release(2)  # the one under way, and one whose turn may come first
-                deciding.finish(name)
-        slow_queries.release(flood)
+        try:
+            for height in range(1, blocks + 1):
+                for name, request in make_block(height, [b"a=1"]).items():
+                    deciding.send(name, request)
+                    slow_queries.release(2)  # the one under way, and one whose turn may come first
+                    deciding.finish(name)
+        finally:
+            slow_queries.release(flood)
         assert [response.log for response in wait()] == ["asked for /slow"] * flood
 
 
