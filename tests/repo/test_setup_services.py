@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.ports import reserved_ports
 from tools.setup import cli, engine, registry, services
 from tools.setup.board import Board
 from tools.setup.engine_api import Engine
@@ -286,15 +287,17 @@ def test_a_full_disk_is_told_in_words(monkeypatch: pytest.MonkeyPatch, capsys: p
     assert "next: make room on the disk" in err
 
 
-@pytest.mark.usefixtures("state")
-def test_the_registry_starts_again_at_the_same_address(work: Work) -> None:
-    address = registry.ensure(work)
-    assert registry.answers(address)
-    assert registry.ensure(work) == address
-    assert registry.stop()
-    assert not registry.answers(address)
-    assert registry.ensure(work) == address
-    assert registry.stop()
+def test_the_registry_starts_again_at_the_same_address(work: Work, state: Path) -> None:
+    (state / "registry").mkdir()
+    with reserved_ports(1) as (port,):
+        registry.PORT.write_text(str(port))
+        address = registry.ensure(work)
+        assert registry.answers(address)
+        assert registry.ensure(work) == address
+        assert registry.stop()
+        assert not registry.answers(address)
+        assert registry.ensure(work) == address == f"127.0.0.1:{port}"
+        assert registry.stop()
 
 
 @pytest.mark.usefixtures("state")
