@@ -2,10 +2,11 @@
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import hypothesis
 import pytest
+import structlog
 
 hypothesis.settings.register_profile("shared", deadline=None)  # times of single examples mean nothing on a busy machine
 hypothesis.settings.load_profile("shared")
@@ -14,6 +15,13 @@ hypothesis.settings.load_profile("shared")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MISSING = "{name} is not set: run the tests with 'make test', or start the services with 'make up' and '. .state/env'"
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """Programs that a test runs in this process set up their logs; what later tests look for would go there too."""
+    yield
+    structlog.reset_defaults()
 
 
 def need(name: str) -> str:

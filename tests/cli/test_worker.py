@@ -196,10 +196,7 @@ def test_what_a_training_printed_is_data_and_not_obeyed(terminal: Terminal) -> N
 def test_a_log_line_for_people_steers_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     """Sources and relays are URLs that strangers wrote; the chain refuses only the oldest control characters."""
     cli._configure_logging(as_json=False)
-    try:
-        structlog.get_logger().info("source_failed", source="http://x/\x9b2J\u202eend")
-    finally:
-        structlog.reset_defaults()
+    structlog.get_logger().info("source_failed", source="http://x/\x9b2J\u202eend")
     shown = capsys.readouterr().err
     assert "http://x/" in shown
     assert not set("\x9b\u202e") & set(shown)

@@ -4,11 +4,9 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import structlog
 
 from abci_app import __main__ as program
 from abci_app.protocol.crypto import CryptoMismatch
@@ -16,12 +14,6 @@ from abci_app.server.preflight import DEFAULT_MEMPOOL_SIZE, StartRefused, read_m
 from abci_app.store.lmdb_store import LmdbStore
 
 TIMEOUT_S = 20.0
-
-
-@pytest.fixture(autouse=True)
-def logging_as_before() -> Iterator[None]:
-    yield
-    structlog.reset_defaults()
 
 
 def run(*arguments: str | Path) -> subprocess.Popen[str]:
