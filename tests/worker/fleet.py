@@ -2,10 +2,12 @@
 
 import asyncio
 import hashlib
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -145,6 +147,13 @@ async def running_fleet(folder: Path) -> AsyncIterator[Fleet]:
         fleet.held.close()
 
 
+def look_up(host: str, *arguments: Any, **options: Any) -> Any:
+    """Return the addresses of a host; the network is not asked, for which the clock would have to wait."""
+    if host.endswith(".example"):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+    return socket.getaddrinfo(host, *arguments, **options)
+
+
 def play(folder: Path, script: Callable[[Fleet], Awaitable[None]]) -> None:
     """Run a script on a fleet of its own, whose trainings are looked at often."""
 
@@ -154,6 +163,7 @@ def play(folder: Path, script: Callable[[Fleet], Awaitable[None]]) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("worker.training.POLL_SECONDS", 0.05)
+        patch.setattr("learningchain.addresses.socket", SimpleNamespace(**{**vars(socket), "getaddrinfo": look_up}))
         virtual_time.run(main())
 
 
