@@ -10,7 +10,7 @@ import docker
 import pytest
 
 from learningchain.registry import resolve_image
-from tests.sandbox.fake_registry import DrippingServer, FakeRegistry, Server
+from tests.sandbox.fake_registry import DrippingServer, FakeRegistry, Held, Server
 from tests.sandbox.support import IMAGES, LIMITS, Evaluate, get_repository
 from worker.sandbox import DockerSandbox, Evaluation, EvaluationLimits, SandboxSettings, Training, TrainingSpec
 from worker.sandbox.engine import Engine
@@ -122,6 +122,14 @@ def registry_server() -> Iterator[Server]:
 @pytest.fixture
 def fake(registry_server: Server) -> FakeRegistry:
     return registry_server.registry
+
+
+@pytest.fixture
+def held() -> Iterator[Held]:
+    """A rule of the registry that does not answer before the test ends, unless it is let go."""
+    rule = Held()
+    yield rule
+    rule.let_go()
 
 
 @pytest.fixture

@@ -167,6 +167,21 @@ class DrippingServer:
                 time.sleep(self._pause)
 
 
+class Held:
+    """A rule that answers, with 404, only once it is let go."""
+
+    def __init__(self) -> None:
+        self.asked, self._let_go = threading.Event(), threading.Event()
+
+    def __call__(self, _: dict[str, str]) -> Answer:
+        self.asked.set()
+        self._let_go.wait()
+        return 404, {}, b""
+
+    def let_go(self) -> None:
+        self._let_go.set()
+
+
 def wait(seconds: float, then: Answer) -> Callable[[dict[str, str]], Answer]:
     """Return a rule that answers late."""
 

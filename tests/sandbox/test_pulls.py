@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.sandbox.fake_registry import FakeRegistry, digest_of, make_layer, wait
+from tests.sandbox.fake_registry import FakeRegistry, Held, digest_of, make_layer
 from worker.sandbox import BrokenImageError, DockerSandbox, NoSpaceError, OwnFailureError, RegistryError
 from worker.sandbox import SandboxSettings as Settings
 from worker.sandbox import images as images_module
@@ -118,7 +118,7 @@ def test_a_full_disk_is_not_the_registry_s_failure(words: str) -> None:
 
 
 def test_a_pull_stops_before_the_disk_is_full(
-    fake: FakeRegistry, images: Images, monkeypatch: pytest.MonkeyPatch
+    fake: FakeRegistry, held: Held, images: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first look finds room for the layer, a later one finds that others took it."""
     looks = 0
@@ -131,8 +131,7 @@ def test_a_pull_stops_before_the_disk_is_full(
 
     monkeypatch.setattr(pulls_module, "check_space", check)
     image = fake.add_manifest(manifest := fake.make_manifest())
-    layer = manifest["layers"][0]["digest"]
-    fake.rules[layer] = wait(1, (200, {}, fake.content[layer]))
+    fake.rules[manifest["layers"][0]["digest"]] = held
     with pytest.raises(NoSpaceError):
         images.prepare(image, 10)
     assert images.find(image) is None
