@@ -15,6 +15,7 @@ from abci_app.server.conversions import to_block, to_response
 from abci_app.server.dispatch import NodeFailure
 from abci_app.server.genesis import Genesis, load_genesis
 from abci_app.store.interface import StagedBlock, Store, stage
+from abci_app.store.recent import RecentRecords
 
 _RESTORE = "stop the node and restore the folders of the application and of CometBFT from one and the same backup"
 
@@ -25,6 +26,7 @@ class Consensus:
     def __init__(self, store: Store, cache: TxCache) -> None:
         """Continue where the store stands."""
         self._store = store
+        self._recent = RecentRecords(store)
         self._cache = cache
         self._genesis: Genesis | None = None
         self._staged: StagedBlock | None = None
@@ -33,7 +35,7 @@ class Consensus:
     def state(self) -> CommittedState:
         """The state after the last Commit, or that of the genesis. Raises LookupError before InitChain."""
         if self._store.meta.height:
-            return self._store
+            return self._recent
         if self._genesis is None:
             raise LookupError("the chain has not begun: no InitChain was received")
         return self._genesis
@@ -96,6 +98,7 @@ class Consensus:
         if self._staged is None:
             raise NodeFailure("Commit without FinalizeBlock: the application was restarted alone, start both again")
         self._store.commit(self._staged)
+        self._recent.follow(self._staged.records)
         had_genesis = self._genesis is not None
         self._staged = self._genesis = None
         if had_genesis:

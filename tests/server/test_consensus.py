@@ -95,6 +95,7 @@ def test_a_broken_invariant_stops_the_node_with_its_reason() -> None:
         driver.store, {keys.SUPPLY: supply.SerializeToString()}, {}, height=2, time_ms=1, chain_id="x", chain_tag=b""
     )
     driver.store.commit(tampered)
+    driver.app = ChainApplication(driver.store, MEMPOOL_SIZE)
     with pytest.raises(NodeFailure, match="BrokenInvariant: the parts of the supply do not sum to the genesis supply"):
         Dispatcher(driver.app).call("finalize_block", driver.make_finalize())
 
