@@ -3,6 +3,9 @@
 One read, then its complete frames are answered, then one write: under load a read holds hundreds of CheckTx, so system
 calls and wake-ups are shared by many of them. What a connection asks for takes turns with the others: CometBFT hands on
 hundreds of queries at once if that many come, and a block must not wait for all of them.
+
+Requests are read long before their turn comes. As long as CometBFT's writer of requests waits for room in the socket,
+its timer for flushing (`flushThrottleMS`, which is 20 nanoseconds) goes off again and again and takes a whole core.
 """
 
 import contextlib
@@ -25,6 +28,9 @@ LOG = structlog.get_logger("abci.socket")
 
 READ_BYTES: Final = 64 * 1024
 """Bytes taken from a connection at once."""
+READ_AHEAD_BYTES: Final = 2 * 1024 * 1024
+"""Bytes taken from a connection before all requests among them are answered: about 8 000 transfers. CometBFT waits for
+the answers to all it has sent before it commits a block, so with more of them a flood would hold blocks up longer."""
 TURN_SECONDS: Final = 0.005
 """How long a connection's requests are answered before the others get their turn; the one under way is finished."""
 MAX_CONNECTIONS: Final = 16
@@ -85,15 +91,16 @@ class SocketServer:
 
     def _serve_connection(self, connection: "_Connection", events: int) -> None:
         try:
-            alive = connection.proceed() if events & selectors.EVENT_WRITE else connection.receive()
+            if events & selectors.EVENT_READ:
+                connection.receive()
+            alive = connection.proceed()
         except OSError as error:
             LOG.info("a connection broke", reason=str(error))
             alive = False
         if not alive:
             self._drop(connection)
             return
-        # While requests wait for their turn, or answers for the peer, nothing more is read: they cannot pile up.
-        wanted = selectors.EVENT_WRITE if connection.is_busy else selectors.EVENT_READ
+        wanted = connection.wanted_events
         if wanted != self._selector.get_key(connection.socket).events:
             self._selector.modify(connection.socket, wanted, connection)
 
@@ -123,6 +130,8 @@ class _Connection:
         self._reader = FrameReader()
         self._requests: deque[bytes] = deque()
         self._pending = b""
+        self._ahead = 0
+        self._fault: FrameError | None = None
         self._closing = False
         self._check_response: abci.ResponseCheckTx | None = None
         self._check_frame = b""
@@ -130,20 +139,31 @@ class _Connection:
     @property
     def is_busy(self) -> bool:
         """Whether requests wait for their turn, or answers for the peer."""
-        return bool(self._pending or self._requests)
+        return bool(self._pending or self._requests or self._fault)
 
-    def receive(self) -> bool:
-        """Read once and proceed. Returns False when the connection is over. Not to be called while it is busy."""
+    @property
+    def wanted_events(self) -> int:
+        """What to wait for: to go on with what waits, and to read unless enough of that was read already."""
+        if not self.is_busy:
+            return selectors.EVENT_READ
+        if self._closing or self._ahead >= READ_AHEAD_BYTES:
+            return selectors.EVENT_WRITE
+        return selectors.EVENT_READ | selectors.EVENT_WRITE
+
+    def receive(self) -> None:
+        """Read once. What came before the end, or before what is no frame, is answered; nothing after it is read."""
         data = self.socket.recv(READ_BYTES)
+        self._ahead += len(data)
         if not data:
+            self._closing = True
             if self._reader.has_partial_frame:
                 LOG.warning("a client went away in the middle of a frame")
-            return False
+            return
         try:
             self._requests.extend(self._reader.feed(data))
         except FrameError as error:
-            self._pending = self._refuse(error)
-        return self.proceed()
+            self._closing = True
+            self._fault = error
 
     def proceed(self) -> bool:
         """Answer requests for one turn unless answers wait still, and write what the peer takes now.
@@ -165,7 +185,11 @@ class _Connection:
                 answers.append(self._answer(self._requests.popleft()))
                 if time.monotonic() > end:
                     break
-        except DecodeError as error:
+            if not self._requests:
+                self._ahead = 0
+                if self._fault is not None:
+                    raise self._fault
+        except (DecodeError, FrameError) as error:
             answers.append(self._refuse(error))
         except NodeFailure as error:
             answers.append(_encode_exception(str(error)))
@@ -178,6 +202,7 @@ class _Connection:
         """Return the last answer to a peer that does not speak ABCI."""
         LOG.warning("closed a connection that does not speak ABCI", reason=str(error))
         self._requests.clear()
+        self._fault = None
         self._closing = True
         return _encode_exception(str(error))
 

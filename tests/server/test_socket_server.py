@@ -1,5 +1,7 @@
 """What only the socket transport can meet: streams cut anywhere, bursts, and peers that misbehave."""
 
+import contextlib
+import selectors
 import socket
 import struct
 import threading
@@ -10,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from abci_app.pb.tendermint.abci import types_pb2 as abci
-from abci_app.server.dispatch import CODE_INTERNAL
-from abci_app.server.frames import MAX_FRAME_BYTES, encode_frame
-from abci_app.server.socket_server import MAX_CONNECTIONS
+from abci_app.server import socket_server
+from abci_app.server.dispatch import CODE_INTERNAL, Dispatcher
+from abci_app.server.frames import MAX_FRAME_BYTES, FrameReader, encode_frame
+from abci_app.server.socket_server import MAX_CONNECTIONS, READ_AHEAD_BYTES, READ_BYTES
 from tests.server.transports import RefusedError, RunningServer, SocketClient, encode_request, make_address
 from tests.server.trivial import TrivialApplication
 
@@ -144,3 +147,80 @@ def test_stop_ends_a_server_with_open_connections(server: RunningServer, client:
     server.stop()
     with pytest.raises((RefusedError, ConnectionError)):
         client.call("echo", abci.RequestEcho(message="x"))
+
+
+class Pair:
+    """A connection of a server that is not running, so that a test says what happens when, and its peer."""
+
+    def __init__(self) -> None:
+        self.peer, own = socket.socketpair()
+        self.peer.setblocking(False)
+        self.connection = socket_server._Connection(own, Dispatcher(TrivialApplication()))
+        self.alive = True
+        self._reader = FrameReader()
+
+    def give(self, data: bytes) -> int:
+        """Let the connection read some of `data`; return how much."""
+        sent = self.peer.send(data[:READ_BYTES])
+        self.connection.receive()
+        return sent
+
+    def take_all(self) -> list[abci.Response]:
+        """Let the connection take turns until nothing waits any more; return its answers."""
+        frames: list[bytes] = []
+        while self.connection.is_busy:
+            self.alive = self.connection.proceed()
+            with contextlib.suppress(BlockingIOError):
+                frames += self._reader.feed(self.peer.recv(READ_BYTES))
+        with contextlib.suppress(BlockingIOError):
+            while data := self.peer.recv(READ_BYTES):
+                frames += self._reader.feed(data)
+        return [abci.Response.FromString(frame) for frame in frames]
+
+    def close(self) -> None:
+        self.peer.close()
+        self.connection.socket.close()
+
+
+@pytest.fixture
+def pair(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pair]:
+    """Its turns are over after one request, so that others wait for theirs."""
+    monkeypatch.setattr(socket_server, "TURN_SECONDS", -1.0)
+    made = Pair()
+    yield made
+    made.close()
+
+
+def test_requests_are_read_ahead_of_their_turns_as_far_as_the_bound(pair: Pair) -> None:
+    frame = encode_request("echo", abci.RequestEcho(message="x" * 1_000))
+    stream = frame * (2 * READ_AHEAD_BYTES // len(frame))
+    sent = 0
+    while pair.connection.wanted_events & selectors.EVENT_READ:
+        sent += pair.give(stream[sent:])
+        pair.connection.proceed()
+    assert READ_AHEAD_BYTES <= sent < READ_AHEAD_BYTES + READ_BYTES
+    assert len(pair.take_all()) == sent // len(frame)
+    assert pair.connection.wanted_events == selectors.EVENT_READ
+
+
+def test_what_came_before_the_end_is_answered(pair: Pair) -> None:
+    pair.give(encode_request("echo", abci.RequestEcho(message="last")) * 3)
+    pair.peer.shutdown(socket.SHUT_WR)
+    pair.connection.receive()
+    assert pair.connection.wanted_events == selectors.EVENT_WRITE
+    assert [answer.echo.message for answer in pair.take_all()] == ["last"] * 3
+    assert not pair.alive
+
+
+@pytest.mark.parametrize("message", ["short", "longer than what the socket takes " * 10_000])
+def test_what_came_before_something_that_is_no_frame_is_answered_before_that(pair: Pair, message: str) -> None:
+    request = encode_request("echo", abci.RequestEcho(message=message))
+    while request:
+        request = request[pair.give(request) :]
+    pair.connection.proceed()
+    pair.give(b"\xff" * 5)
+    assert pair.connection.wanted_events == selectors.EVENT_WRITE
+    first, last = pair.take_all()
+    assert first.echo.message == message
+    assert last.exception.error.startswith("a frame's length")
+    assert not pair.alive
