@@ -28,6 +28,7 @@ EXIT_REFUSED: Final = 1
 EXIT_FAILED: Final = 3
 """Stopped by a signal; refused to start; stopped because going on could have been wrong. 2 is argparse's."""
 
+_STOPPING: Final = (signal.SIGINT, signal.SIGTERM)
 GC_THRESHOLDS: Final = (50_000, 20, 50)
 """Objects before the youngest generation is collected, and collections before the next older one is."""
 
@@ -64,8 +65,13 @@ def _serve(store: Store, mempool_size: int, transport: str, address: Address) ->
     except OSError as error:
         LOG.error("refused to start", reason=str(error))
         return EXIT_REFUSED
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda _number, _frame: server.stop())
+
+    def stop(*_: object) -> None:
+        _ignore_signals()  # enough of them would call this within itself until the stack is full
+        server.stop()
+
+    for number in _STOPPING:
+        signal.signal(number, stop)
     _calm_collector()
     LOG.info("ready", address=str(server.address), transport=transport, height=store.meta.height)
     try:
@@ -74,10 +80,14 @@ def _serve(store: Store, mempool_size: int, transport: str, address: Address) ->
         LOG.error("stopped", reason=str(error))
         return EXIT_FAILED
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):  # one that comes while Python ends would change the exit code
-            signal.signal(number, signal.SIG_IGN)
+        _ignore_signals()  # one that comes while Python ends would change the exit code
     LOG.info("stopped", height=store.meta.height)
     return EXIT_STOPPED
+
+
+def _ignore_signals() -> None:
+    for number in _STOPPING:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _calm_collector() -> None:

@@ -32,9 +32,9 @@ class GrpcServer:
         self._dispatcher = dispatcher
         self._stopping = False
         self._failure: NodeFailure | None = None
-        self._pool = OneThread("abci")
+        self.pool = OneThread("abci")
         self._server = grpc.server(
-            self._pool,
+            self.pool,
             handlers=(grpc.method_handlers_generic_handler(SERVICE, self._make_handlers()),),
             options=(("grpc.max_receive_message_length", MAX_FRAME_BYTES), ("grpc.so_reuseport", 0)),
         )
@@ -46,7 +46,7 @@ class GrpcServer:
         while not self._stopping:
             time.sleep(_POLL_SECONDS)
         self._server.stop(_STOP_SECONDS).wait()
-        self._pool.shutdown(wait=True)
+        self.pool.shutdown(wait=True)
         if isinstance(self.address, UnixAddress):
             self.address.path.unlink(missing_ok=True)
         if self._failure is not None:
@@ -82,7 +82,7 @@ class GrpcServer:
             read = read_query if name == "query" else request_type.FromString
             call: Any = self._make_call(name)
             if name == "query":  # anybody's, through a node's RPC: blocks do not wait for them
-                call.experimental_thread_pool = self._pool.later
+                call.experimental_thread_pool = self.pool.later
             handlers[method.name] = grpc.unary_unary_rpc_method_handler(call, read, response_type.SerializeToString)
         return handlers
 

@@ -26,6 +26,11 @@ class OneThread(ThreadPoolExecutor):
         self._second: _Lane = deque()
         self.later = _Later(self)
 
+    @property
+    def waiting(self) -> tuple[int, int]:
+        """How many calls wait in each of the lanes."""
+        return len(self._first), len(self._second)
+
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
         """Run a call as soon as the one in progress is over, in the order in which such calls came."""
         return self._add(self._first, partial(fn, *args, **kwargs))

@@ -30,6 +30,7 @@ MISTAKES: dict[str, tuple[str, int]] = {
     "job cancel": ("9 --yes", exit_codes.REFUSED),
     "job raise": ("9 five", exit_codes.USAGE),
     "job model": ("9", exit_codes.NOT_FOUND),
+    "job try": (f"{IMAGE}:2", exit_codes.FAILED),
     "job announce": ("9 --model /no/such/file", exit_codes.NOT_FOUND),
     "job reveal": ("9", exit_codes.NOT_FOUND),
     "tx register": ("--from nobody", exit_codes.NOT_FOUND),

@@ -22,6 +22,7 @@ from worker.models.uploads import UploadClaim, parse_claim
 from worker.sandbox import EvaluationLimits, OwnFailureError, SandboxSettings
 
 TAG = b"t" * 8
+IMAGE = f"registry.example/job@sha256:{'a' * 64}"
 MODEL = b"weights" * 1000
 KEY = SecretKey(b"k" * 32)
 
@@ -105,6 +106,7 @@ def test_a_machine_without_an_engine_is_told_what_to_do(tmp_path: Path, monkeypa
     monkeypatch.setattr(worker_tools, "evaluate_model", fail)
     session = Session(home=tmp_path)
     with pytest.raises(Failure, match="no engine answers") as error:
-        worker_tools.evaluate(session, "image", tmp_path / "m", pb.EvaluationClass(cores=2, seconds=30))
+        worker_tools.evaluate(session, IMAGE, tmp_path / "m", pb.EvaluationClass(cores=2, seconds=30))
     assert "Docker" in error.value.hint
     assert (asked[0][2].cores, asked[0][3].home) == (2, tmp_path / "sandbox")
+    assert asked[0][3].trusted_registries == ("registry.example",)

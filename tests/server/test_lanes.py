@@ -1,11 +1,17 @@
 """The order of calls that wait for the one thread of the gRPC transport."""
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from abci_app.pb.tendermint.abci import types_pb2 as abci
+from abci_app.server.grpc_server import GrpcServer
 from abci_app.server.lanes import PARTS, OneThread
+from tests.server.transports import RunningServer, make_address
+from tests.server.trivial import TrivialApplication
 
 
 class Clock:
@@ -67,3 +73,55 @@ def test_a_call_that_was_taken_back_does_not_run(one: OneThread) -> None:
     running.result(10)
     last.result(10)
     assert done == ["last"]
+
+
+class HeldApplication(TrivialApplication):
+    """Holds queries until they are let go, and notes the order of calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.order: list[str] = []
+        self.let_go = threading.Event()
+
+    def query(self, request: abci.RequestQuery) -> abci.ResponseQuery:
+        self.order.append("query")
+        self.let_go.wait(60)
+        return super().query(request)
+
+    def echo(self, request: abci.RequestEcho) -> abci.ResponseEcho:
+        self.order.append("echo")
+        return super().echo(request)
+
+
+def test_over_grpc_nothing_waits_for_the_queries_that_came_before_it(tmp_path: Path) -> None:
+    application = HeldApplication()
+    running = RunningServer("grpc", application, make_address("unix", tmp_path))
+    assert isinstance(running.server, GrpcServer)
+    pool = running.server.pool
+
+    def echo() -> None:
+        with running.client() as client:
+            client.call("echo", abci.RequestEcho(message="x"))
+
+    echoing = threading.Thread(target=echo)
+    try:
+        with running.client() as asking:
+            wait = asking.begin("/data", 20)
+            wait_until(lambda: pool.waiting == (0, 19))
+            echoing.start()
+            wait_until(lambda: pool.waiting == (1, 19))
+            application.let_go.set()
+            assert len(wait()) == 20
+        echoing.join()
+    finally:
+        application.let_go.set()
+        running.stop()
+    assert application.order == ["query", "echo", *["query"] * 19]
+
+
+def wait_until(is_true: Callable[[], bool], seconds: float = 60.0) -> None:
+    """Wait for something that other threads bring about."""
+    end = time.monotonic() + seconds
+    while not is_true():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.01)

@@ -114,7 +114,9 @@ def test_a_query_that_cannot_be_decoded_is_one_for_a_path_that_there_is_not(serv
     assert server.failure is None
 
 
+@pytest.mark.parametrize("server", [("socket", "unix"), ("socket", "tcp")], ids="-".join, indirect=True)
 def test_a_block_does_not_wait_for_all_the_queries_that_came_before_it(server: RunningServer) -> None:
+    """For gRPC see test_lanes.py."""
     flood, blocks = 200, 10
     slow_queries = get_application(server).slow_queries
     with server.client() as asking, server.client() as deciding:
