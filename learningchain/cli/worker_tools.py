@@ -4,8 +4,12 @@ The only module of this package that may import the worker; commands load it whe
 else works where no worker is installed.
 """
 
+import logging
+import sys
 from pathlib import Path
 from typing import Final
+
+import structlog
 
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from learningchain.claims import Claim
@@ -38,6 +42,7 @@ RELAYS: Final = 3
 
 def evaluate(session: Session, image: str, model: Path, job_class: pb.EvaluationClass) -> Evaluation:
     """Evaluate a model exactly as a checker would, in fresh sandboxes. Raises Failure when this machine cannot."""
+    _log_warnings_only()
     try:
         return evaluate_model(image, model, limits_of_class(job_class), _get_settings(session, image))
     except BrokenImageError as error:
@@ -56,6 +61,7 @@ def try_job(
     disk_mib: int,
 ) -> Trial:
     """Try an image in the sandbox as checkers and workers would. Raises Failure when it, or this machine, fails."""
+    _log_warnings_only()
     limits, most_mib = limits_of_class(job_class), Policy().max_image_mib
     training = TrainingLimits(milli_cpus, memory_mib, disk_mib, most_mib, limits.model_mib, TRIAL_SECONDS)
 
@@ -68,6 +74,14 @@ def try_job(
         raise _get_image_failure(error) from error
     except OwnFailureError as error:
         raise _get_own_failure(error) from error
+
+
+def _log_warnings_only() -> None:
+    """Have the sandbox write what people should know to stderr: stdout is for data."""
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
 
 
 def _get_settings(session: Session, *images: str) -> SandboxSettings:

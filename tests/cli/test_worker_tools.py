@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import structlog
 
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from abci_app.protocol.crypto import is_valid_signature
@@ -94,6 +95,21 @@ def test_without_any_relay_that_takes_it_the_reasons_are_told(claim: Claim) -> N
     with pytest.raises(Failure, match="not at a public address"):
         upload(claim, Relay(b"a" * 20, "http://127.0.0.1:1"), loopback=False)
     assert upload(claim) == []
+
+
+def test_what_the_sandbox_logs_is_no_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def evaluate(*_: object) -> None:
+        structlog.get_logger().info("image_pulled")
+        structlog.get_logger().warning("outputs_without_hard_caps")
+
+    monkeypatch.setattr(worker_tools, "evaluate_model", evaluate)
+    worker_tools.evaluate(Session(home=tmp_path), IMAGE, tmp_path / "m", pb.EvaluationClass(cores=2, seconds=30))
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "outputs_without_hard_caps" in shown.err
+    assert "image_pulled" not in shown.err
 
 
 def test_a_machine_without_an_engine_is_told_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

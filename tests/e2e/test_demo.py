@@ -62,7 +62,7 @@ def test_a_demo_in_which_something_does_not_happen_says_so_and_fails(
     nothing = f"{registry}/nothing@sha256:{'0' * 64}"
     done = run_lc("demo", "--out", str(tmp_path), "--image", nothing, seconds=UP_SECONDS)
     assert done.returncode == 1
-    assert "lc job submit" in done.stderr
+    assert "lc job try" in done.stderr
     assert "next: the logs are in" in done.stderr
     assert (tmp_path / "failed" / "nodes").is_dir()
     assert not (tmp_path / "failed" / "old.log").exists()

@@ -79,5 +79,5 @@ def test_variables_of_cometbft_do_not_lead_to_another_folder(
     create_home(home, NodeSettings("devnet"), Path(cometbft))
     assert home.config_toml.exists()
     assert not (tmp_path / "elsewhere").exists()
-    assert not [name for name in get_environ() if name.startswith(("CMT", "TM"))]
+    assert not [name for name in get_environ() if name.startswith(("CMT", "TMHOME"))]
     assert os.environ["CMTHOME"]

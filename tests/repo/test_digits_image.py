@@ -104,10 +104,14 @@ def read_sample(box: Box) -> bytes:
 def wait_for_output(container: Any, text: bytes) -> None:
     """Wait until a program has printed a text."""
     printed = b""
-    for piece in container.logs(stream=True, follow=True):
-        printed += piece
-        if text in printed:
-            return
+    stream = container.logs(stream=True, follow=True)
+    try:
+        for piece in stream:
+            printed += piece
+            if text in printed:
+                return
+    finally:
+        stream.close()
     raise AssertionError(f"it ended and printed {printed!r}")
 
 
