@@ -66,7 +66,9 @@ def _try_image(stage: Stage) -> None:
     stage.screen.say("contractor tries its image before paying for it: fetches it, trains up to the first model …")
     found = stage.run_lc("job", "try", stage.image, *NEEDS)
     require(bool(found["is_usable"]), f"an evaluation of the image used {found['largest_use']} of a limit")
-    stage.screen.mark(f"its training's first model has loss {found['first_model_loss']}: it can be published", "good")
+    stage.screen.mark(
+        f"contractor's image works: the first model of its training has loss {found['first_model_loss']}", "good"
+    )
 
 
 def _race(stage: Stage) -> Act:
