@@ -4,6 +4,7 @@ import http.client
 import io
 import json
 import tarfile
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -101,18 +102,12 @@ def read_sample(box: Box) -> bytes:
         container.remove(force=True)
 
 
-def wait_for_output(container: Any, text: bytes) -> None:
+def wait_for_output(container: Any, text: bytes, seconds: float = 120.0) -> None:
     """Wait until a program has printed a text."""
-    printed = b""
-    stream = container.logs(stream=True, follow=True)
-    try:
-        for piece in stream:
-            printed += piece
-            if text in printed:
-                return
-    finally:
-        stream.close()
-    raise AssertionError(f"it ended and printed {printed!r}")
+    end = time.monotonic() + seconds
+    while text not in (printed := container.logs()):
+        assert time.monotonic() < end, printed
+        time.sleep(0.05)
 
 
 def test_the_digest_names_a_single_manifest(registry: str, digits_image: str) -> None:
