@@ -9,7 +9,6 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -23,7 +22,7 @@ from abci_app.protocol.genesis import (
     check_validator_list,
     compute_genesis_tag,
 )
-from abci_app.protocol.genesis_json import BadGenesis, parse_genesis
+from abci_app.protocol.genesis_json import BadGenesis, parse_genesis, refuse_duplicates
 from abci_app.protocol.hashing import compute_consensus_address
 from abci_app.protocol.limits import KEY_BYTES, MAX_INT64
 
@@ -75,7 +74,7 @@ def _get_time(document: dict[str, Any]) -> datetime:
 def _parse(genesis_file: bytes) -> dict[str, Any]:
     try:
         document = json.loads(
-            genesis_file.decode("utf-8"), object_pairs_hook=_refuse_duplicates, parse_constant=_refuse_constant
+            genesis_file.decode("utf-8"), object_pairs_hook=refuse_duplicates, parse_constant=_refuse_constant
         )
     except BadGenesis:
         raise
@@ -84,15 +83,6 @@ def _parse(genesis_file: bytes) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise BadGenesis("it is no JSON object")
     return document
-
-
-def _refuse_duplicates(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    out: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in out:
-            raise BadGenesis(f"the field {name!r} is given twice")
-        out[name] = value
-    return out
 
 
 def _refuse_constant(text: str) -> Any:

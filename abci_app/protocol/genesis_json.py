@@ -28,7 +28,7 @@ def parse_genesis(app_state: bytes) -> pb.Genesis:
     """Return the genesis with accounts and validators in key order. Raises BadGenesis for anything out of form."""
     try:
         data = json.loads(
-            app_state.decode("utf-8"), object_pairs_hook=_refuse_duplicates, parse_float=_refuse, parse_int=_refuse
+            app_state.decode("utf-8"), object_pairs_hook=refuse_duplicates, parse_float=_refuse, parse_int=_refuse
         )
     except RecursionError:
         raise BadGenesis("app_state is nested too deeply") from None
@@ -53,7 +53,8 @@ def sort_genesis(genesis: pb.Genesis) -> pb.Genesis:
     return pb.Genesis(params=genesis.params, accounts=accounts, validators=validators)
 
 
-def _refuse_duplicates(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+def refuse_duplicates(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the object of a JSON parser's pairs. Raises BadGenesis for a name that comes twice."""
     out: dict[str, Any] = {}
     for name, value in pairs:
         if name in out:

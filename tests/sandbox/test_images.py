@@ -6,44 +6,18 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.sandbox.fake_registry import NAME, Answer, DrippingServer, FakeRegistry, Server, digest_of, make_layer, wait
+from tests.sandbox.fake_registry import DrippingServer, FakeRegistry, Server, digest_of, make_layer, wait
 from tests.sandbox.support import wait_for
 from worker.sandbox import BrokenImageError, OwnFailureError, RegistryError
-from worker.sandbox import SandboxSettings as Settings
 from worker.sandbox import images as images_module
 from worker.sandbox import registry as registry_module
-from worker.sandbox.engine import Engine
 from worker.sandbox.images import Images
 from worker.sandbox.reference import parse_reference
-from worker.sandbox.registry import open_registry
 
-DIGEST = "sha256:" + "ab" * 32
-LOOPBACK = Settings(home=Path("/nowhere"), allow_loopback=True)
 INDEX = "application/vnd.oci.image.index.v1+json"
-
-
-def test_a_plain_registry_elsewhere_is_asked_over_https_unless_configured(
-    monkeypatch: pytest.MonkeyPatch, images: Images, engine: Engine, tmp_path: Path
-) -> None:
-    schemes: list[bool] = []
-
-    class Seen(Exception):
-        pass
-
-    def see(_: object, *, is_plain: bool, **rest: bool) -> None:
-        schemes.append(is_plain)
-        raise Seen
-
-    monkeypatch.setattr(registry_module, "Registry", see)
-    configured = Settings(allow_loopback=True, home=tmp_path, plain_http_registries=("10.0.0.1:5000",))
-    for judge in (images, Images(engine, configured, tmp_path, lambda: None)):
-        with pytest.raises(Seen):
-            judge.prepare(f"10.0.0.1:5000/job@{DIGEST}", 10)
-    assert schemes == [False, True]
 
 
 def test_an_image_within_the_contract_is_pulled_once(fake: FakeRegistry, images: Images) -> None:
@@ -275,145 +249,6 @@ def test_other_bytes_than_the_digests_are_no_finding(fake: FakeRegistry, images:
     fake.rules["/manifests/"] = lambda _: (200, {}, json.dumps(fake.make_manifest(os="windows")).encode())
     with pytest.raises(RegistryError, match="other bytes"):
         images.prepare(image, 10)
-
-
-@pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/x", "", "http://[", "/v2/loop"])
-def test_a_redirect_leads_nowhere_but_to_http(fake: FakeRegistry, images: Images, target: str) -> None:
-    image = fake.add_manifest(fake.make_manifest())
-    answer = (307, {"Location": target}, b"")
-    fake.rules |= {"/manifests/": lambda _: answer, "/loop": lambda _: (307, {"Location": "/v2/loop"}, b"")}
-    with pytest.raises(RegistryError):
-        images.prepare(image, 10)
-
-
-def test_an_anonymous_token_is_fetched_and_not_given_to_others(fake: FakeRegistry) -> None:
-    """The registry asks for a token, then redirects to another host."""
-    reference = parse_reference(fake.add_manifest(fake.make_manifest()))
-    other = Server()
-    seen: list[str] = []
-
-    def serve(headers: dict[str, str]) -> Answer:
-        seen.append(headers.get("Authorization", "none"))
-        return 200, {}, b"blob"
-
-    def challenge(headers: dict[str, str]) -> Answer:
-        if headers.get("Authorization") == "Bearer abc":
-            return 307, {"Location": f"http://{other.registry.host}/blob"}, b""
-        return 401, {"WWW-Authenticate": f'Bearer realm="http://{fake.host}/token",service="s"'}, b""
-
-    fake.rules |= {"/blobs/": challenge, "/token": lambda _: (200, {}, b'{"token": "abc"}')}
-    other.registry.rules["/blob"] = serve
-    with open_registry(reference, LOOPBACK) as registry:
-        assert registry.get_blob(digest_of(b"blob"), 10, lambda: None) == b"blob"
-    assert seen == ["none"]
-    scope = f"repository:{NAME}:pull"
-    assert any(parse_qs(urlsplit(path).query) == {"service": ["s"], "scope": [scope]} for path in fake.requests)
-    other.stop()
-
-
-def test_a_token_that_expired_is_fetched_anew(fake: FakeRegistry) -> None:
-    """Large layers take longer than tokens live."""
-    reference = parse_reference(fake.add_manifest(fake.make_manifest()))
-    blobs = [fake.add(bytes([number])) for number in range(2)]
-    given: list[str] = []
-
-    def give(_: dict[str, str]) -> Answer:
-        given.append(f"t{len(given)}")
-        return 200, {}, json.dumps({"token": given[-1]}).encode()
-
-    def challenge(headers: dict[str, str]) -> Answer:
-        if headers.get("Authorization") == f"Bearer {valid[0]}":
-            return 200, {}, fake.content[valid[1]]
-        return 401, {"WWW-Authenticate": f'Bearer realm="http://{fake.host}/token",service="s"'}, b""
-
-    fake.rules |= {"/blobs/": challenge, "/token": give}
-    with open_registry(reference, LOOPBACK) as registry:
-        for valid in zip(("t0", "t1"), blobs, strict=True):
-            assert registry.get_blob(valid[1], 10, lambda: None) == fake.content[valid[1]]
-        valid = ("none", blobs[0])
-        with pytest.raises(BrokenImageError, match="not for everybody"):
-            registry.get_blob(blobs[0], 10, lambda: None)
-    assert given == ["t0", "t1", "t2"]
-
-
-PLACES = {
-    "127.0.0.1:9": "127.0.0.1 is not at a public address",
-    "localhost:9": "localhost is not at a public address",
-    "10.255.255.1": "10.255.255.1 is not at a public address",
-    "[::1]:9": "::1 is not at a public address",
-    "169.254.169.254": "169.254.169.254 is not at a public address",
-}
-
-
-@pytest.mark.parametrize(("host", "words"), PLACES.items())
-def test_a_job_leads_to_public_addresses_only(engine: Engine, tmp_path: Path, host: str, words: str) -> None:
-    """Else anybody could have a worker ask what only its machine and its network reach."""
-    images = Images(engine, Settings(home=tmp_path), tmp_path, lambda: None)
-    with pytest.raises(RegistryError, match=words):
-        images.prepare(f"{host}/job@{DIGEST}", 10)
-
-
-@pytest.mark.parametrize("place", ["http://10.255.255.1/blob", "https://10.255.255.1/blob", "http://[fd00::1]/x"])
-def test_a_redirect_leads_to_public_addresses_only(fake: FakeRegistry, images: Images, place: str) -> None:
-    image = fake.add_manifest(fake.make_manifest())
-    fake.rules["/manifests/"] = lambda _: (307, {"Location": place}, b"")
-    with pytest.raises(RegistryError, match="is not at a public address; if it is yours"):
-        images.prepare(image, 10)
-
-
-@pytest.mark.parametrize("way", ["trusted_registries", "plain_http_registries"])
-def test_a_registry_that_the_owner_named_may_be_anywhere(
-    fake: FakeRegistry, engine: Engine, tmp_path: Path, way: str
-) -> None:
-    image = fake.add_manifest(fake.make_manifest())
-    settings = Settings(home=tmp_path, free_reserve_mib=1, **{way: (fake.host,)})  # type: ignore[arg-type]
-    images = Images(engine, settings, tmp_path, lambda: None)
-    try:
-        images.prepare(image, 10)
-    finally:
-        images.remove(image)
-
-
-def test_a_proxy_of_the_owner_decides_by_itself(
-    fake: FakeRegistry, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
-    images = Images(engine, Settings(home=tmp_path), tmp_path, lambda: None)
-    with pytest.raises(RegistryError, match="does not answer"):
-        images.prepare(f"registry.example/job@{DIGEST}", 10)
-
-
-def test_a_mirror_is_as_good(fake: FakeRegistry, engine: Engine, tmp_path: Path) -> None:
-    """The named registry is not even asked."""
-    content = fake.add_manifest(fake.make_manifest())
-    digest = content.rpartition("@")[2]
-    image = f"registry.example.org/{NAME}@{digest}"
-    settings = Settings(
-        allow_loopback=True, home=tmp_path, free_reserve_mib=1, mirrors={"registry.example.org": (fake.host,)}
-    )
-    images = Images(engine, settings, tmp_path, lambda: None)
-    found = images.prepare(image, 10)
-    assert images.prepare(image, 10) == found
-    images.remove(image)
-    assert images.find(image) is None
-
-
-def test_a_mirror_that_lacks_it_or_lies_is_passed_over(fake: FakeRegistry, engine: Engine, tmp_path: Path) -> None:
-    image = fake.add_manifest(fake.make_manifest())
-    mirror = Server()
-    mirror.registry.rules["/manifests/"] = lambda _: (200, {}, b"{}")
-    settings = Settings(
-        allow_loopback=True,
-        home=tmp_path,
-        free_reserve_mib=1,
-        mirrors={fake.host: (mirror.registry.host, "127.0.0.1:9")},
-    )
-    images = Images(engine, settings, tmp_path, lambda: None)
-    try:
-        assert images.prepare(image, 10).startswith("sha256:")
-    finally:
-        images.remove(image)
-        mirror.stop()
 
 
 def test_manifests_and_configurations_used_longest_ago_are_forgotten(
