@@ -158,6 +158,19 @@ def _resized(field: bytes) -> bytes:
     return bytes(tar)
 
 
+def _extend(tar: bytes, **attributes: str) -> bytes:
+    """Return a tar whose first header has attributes before it."""
+    extension = _make_tar(_make_entry("a", tarfile.REGTYPE, **attributes))
+    return extension[: extension.index(b"a\0", 512)] + tar
+
+
+def _make_global() -> bytes:
+    tar = bytearray(_make_tar(_make_entry(), body=b"x"))
+    tar[156:157] = b"g"
+    _sign(tar, 0)
+    return bytes(tar)
+
+
 _GOOD = _make_tar(_make_entry(), body=b"x" * 600)
 BAD_TARS = {
     "checksum": (_GOOD[:10] + b"x" + _GOOD[11:], "no tar"),
@@ -169,6 +182,9 @@ BAD_TARS = {
     "attribute": (_make_tar(_make_entry(size="-1")), "impossible size"),
     "records": (_make_tar(_make_entry(comment="x")).replace(b"13 comment=x", b"99 comment=x"), "cannot be read"),
     "folder or file": (_oldest("b/"), "may be a folder's"),
+    "folder or file without a name": (_oldest(""), "may be a folder's"),  # the rest of its name may stand elsewhere
+    "folder or file by its attributes": (_extend(_oldest("b"), path="b/"), "may be a folder's"),
+    "attributes of attributes": (_extend(_make_global(), size="9"), "attributes of no entry"),
     "attributes at the end": (_make_tar(_make_entry(comment="x"))[:1024], "attributes of no entry"),
     "long attributes": (_make_tar(_make_entry(comment="x" * (1 << 20))), "bytes of attributes"),
 }

@@ -263,6 +263,21 @@ def test_of_a_layer_larger_than_its_manifest_says_no_more_is_taken(fake: FakeReg
         images.prepare(fake.add_manifest(manifest), 10)
 
 
+def test_a_garbled_layer_is_the_registry_s_failure_and_is_not_remembered(fake: FakeRegistry, images: Images) -> None:
+    image = fake.add_manifest(manifest := fake.make_manifest())
+    layer = manifest["layers"][0]["digest"]
+    content = fake.content[layer]
+    other = make_layer(**{secrets.token_hex(8): 10})[0][: len(content)].ljust(len(content), b"x")
+    fake.rules[layer] = lambda _: (200, {}, other)
+    with pytest.raises(RegistryError, match="other bytes"):
+        images.prepare(image, 10)
+    del fake.rules[layer]
+    try:
+        images.prepare(image, 10)
+    finally:
+        images.remove(image)
+
+
 def test_a_layer_smaller_than_its_manifest_says_breaks_the_image(fake: FakeRegistry, images: Images) -> None:
     manifest = fake.make_manifest()
     manifest["layers"][0]["size"] += 1

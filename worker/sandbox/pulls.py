@@ -127,8 +127,9 @@ class Puller:
         wanted |= {digest: size for digest, size in layers[here:] if digest not in pull.files}
         self._make_scratch_room(sum(wanted.values()))
         with open_registry(pull.source, self._settings) as registry:
-            for digest, size in wanted.items():
+            for number, (digest, size) in enumerate(wanted.items(), 1):
                 self._fetch_one(pull, registry, digest, size, check)
+                log.info("layer_fetched", digest=digest, mib=round(size / MIB, 1), number=number, of=len(wanted))
 
     def _fetch_one(self, pull: _Pull, registry: Registry, digest: str, size: int, check: _Check) -> None:
         def check_all() -> None:
