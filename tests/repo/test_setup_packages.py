@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.setup import packages
+from tools.setup import packages, services
 from tools.setup.settings import SetupError
 
 
@@ -97,6 +97,19 @@ def test_without_a_terminal_nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.delenv("YES", raising=False)
     monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
     packages.ask(["docker.io"])
+
+
+def test_another_processor_is_told_before_anything_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    with pytest.raises(SetupError, match=r"x86-64.*this machine's is aarch64") as caught:
+        services.Plan(services.Wish()).prepare()
+    assert "--no-containers" in caught.value.remedy
+
+
+def test_what_needs_no_containers_runs_on_any_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    monkeypatch.setattr(packages, "list_missing_for_python", list)
+    services.Plan(services.Wish(containers=False)).prepare()
 
 
 def test_another_system_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,8 @@ SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
 WITH_SUDO = "run the same command as root or with sudo before it"
 APT_LOCK_SECONDS = 300
 """Patience with another package manager at work, such as the upgrades that a new machine makes by itself."""
+PROCESSOR = "x86_64"
+"""As `uname -m` says it; job images and the sandbox's list of system calls are for it."""
 APPARMOR = Path("/sys/module/apparmor/parameters/enabled")
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 WHAT_FOR = {
@@ -34,6 +37,17 @@ WHAT_FOR = {
 def find_program(name: str) -> str | None:
     """Return the path of a program, looked up on PATH and in the folders of system programs."""
     return shutil.which(name, path=f"{os.environ.get('PATH', '')}:{SBIN}")
+
+
+def check_processor() -> None:
+    """Raise SetupError on a machine that cannot run job images, before anything is installed."""
+    found = platform.machine()
+    if found != PROCESSOR:
+        raise SetupError(
+            f"job images are for x86-64 processors (linux/amd64), and this machine's is {found}",
+            "use an x86-64 machine; what needs no containers works here: "
+            "python3 -m tools.setup run --no-containers -- lc --help",
+        )
 
 
 def is_debian() -> bool:

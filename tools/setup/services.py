@@ -71,6 +71,7 @@ class Plan:
     def prepare(self) -> None:
         """Find out which Debian packages are missing, and ask about them; raise SetupError if they cannot be had."""
         if self.wish.containers:
+            packages.check_processor()
             engine_runs = engine.find_running() is not None
             needs_debian = not images.is_base_stored() and (packages.is_debian() or not images.is_hub_in_reach())
             self.missing = packages.list_missing(
