@@ -45,6 +45,11 @@ class Promise:
     until: float
     need: Need = Need.COMMITTEE
 
+    @property
+    def turn(self) -> tuple[int, int]:
+        """The candidate's turn: its job and the number of its round. What is uploaded for it is one model."""
+        return self.job_id, self.round
+
     def is_over(self, now: float) -> bool:
         """Tell whether it binds no more: the retention is over, and the turn too."""
         return self.need is not Need.COMMITTEE and self.until <= now
@@ -88,7 +93,7 @@ class Promises:
 
     def add(self, digest: bytes, promise: Promise, size: int, now: float) -> None:
         """Write down one more promise for a model. Raises OSError; then it is not given."""
-        others = [old for old in self._list(digest, now) if (old.job_id, old.round) != (promise.job_id, promise.round)]
+        others = [old for old in self._list(digest, now) if old.turn != promise.turn]
         ranked = sorted([*others, promise], key=lambda entry: entry.get_rank(size, now), reverse=True)
         self._write(digest, ranked[:MAX_PROMISES])
 

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from io import FileIO
 from pathlib import Path
@@ -54,8 +54,7 @@ class _Incoming:
 
     def is_of(self, promise: Promise) -> bool:
         """Tell whether it comes for the same turn: then it is the same model."""
-        own = self.promise
-        return own is not None and (own.job_id, own.round) == (promise.job_id, promise.round)
+        return self.promise is not None and self.promise.turn == promise.turn
 
     def is_slow(self) -> bool:
         """Tell whether it has had some time, and used it badly."""
@@ -110,19 +109,27 @@ class ModelStore:
         """
         with self._lock, _own_disk():
             size = self._find_size(digest)
-            if size is None or not (self._is_kept(digest, size) or self._make_promise_room(size, promise)):
+            if size is None:
+                return False
+            rank = promise.get_rank(size, time.time())
+            if not (self._is_kept(digest, size) or self._make_promise_room(size, promise, rank)):
                 return False
             self._promises.add(digest, promise, size, time.time())
             return True
 
     def list_turns(self) -> list[Promise]:
-        """Return what is kept for turns that were not over when the store was told of them last."""
+        """Return what is kept, or comes, for turns that were not over when the store was told of them last."""
         with self._lock:
-            return self._promises.list_turns()
+            coming = [entry.promise for entry in self._incoming.values() if entry.promise is not None]
+            turns = [promise for promise in coming if promise.need is Need.COMMITTEE]
+            return list(dict.fromkeys([*self._promises.list_turns(), *turns]))
 
     def change(self, promise: Promise, need: Need) -> None:
-        """Take in who waits for the model of a turn now. Raises StoreFull."""
+        """Take in who waits for the model of a turn now, be it here or on its way. Raises StoreFull."""
         with self._lock, _own_disk():
+            for coming in self._incoming.values():
+                if coming.promise == promise:
+                    coming.promise = replace(promise, need=need)
             self._promises.change(promise, need)
 
     def _find_size(self, digest: bytes) -> int | None:
@@ -133,12 +140,11 @@ class ModelStore:
     def _is_kept(self, digest: bytes, size: int) -> bool:
         return self._promises.find_rank(digest, size, time.time()) is not None
 
-    def _make_promise_room(self, size: int, promise: Promise) -> bool:
+    def _make_promise_room(self, size: int, promise: Promise, rank: Rank) -> bool:
         """Take back promises that matter less until one more model fits beside the others; their models may stay."""
-        now = time.time()
-        kept = self._rank_kept(now, promise)
+        kept = self._rank_kept(time.time(), promise)
         free = self._max_bytes // 2 - sum(used for _, used, _ in kept)
-        lower = [entry for entry in kept if entry[0] < promise.get_rank(size, now)]
+        lower = [entry for entry in kept if entry[0] < rank]
         if free + sum(used for _, used, _ in lower) < size:
             return False
         for _, used, give_way in sorted(lower, key=lambda entry: entry[0]):
@@ -149,19 +155,30 @@ class ModelStore:
         return True
 
     def _rank_kept(self, now: float, new: Promise) -> list[tuple[Rank, int, Callable[[], None]]]:
-        """Return rank and size of what is kept for others or comes to be, and what makes it give way to a new one."""
+        """Return rank and size of what is kept for others or comes to be, and what makes it give way to a new one.
+
+        Of a turn one model counts, the one that is here or the upload that has come furthest: with as many uploads as
+        there are connections the bounty of one turn would else hold the room of all others.
+        """
         kept: list[tuple[Rank, int, Callable[[], None]]] = []
         for path, status in self._list_models():
             digest = bytes.fromhex(path.name)
             rank = self._promises.find_rank(digest, status.st_size, now)
             if rank is not None:
                 kept.append((rank, status.st_size, partial(self._promises.drop, digest)))
-        for part, coming in self._incoming.items():
+        counted = {promise.turn for promise in self._promises.list_turns()}
+        for part, coming in sorted(self._incoming.items(), key=lambda entry: -entry[1].received):
             if coming.promise is not None:
-                is_useless = coming.is_of(new) and coming.is_slow()
+                is_useless = coming.promise.turn in counted or (coming.is_of(new) and coming.is_slow())
                 rank = _LEAST if is_useless else coming.promise.get_rank(coming.size, now)
                 kept.append((rank, coming.size, partial(self._stop, part)))
+                counted |= set() if is_useless else {coming.promise.turn}
         return kept
+
+    def _rank_upload(self, size: int, promise: Promise) -> Rank:
+        """Return what a new upload may push out: nothing, where another one of its turn comes at a fair pace."""
+        is_repeated = any(coming.is_of(promise) and not coming.is_slow() for coming in self._incoming.values())
+        return _LEAST if is_repeated else promise.get_rank(size, time.time())
 
     def _stop(self, part: Path) -> None:
         self._incoming.pop(part).give_way()
@@ -200,8 +217,10 @@ class ModelStore:
             raise ModelTooLarge(f"the model has {coming.size} bytes, {max_bytes} are allowed")
         part = self._folder / f"{secrets.token_hex(16)}.part"
         with self._lock, _own_disk():
-            if coming.promise is not None and not self._make_promise_room(coming.size, coming.promise):
-                raise StoreFull(_NO_ROOM_FOR_OTHERS)
+            if coming.promise is not None:
+                rank = self._rank_upload(coming.size, coming.promise)
+                if not self._make_promise_room(coming.size, coming.promise, rank):
+                    raise StoreFull(_NO_ROOM_FOR_OTHERS)
             self._make_room(coming.size)
             self._incoming[part] = coming
         try:

@@ -1,0 +1,89 @@
+"""Uploads that are on their way to a relay: what they hold, and when they give way."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.worker.claims import make_kept
+from tests.worker.test_model_keeping import digest_of, list_kept
+from worker.models.keeping import Need, Promise
+from worker.models.store import ModelStore, StoreFull
+
+
+async def fill(started: asyncio.Event) -> AsyncIterator[bytes]:
+    """Begin at once, and never end."""
+    yield b"x"
+    started.set()
+    await asyncio.Event().wait()
+
+
+async def begin(store: ModelStore, size: int, promise: Promise) -> "asyncio.Task[None]":
+    """Begin an upload that stays on its way."""
+    started = asyncio.Event()
+    task = asyncio.create_task(store.add_stream(fill(started), size, size, digest_of(b"?"), promise))
+    await started.wait()
+    return task
+
+
+async def send(store: ModelStore, data: bytes, promise: Promise) -> bytes:
+    async def whole() -> AsyncIterator[bytes]:
+        yield data
+
+    await store.add_stream(whole(), len(data), len(data), digest_of(data), promise)
+    return digest_of(data)
+
+
+def test_however_often_the_model_of_one_turn_is_on_its_way_its_bounty_counts_once(tmp_path: Path) -> None:
+    """Else one small bounty on many connections closes a relay to all others, without a byte of a model."""
+    store = ModelStore(tmp_path / "s", 40)
+
+    async def play() -> None:
+        many = [await begin(store, 5, make_kept(1, bounty=10)) for _ in range(4)]
+        with pytest.raises(StoreFull, match="another relay"):  # nor does one more of them push out anything
+            await send(store, b"x" * 5, make_kept(1, bounty=10))
+        honest = await send(store, b"h" * 15, make_kept(2, bounty=15))
+        assert store.get_path(honest) is not None
+        for repeated in many[1:]:
+            with pytest.raises(StoreFull, match="another relay"):
+                await repeated
+        assert not many[0].done()
+        with pytest.raises(StoreFull, match="another relay"):
+            await send(store, b"x" * 16, make_kept(3, bounty=16))
+        many[0].cancel()
+
+    asyncio.run(play())
+
+
+def test_beside_a_model_that_is_here_no_upload_of_its_turn_counts(tmp_path: Path) -> None:
+    store = ModelStore(tmp_path / "s", 20)
+
+    async def play() -> None:
+        promise = make_kept(1, bounty=10)
+        repeated = await begin(store, 5, promise)
+        first = await send(store, b"model", promise)
+        second = await send(store, b"other", make_kept(2, bounty=1))
+        with pytest.raises(StoreFull, match="another relay"):
+            await repeated
+        assert list_kept(tmp_path / "s") == {first, second}
+
+    asyncio.run(play())
+
+
+def test_an_upload_whose_turn_is_over_gives_way_while_it_is_on_its_way(tmp_path: Path) -> None:
+    """It may take days for the largest models: a turn of minutes would hold the room for as long."""
+    store = ModelStore(tmp_path / "s", 20)
+
+    async def play() -> None:
+        promise = make_kept(1, bounty=1_000)
+        dripping = await begin(store, 10, promise)
+        assert store.list_turns() == [promise]
+        store.change(promise, Need.CONTRACTOR)
+        assert store.list_turns() == []
+        honest = await send(store, b"honest", make_kept(2, bounty=1))
+        with pytest.raises(StoreFull, match="another relay"):
+            await dripping
+        assert list_kept(tmp_path / "s") == {honest}
+
+    asyncio.run(play())
