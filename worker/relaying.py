@@ -1,5 +1,6 @@
 """The chain's part in what this node keeps for others: who may upload a model, and who still waits for one."""
 
+import asyncio
 import time
 
 import structlog
@@ -16,6 +17,9 @@ log = structlog.get_logger()
 
 LOOKS = 16
 """Jobs asked for at one height, of those that the view shows no more; the others have their turn later."""
+CLAIMS = 4
+"""Uploads judged at once. Anybody may ask for one on each connection, and this worker's own questions to the node, for
+which votes wait, would come after all of them."""
 
 
 class Relaying:
@@ -27,12 +31,14 @@ class Relaying:
         self._store = store
         self._asked = 0  # how often; the least often asked come first
         self._last_asked: dict[int, int] = {}
+        self._judging = asyncio.Semaphore(CLAIMS)
 
     async def check_upload(self, claim: UploadClaim) -> Admission:
         """Return what a rightful upload may bring. Raises UploadRefused."""
-        chain = await self._client.get_chain()
-        found = await self._client.get_job(claim.job_id)
-        owner = await self._client.get_account(claim.account)
+        async with self._judging:
+            chain = await self._client.get_chain()
+            found = await self._client.get_job(claim.job_id)
+            owner = await self._client.get_account(claim.account)
         if found is None or owner is None:
             raise UploadRefused("there is no such job or account")
         check_claim(claim, chain.chain_tag, chain.params, found.job, owner.account)

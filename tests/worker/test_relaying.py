@@ -12,12 +12,13 @@ from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from abci_app.protocol.limits import MIB
 from tests.support.market import UNAVAILABLE, Market, measured
 from tests.support.memory_client import MemoryTransport
-from tests.worker.claims import make_kept
+from tests.worker.claims import make_claim, make_kept
 from tests.worker.fleet import Fleet, play, submit
 from tests.worker.test_follower import Node, make_follower
 from worker.models.keeping import Need
 from worker.models.store import ModelStore, StoreFull
-from worker.relaying import LOOKS, Relaying
+from worker.models.uploads import UploadRefused
+from worker.relaying import CLAIMS, LOOKS, Relaying
 
 LARGE = 3 * MIB // 10
 """Two such models do not fit into half of a store of 1 MiB."""
@@ -121,6 +122,28 @@ def test_what_the_disk_refuses_is_told_again(tmp_path: Path, monkeypatch: pytest
         assert relay.needs == {}
         await relay.look()
         assert relay.needs == {1: Need.NOBODY}
+
+    run(tmp_path, script)
+
+
+def test_strangers_who_claim_at_once_keep_the_node_from_no_other_question(tmp_path: Path) -> None:
+    """On each of hundreds of connections somebody may claim again and again; votes need answers too."""
+
+    async def script(relay: Relay) -> None:
+        ask, asked, answer = relay.node.get_job, [0], asyncio.Event()
+
+        async def count(job_id: int) -> Any:
+            asked[0] += 1
+            await answer.wait()
+            return await ask(job_id)
+
+        relay.node.get_job = count  # type: ignore[method-assign]
+        claims = [asyncio.create_task(relay.relaying.check_upload(make_claim())) for _ in range(10 * CLAIMS)]
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert asked[0] == CLAIMS
+        answer.set()
+        assert all(isinstance(found, UploadRefused) for found in await asyncio.gather(*claims, return_exceptions=True))
 
     run(tmp_path, script)
 
