@@ -1,5 +1,6 @@
 """Workers that check: what they vote about winners, images and models."""
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,28 @@ def test_a_location_that_no_client_can_ask_for_is_one_where_the_model_is_not(tmp
         fleet.chain.announce("worker0", job_id, 0)
         fleet.chain.expire(job_id)
         fleet.chain.must("worker0", fleet.chain.revelation("worker0", job_id, locations=locations))
+        job = await fleet.settle(job_id)
+        assert job.outcome == pb.OUTCOME_REJECTED
+        assert {vote.finding for vote in fleet.chain.round(job_id, 0).votes} == {tx_pb2.FINDING_UNAVAILABLE}
+
+    play(tmp_path, script)
+
+
+def test_a_size_that_is_not_the_model_s_makes_it_unavailable_also_to_those_who_have_it(tmp_path: Path) -> None:
+    """Nobody could fetch it from them: a candidate would choose which checkers are outvoted and get no pay."""
+    digest = hashlib.sha256(b"0.4").digest()
+    for number in range(3):
+        models = tmp_path / f"checker{number}" / "models"
+        models.mkdir(parents=True)
+        (models / digest.hex()).write_bytes(b"0.4")
+
+    async def script(fleet: Fleet) -> None:
+        start_checkers(fleet)
+        await fleet.wait_for(fleet.has_relays)
+        job_id = fleet.chain.submit()
+        fleet.chain.must("worker0", fleet.chain.announcement("worker0", job_id, 400_000_000, digest=digest))
+        fleet.chain.expire(job_id)
+        fleet.chain.must("worker0", fleet.chain.revelation("worker0", job_id, model_digest=digest, size=4))
         job = await fleet.settle(job_id)
         assert job.outcome == pb.OUTCOME_REJECTED
         assert {vote.finding for vote in fleet.chain.round(job_id, 0).votes} == {tx_pb2.FINDING_UNAVAILABLE}

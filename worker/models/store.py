@@ -108,7 +108,7 @@ class ModelStore:
         False if the model does not fit into that half beside what matters as much or more.
         """
         with self._lock, _own_disk():
-            size = self._find_size(digest)
+            size = self.find_size(digest)
             if size is None:
                 return False
             rank = promise.get_rank(size, time.time())
@@ -132,7 +132,8 @@ class ModelStore:
                     coming.promise = replace(promise, need=need)
             self._promises.change(promise, need)
 
-    def _find_size(self, digest: bytes) -> int | None:
+    def find_size(self, digest: bytes) -> int | None:
+        """Return the size of a model that is here."""
         with suppress(FileNotFoundError):
             return (self._folder / digest.hex()).stat().st_size
         return None

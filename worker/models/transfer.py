@@ -149,7 +149,8 @@ class ModelTransfer(Uploader):
         None if no source did within `seconds`; each gets `patience` times its usual share of them. Raises StoreFull:
         this machine's own failure.
         """
-        held = self._store.get_path(digest)
+        # A Reveal may tell another size than the model has: then nobody can fetch it, and who has it must not differ.
+        held = self._store.get_path(digest) if self._store.find_size(digest) == size else None
         if held is not None:
             return held
         share = patience * _get_share(size)
