@@ -60,6 +60,8 @@ class Actions:
                 await self._measuring.evaluate(todo)
             case ev.Check():
                 await self._measuring.check(todo)
+            case ev.MakeWay():
+                self._measuring.make_way(todo)
             case ev.Announce() | ev.Upload() | ev.Reveal():
                 await self._carry_out_candidacy(todo)
             case ev.CommitVote():

@@ -66,6 +66,14 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
+class MakeWay:
+    """End a check of less bounty that does not evaluate yet: as many as may be are under way, and this round waits."""
+
+    job_id: int
+    round: int
+
+
+@dataclass(frozen=True, slots=True)
 class CommitVote:
     """Commit to what was measured in a round."""
 
@@ -88,7 +96,9 @@ class Forget:
     job_id: int
 
 
-Instruction = Train | StopTraining | Evaluate | Announce | Upload | Reveal | Check | CommitVote | RevealVote | Forget
+Instruction = (
+    Train | StopTraining | Evaluate | Announce | Upload | Reveal | Check | MakeWay | CommitVote | RevealVote | Forget
+)
 
 # --- events -------------------------------------------------------------------------------------------------------
 

@@ -42,6 +42,8 @@ class Measuring:
         self._state = state
         self._deliver = deliver
         self._turns = Turns()
+        self._waiting: dict[ev.Check, tuple[int, asyncio.Timeout]] = {}
+        """Checks that do not evaluate yet, with the bounty of their job and what ends them."""
 
     async def evaluate(self, todo: ev.Evaluate) -> None:
         """Measure an own model several times, each in a fresh sandbox. Checks go before each of them.
@@ -81,13 +83,27 @@ class Measuring:
         if self._state.view is None or found is None or found.number != todo.round:
             raise ActionFailed("the round is over")
         try:
-            async with asyncio.timeout(max(0, job.deadline_ms - self._state.view.now_ms) / 1000):
-                finding, loss, receipt = await self._find(job, found, self._is_in_time(job, found))
+            async with asyncio.timeout(max(0, job.deadline_ms - self._state.view.now_ms) / 1000) as patience:
+                self._waiting[todo] = job.bounty, patience
+                finding, loss, receipt = await self._find(todo, job, found, self._is_in_time(job, found))
         except TimeoutError:
-            raise ActionFailed("the window for votes closed before there was a finding") from None
+            raise ActionFailed(
+                "there was no finding before the window for votes closed, or a check of more bounty took the place"
+            ) from None
+        finally:
+            self._waiting.pop(todo, None)
         log.info("measured", job=job.id, round=todo.round, finding=finding, loss=loss)
         salt = secrets.token_bytes(SALT_BYTES)
         self._deliver(ev.Measured(todo.job_id, todo.round, finding, loss, receipt, salt))
+
+    def make_way(self, todo: ev.MakeWay) -> None:
+        """End the check of the least bounty of those that do not evaluate yet, if it is less than that of the job."""
+        bounty = self._get_job(todo.job_id).bounty
+        lower = {check: entry for check, entry in self._waiting.items() if entry[0] < bounty and not entry[1].expired()}
+        if lower:
+            least = min(lower, key=lambda check: (lower[check][0], -check.job_id))
+            self._waiting.pop(least)[1].reschedule(asyncio.get_running_loop().time())
+            log.info("check_gives_way", job=least.job_id, to=todo.job_id)
 
     def _is_in_time(self, job: pb.Job, current: pb.Round) -> bool:
         """Tell whether a check that begins now has at least a quarter of the time there is to look for image and model.
@@ -99,7 +115,7 @@ class Measuring:
         window = 0 if params is None else compute_window_ms(params, job, current)
         return 4 * self._get_seconds_left(job) >= window / 1000 - self._get_class(job).seconds
 
-    async def _find(self, job: pb.Job, current: pb.Round, is_in_time: bool) -> tuple[int, int, bytes]:
+    async def _find(self, todo: ev.Check, job: pb.Job, current: pb.Round, is_in_time: bool) -> tuple[int, int, bytes]:
         """Return finding, loss and receipt. The image comes first: one that does not run says nothing of a model."""
         fetching = asyncio.create_task(self._fetch(job, current))
         try:
@@ -117,6 +133,7 @@ class Measuring:
             return tx_pb2.FINDING_UNAVAILABLE, 0, b""
         self._tools.store.keep(current.model_digest, make_promise(job, self._get_retention_ms(), time.time()))
         async with self._turns.take((0, -job.bounty)):
+            self._waiting.pop(todo, None)
             result = await self._measure(job, current.model_digest)
         measured = result.finding is Finding.MEASURED
         receipt = b"" if result.finding is Finding.UNRUNNABLE else result.receipt

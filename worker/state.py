@@ -22,7 +22,8 @@ MAX_USE_PERCENT = 50
 KEPT_RESULTS = 16
 """Results remembered of a job, the best ones: of models run as often as an announcement needs, and of others."""
 MAX_CHECKS = 64
-"""Checks under way: most of them wait for a model, and only one evaluates at a time (see `measuring.py`)."""
+"""Checks under way: most of them wait for a model, and only one evaluates at a time (see `measuring.py`). One of less
+bounty gives way to one of more: the models of many cheap jobs that never come would else keep it from being checked."""
 
 
 @dataclass(slots=True)
@@ -198,10 +199,20 @@ class WorkerState:
         if job.state == pb.JOB_STATE_VOTE and not seat.commitment:
             if own is not None:
                 yield ev.CommitVote(job.id, job.round)
-            elif self._may_check(job):
-                yield ev.Check(job.id, job.round)
+            else:
+                yield from self._plan_check(view, job)
         elif job.state == pb.JOB_STATE_TALLY and seat.commitment and not seat.finding and own is not None:
             yield ev.RevealVote(job.id, job.round)
+
+    def _plan_check(self, view: ChainView, job: pb.Job) -> Iterator[ev.Instruction]:
+        check = ev.Check(job.id, job.round)
+        if not self._may_check(job) or not self._may_start(check):
+            return
+        under_way = [view.jobs.get(todo.job_id, pb.Job()) for todo in self.running if isinstance(todo, ev.Check)]
+        if len(under_way) < MAX_CHECKS:
+            yield check
+        elif min(other.bounty for other in under_way) < job.bounty:
+            yield ev.MakeWay(job.id, job.round)
 
     def _may_check(self, job: pb.Job) -> bool:
         if not self.policy.check:
@@ -209,7 +220,7 @@ class WorkerState:
         refusal = find_check_refusal(self.policy, job)
         if refusal is not None:
             self.refusals[job.id] = refusal
-        return refusal is None and self._count(ev.Check) < MAX_CHECKS
+        return refusal is None
 
     def _plan_reveal(self, view: ChainView, job: pb.Job) -> Iterator[ev.Instruction]:
         turn = view.get_turn(job.id)
@@ -311,9 +322,6 @@ class WorkerState:
         running = [view.jobs[job_id] for job_id in trainings if job_id in view.jobs]
         taken = len(self.memory.taken) - (job.id in self.memory.taken)  # going on with a job is not another one
         return find_refusal(self.policy, view, job, taken, running)
-
-    def _count(self, kind: type[ev.Instruction]) -> int:
-        return sum(isinstance(instruction, kind) for instruction in self.running)
 
     def list_held_models(self) -> set[bytes]:
         """Return the models that must not get lost: newest checkpoints, and what may have to be revealed.

@@ -45,6 +45,22 @@ def test_a_model_that_nobody_has_is_unavailable_and_holds_up_no_other_check(tmp_
     play(tmp_path, script)
 
 
+def test_jobs_of_less_bounty_do_not_keep_the_places_of_checks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has cheap jobs without models in VOTE would else have whatever it announced in a large one paid unchecked."""
+    monkeypatch.setattr("worker.state.MAX_CHECKS", 1)
+
+    async def script(fleet: Fleet) -> None:
+        start_checkers(fleet)
+        await fleet.wait_for(fleet.has_relays)
+        missing = fleet.chain.open_vote("worker1", bounty=UCREDIT)
+        fleet.start("worker0", (b"0.5",))
+        good = await fleet.settle(submit(fleet))
+        assert fleet.chain.job(missing).state == pb.JOB_STATE_VOTE
+        assert good.outcome == pb.OUTCOME_ACCEPTED
+
+    play(tmp_path, script)
+
+
 @pytest.mark.parametrize("name", ["job", "dark", "drip"])
 def test_a_checker_that_comes_late_does_not_say_what_it_had_no_time_to_look_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str

@@ -91,6 +91,17 @@ def test_checks_under_way_are_limited() -> None:
     assert found == [ev.Check(i, 0) for i in range(MAX_CHECKS + 2, 2, -1)]
 
 
+def test_a_check_of_more_bounty_gets_the_place_of_one_of_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.state.MAX_CHECKS", 2)
+    state = WorkerState(Policy(), Memory(TAG))
+    jobs, rounds = seated_jobs(2, 3)
+    observe(state, *jobs, rounds=rounds)
+    jobs, rounds = seated_jobs(1, 2, 3, 4)
+    assert observe(state, *jobs, rounds=rounds, height=11) == [ev.MakeWay(4, 0)]
+    assert state.handle(ev.Done(ev.MakeWay(4, 0))) == []
+    assert state.handle(ev.Failed(ev.Check(2, 0), "it gave way")) == [ev.Check(4, 0)]
+
+
 @pytest.mark.parametrize(
     ("policy", "name"),
     [
