@@ -1,6 +1,8 @@
 """Uploads that are on their way to a relay: what they hold, and when they give way."""
 
 import asyncio
+import os
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -85,5 +87,29 @@ def test_an_upload_whose_turn_is_over_gives_way_while_it_is_on_its_way(tmp_path:
         with pytest.raises(StoreFull, match="another relay"):
             await dripping
         assert list_kept(tmp_path / "s") == {honest}
+
+    asyncio.run(play())
+
+
+def test_the_loop_goes_on_while_the_disk_takes_in_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gigabytes may be on their way to it when the last byte has come: votes are due meanwhile."""
+    store = ModelStore(tmp_path / "s", 20)
+    waiting, go_on = threading.Event(), threading.Event()
+    sync = os.fsync
+
+    def take_long(descriptor: int) -> None:
+        waiting.set()
+        assert threading.current_thread() is not threading.main_thread()
+        go_on.wait()
+        sync(descriptor)
+
+    async def play() -> None:
+        monkeypatch.setattr("worker.models.store.os.fsync", take_long)
+        sending = asyncio.create_task(send(store, b"model", make_kept()))
+        await asyncio.to_thread(waiting.wait)
+        monkeypatch.undo()
+        assert store.get_path(digest_of(b"model")) is None
+        go_on.set()
+        assert store.get_path(await sending) is not None
 
     asyncio.run(play())

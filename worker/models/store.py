@@ -189,6 +189,7 @@ class ModelStore:
         with self._receive(_Incoming(path.stat().st_size), max_bytes) as writer, path.open("rb") as source:
             while chunk := source.read(MIB):
                 writer.write(chunk)
+            writer.finish()
         return writer.digest
 
     async def add_stream(
@@ -203,17 +204,19 @@ class ModelStore:
         try:
             async with asyncio.timeout(None) as patience:
                 coming = _Incoming(size, promise, lambda: patience.reschedule(loop.time()))
-                with self._receive(coming, max_bytes, digest) as writer:
+                with self._receive(coming, max_bytes) as writer:
                     async for chunk in chunks:
                         writer.write(chunk)
                         coming.received += len(chunk)
+                    await asyncio.to_thread(writer.finish, digest)  # gigabytes may still be on their way to the disk
         except TimeoutError:
             if not patience.expired():
                 raise
             raise StoreFull(_NO_ROOM_FOR_OTHERS) from None
 
     @contextmanager
-    def _receive(self, coming: _Incoming, max_bytes: int, expected: bytes | None = None) -> Iterator["_Writer"]:
+    def _receive(self, coming: _Incoming, max_bytes: int) -> Iterator["_Writer"]:
+        """Make room for a model, and take in what the writer has got and finished."""
         if coming.size > max_bytes:
             raise ModelTooLarge(f"the model has {coming.size} bytes, {max_bytes} are allowed")
         part = self._folder / f"{secrets.token_hex(16)}.part"
@@ -230,7 +233,6 @@ class ModelStore:
             with file:
                 writer = _Writer(file, coming.size)
                 yield writer
-                writer.finish(expected)
             with self._lock, _own_disk():
                 self._take_in(part, writer.digest)
         finally:
@@ -303,8 +305,8 @@ class _Writer:
             while chunk:
                 chunk = chunk[self._file.write(chunk) :]
 
-    def finish(self, expected: bytes | None) -> None:
-        """Make the file durable and check it. Raises WrongDigest."""
+    def finish(self, expected: bytes | None = None) -> None:
+        """Check the file and make it durable. Raises WrongDigest."""
         self.digest = self._hash.digest()
         if self._left or (expected is not None and self.digest != expected):
             raise WrongDigest("the bytes are not those of the model's digest and size")
