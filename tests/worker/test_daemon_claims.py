@@ -1,13 +1,17 @@
 """What was announced by hand in a worker's home."""
 
 import hashlib
+import os
 import time
 from pathlib import Path
+
+import pytest
 
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from learningchain.claims import Claim, Claims
 from tests.support.market import SALT
 from tests.worker.fleet import Fleet, play, start_checkers, submit
+from worker.models.store import ModelStore
 
 
 def claim_by_hand(fleet: Fleet, job_id: int, model: bytes) -> Path:
@@ -40,7 +44,19 @@ def test_what_was_announced_by_hand_in_a_workers_home_is_revealed_and_paid(tmp_p
     play(tmp_path, script)
 
 
-def test_a_claim_whose_model_has_changed_is_not_taken_over(tmp_path: Path) -> None:
+def test_a_claim_whose_model_has_changed_is_not_taken_over_and_copied_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gigabytes copied with each block would leave no time to look at the chain, and take the room of other models."""
+    copied: list[Path] = []
+    add_file = ModelStore.add_file
+
+    def count(store: ModelStore, path: Path, max_bytes: int) -> bytes:
+        copied.append(path)
+        return add_file(store, path, max_bytes)
+
+    monkeypatch.setattr(ModelStore, "add_file", count)
+
     async def script(fleet: Fleet) -> None:
         job_id = submit(fleet)
         path = claim_by_hand(fleet, job_id, b"0.4")
@@ -49,5 +65,23 @@ def test_a_claim_whose_model_has_changed_is_not_taken_over(tmp_path: Path) -> No
         job = await fleet.settle(job_id)
         assert job.state == pb.JOB_STATE_REFUNDED
         assert fleet.count_sent("reveal", "worker0") == 0
+        assert copied.count(path) == 1
+
+    play(tmp_path, script)
+
+
+def test_a_claim_whose_model_is_put_right_is_taken_over(tmp_path: Path) -> None:
+    async def script(fleet: Fleet) -> None:
+        start_checkers(fleet)
+        job_id = submit(fleet)
+        path = claim_by_hand(fleet, job_id, b"0.4")
+        path.write_bytes(b"0.9")
+        fleet.start("worker0")
+        wrong = tmp_path / "worker0" / "models" / hashlib.sha256(b"0.9").hexdigest()
+        await fleet.wait_for(wrong.exists)
+        path.write_bytes(b"0.4")
+        os.utime(path, (1, 1))  # both were perhaps written at the same time, as far as the file system can tell
+        await fleet.wait_for(fleet.has_relays)
+        assert (await fleet.settle(job_id)).outcome == pb.OUTCOME_ACCEPTED
 
     play(tmp_path, script)
