@@ -11,8 +11,10 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from pydantic_settings import SettingsError as UnreadableEnvironment
 
 from abci_app.protocol.bech32 import decode_address
-from abci_app.protocol.limits import MIB
+from abci_app.protocol.limits import DIGEST_BYTES, MAX_LOCATION_BYTES, MIB
+from learningchain.addresses import AddressRefused, check_url
 from learningchain.amounts import parse_credits
+from learningchain.models import get_model_url
 from worker.policy import Policy
 from worker.resources import LEAST
 from worker.sandbox import SandboxSettings
@@ -178,7 +180,7 @@ def load_settings(home: Path) -> WorkerSettings:
     except (OSError, UnicodeDecodeError, tomlkit.exceptions.ParseError) as error:
         raise SettingsError(f"{path} cannot be read: {error}") from error
     try:
-        return WorkerSettings(**values)
+        settings = WorkerSettings(**values)
     except UnreadableEnvironment as error:
         raise SettingsError(
             f"the environment's settings cannot be read ({error}): lists are written as JSON, like '[\"lc1…\"]'"
@@ -187,6 +189,20 @@ def load_settings(home: Path) -> WorkerSettings:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise SettingsError(f"{path}: {where}: {first['msg']}") from error
+    _check_endpoint(path, settings.models.endpoint)
+    return settings
+
+
+def _check_endpoint(path: Path, endpoint: str) -> None:
+    """Raise SettingsError for one that nobody follows, or whose models' URLs the chain would refuse in a Reveal."""
+    try:
+        if endpoint:
+            check_url(endpoint)
+    except AddressRefused as error:
+        raise SettingsError(f"{path}, models.endpoint = {endpoint}: {error}; write http://HOST:PORT") from error
+    longest = MAX_LOCATION_BYTES - len(get_model_url("", bytes(DIGEST_BYTES)))
+    if len(endpoint) > longest:
+        raise SettingsError(f"{path}, models.endpoint has {len(endpoint)} characters: {longest} are allowed")
 
 
 TEMPLATE = """\
@@ -229,6 +245,6 @@ plain_http_registries = [] # host:port; these, mirrors and allowed_registries ma
 [models]
 max_size = 4096           # of the model store
 listen = ""               # host:port or unix:/path to serve models at; empty: not served, relays are used
-endpoint = ""             # the public http(s) URL of what listens; put it into the profile with 'lc tx set-profile'
+endpoint = ""             # the public http(s) URL of what listens; the worker puts it into its profile
 allow_loopback = false    # true only where all nodes are on this machine, and the registries of jobs
 """

@@ -150,6 +150,8 @@ def test_a_full_disk_at_the_start_is_named(terminal: Terminal, monkeypatch: pyte
     [
         ("[jobs]\nmax_parallel = 0\n", "jobs.max_parallel"),
         ("[jobs]\nmax_parallel = 5\n[resources]\nmemory = 319\n", "memory = 319 is too little for max_parallel = 5"),
+        ('[models]\nendpoint = "relay.example:8080"\n', "models.endpoint = relay.example:8080"),
+        (f'[models]\nendpoint = "http://{"x" * 176}"\n', "181 are allowed"),
     ],
 )
 def test_settings_that_cannot_be_used_are_named(terminal: Terminal, settings: str, named: str) -> None:
