@@ -16,6 +16,7 @@ from typing import Final
 import httpx2
 
 from learningchain.addresses import AddressRefused, resolve
+from learningchain.client.interface import Relay
 
 CONNECT_S: Final = 5.0
 READ_S: Final = 15.0
@@ -45,6 +46,19 @@ class WantedModel:
 def get_model_url(endpoint: str, digest: bytes) -> str:
     """Return where a node with this endpoint serves a model."""
     return f"{endpoint.rstrip('/')}/v1/models/{digest.hex()}"
+
+
+def order_relays(relays: Iterable[Relay], digest: bytes) -> list[Relay]:
+    """Return in which order candidates bring a model to relays, and checkers ask them. Every model has its own.
+
+    A hash of each account alone: who leaves out itself, or knows one more, has the same order as all others, and nobody
+    can get accounts that follow each other, which would have all copies of a model. Of one endpoint the first counts.
+    """
+    ordered = sorted(relays, key=lambda relay: hashlib.sha256(digest + relay.account).digest())
+    first: dict[str, Relay] = {}
+    for relay in ordered:
+        first.setdefault(relay.endpoint, relay)
+    return list(first.values())
 
 
 def is_safe_name(name: str) -> bool:

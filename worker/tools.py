@@ -5,6 +5,7 @@ from pathlib import Path
 
 from learningchain.claims import Claims
 from learningchain.client import ChainClient, Relay, Sender
+from learningchain.models import order_relays
 from learningchain.wallet import SecretKey
 from worker.journal import JournalError
 from worker.models.store import ModelStore, StoreFull
@@ -40,10 +41,9 @@ class Tools:
     claims: Claims
 
     async def list_relays(self, digest: bytes) -> list[Relay]:
-        """Return all relays but this node. The digest says where to begin: every model begins elsewhere in the list."""
-        relays = [relay for relay in await self.client.list_relays() if relay.account != self.account]
-        start = int.from_bytes(digest[:4], "big") % max(1, len(relays))
-        return relays[start:] + relays[:start]
+        """Return all relays but this node, in the order for the model."""
+        relays = await self.client.list_relays()
+        return order_relays([relay for relay in relays if relay.account != self.account], digest)
 
     def get_model(self, digest: bytes) -> Path:
         """Return a model's file in the store. Raises ModelGone."""

@@ -28,6 +28,7 @@ from learningchain.models import (
     hash_file,
     is_safe_name,
     looks_like_pickle,
+    order_relays,
 )
 from learningchain.registry import MODEL_NAME_LABEL, ImageError, is_loopback, resolve_image
 
@@ -150,7 +151,7 @@ def _fetch(session: Session, turn: pb.Round, wanted: WantedModel, path: Path, se
 
 def _list_sources(session: Session, turn: pb.Round, digest: bytes) -> list[str]:
     client = session.client()
-    relays = [get_model_url(relay.endpoint, digest) for relay in client.list_relays()]
+    relays = [get_model_url(relay.endpoint, digest) for relay in order_relays(client.list_relays(), digest)]
     winner = client.get_account(turn.candidate.account)
     own = [get_model_url(winner.profile.endpoint, digest)] if winner is not None and winner.profile.endpoint else []
     return [*relays, *own, *turn.locations]

@@ -17,6 +17,7 @@ from learningchain.cli.failure import Failure
 from learningchain.cli.job_model import allows_loopback
 from learningchain.cli.session import Session
 from learningchain.client import Relay
+from learningchain.models import order_relays
 from learningchain.wallet import SecretKey
 from worker.models.transfer import Uploader
 from worker.models.uploads import UploadClaim
@@ -104,16 +105,12 @@ def _get_own_failure(error: OwnFailureError) -> Failure:
 
 
 async def upload(claim: Claim, key: SecretKey, relays: list[Relay], allow_loopback: bool, seconds: float) -> list[str]:
-    """Bring a claimed model to some relays within `seconds` and return their endpoints.
-
-    The digest names the place in the list at which this begins.
-    """
+    """Bring a claimed model to some relays within `seconds` and return their endpoints."""
     unsigned = UploadClaim(claim.job_id, claim.account, key.public_key, claim.digest, claim.size, claim.salt, b"")
     signature = key.sign(unsigned.get_sign_bytes(claim.chain_tag))
     signed = UploadClaim(claim.job_id, claim.account, key.public_key, claim.digest, claim.size, claim.salt, signature)
     others = [relay for relay in relays if relay.account != claim.account]
-    start = int.from_bytes(claim.digest[:4], "big") % max(1, len(others))
-    endpoints = [relay.endpoint for relay in others[start:] + others[:start]]
+    endpoints = [relay.endpoint for relay in order_relays(others, claim.digest)]
     transfer = Uploader(allow_loopback)
     try:
         reached, reasons = await transfer.bring(Path(claim.path), signed, endpoints, RELAYS, seconds)

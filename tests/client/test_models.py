@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from learningchain.addresses import Target
+from learningchain.client import Relay
 from learningchain.models import (
     ModelError,
     WantedModel,
@@ -21,6 +22,7 @@ from learningchain.models import (
     hash_file,
     is_safe_name,
     looks_like_pickle,
+    order_relays,
 )
 
 MODEL = bytes(range(256)) * 5000
@@ -173,3 +175,31 @@ def test_pickles_are_noticed(tmp_path: Path) -> None:
     data.write_bytes(MODEL)
     assert [looks_like_pickle(path) for path in (plain, archive, data)] == [True, True, False]
     assert hash_file(data) == (WANTED.digest, WANTED.size)
+
+
+RELAYS = [Relay(bytes([number]) * 20, f"http://relay{number}.example") for number in range(40)]
+
+
+def test_who_leaves_out_a_relay_or_knows_one_more_has_the_same_order_as_others() -> None:
+    """Checkers leave out themselves: with another order they would ask for a model where it was not brought to."""
+    for number in range(100):
+        digest = hashlib.sha256(b"%d" % number).digest()
+        order = order_relays(RELAYS, digest)
+        assert sorted(order, key=RELAYS.index) == RELAYS
+        for missing in RELAYS[:3]:
+            others = [relay for relay in RELAYS if relay != missing]
+            assert order_relays(others, digest) == [relay for relay in order if relay != missing]
+
+
+def test_accounts_with_like_addresses_do_not_follow_each_other() -> None:
+    """Who has some that begin alike would else get all copies of a model, and could lose it."""
+    digests = [hashlib.sha256(b"%d" % number).digest() for number in range(100)]
+    neighbours = RELAYS[10:20]  # a quarter of all
+    starts = [order_relays(RELAYS, digest)[:3] for digest in digests]
+    assert sum(all(relay in neighbours for relay in start) for start in starts) < 10
+
+
+def test_an_endpoint_counts_once_however_many_accounts_name_it() -> None:
+    relays = [*RELAYS, *(Relay(bytes([number]) * 20, "http://one.example") for number in range(50, 60))]
+    endpoints = [relay.endpoint for relay in order_relays(relays, WANTED.digest)]
+    assert len(endpoints) == len(set(endpoints)) == len(RELAYS) + 1
