@@ -91,6 +91,20 @@ def test_an_upload_whose_turn_is_over_gives_way_while_it_is_on_its_way(tmp_path:
     asyncio.run(play())
 
 
+def test_a_promise_that_is_asked_for_again_costs_the_disk_nothing(tmp_path: Path) -> None:
+    """Who may upload a model that is here already could else keep disk and loop at work with requests."""
+    store = ModelStore(tmp_path / "s", 20)
+    first = make_kept(seconds=60)
+    digest = asyncio.run(send(store, b"model", first))
+    promise = tmp_path / "s" / f"{digest.hex()}.keep"
+    assert store.keep(digest, make_kept(seconds=600))
+    assert (store.list_turns(), promise.stat().st_mtime) == ([first], pytest.approx(first.until, abs=1))
+    store.change(first, Need.NOBODY)
+    again = make_kept(seconds=600)
+    assert store.keep(digest, again)  # it was over for a node that had been set back
+    assert store.list_turns() == [again]
+
+
 def test_the_loop_goes_on_while_the_disk_takes_in_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Gigabytes may be on their way to it when the last byte has come: votes are due meanwhile."""
     store = ModelStore(tmp_path / "s", 20)

@@ -92,7 +92,14 @@ class Promises:
                 path.unlink()
 
     def add(self, digest: bytes, promise: Promise, size: int, now: float) -> None:
-        """Write down one more promise for a model. Raises OSError; then it is not given."""
+        """Write down one more promise for a model. Raises OSError; then it is not given.
+
+        One that was given for the same turn is not renewed: whoever may upload can ask for it many times a second,
+        and each would wait for the disk.
+        """
+        given = [old for old in self._list(digest, now) if (old.turn, old.need) == (promise.turn, promise.need)]
+        if any(old.until <= promise.until for old in given):
+            return
         others = [old for old in self._list(digest, now) if old.turn != promise.turn]
         ranked = sorted([*others, promise], key=lambda entry: entry.get_rank(size, now), reverse=True)
         self._write(digest, ranked[:MAX_PROMISES])
