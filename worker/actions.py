@@ -101,9 +101,8 @@ class Actions:
         if self._tools.endpoint:
             return
         relays = await self._tools.list_relays(digest)
-        for relay in relays:
-            if await self._tools.transfer.may_reach(relay.endpoint):
-                return
+        if await self._tools.transfer.may_reach_one([relay.endpoint for relay in relays]):
+            return
         raise ActionFailed(
             f"nothing is announced, a win could not be delivered: of {len(relays)} relays none has a public address, "
             "and this node serves no models (settings, section models: endpoint; allow_loopback = true in a devnet)"

@@ -29,8 +29,8 @@ REASON_BYTES = 200
 """Of the words in which a relay refuses."""
 PATIENCE_SECONDS = 5.0
 """One source or relay gets this and a second for each MiB, or one that drips would keep all others from their turn."""
-
-
+NAMES = 8
+"""Relays looked up at once."""
 UPLOAD_PATIENCE = (1, 2, 4, 8, 16)
 """A relay that had too little time gets so many times its usual share; the last is about all that a relay allows."""
 CHUNK = 256 << 10
@@ -118,8 +118,23 @@ class Uploader:
             if response.status_code != 201:
                 raise TransferError(f"{relay} answered {response.status_code}: {await _read_start(response)!r}")
 
-    async def may_reach(self, relay: str) -> bool:
-        """Tell whether a relay's address is one that uploads may go to; nothing is sent."""
+    async def may_reach_one(self, relays: Sequence[str]) -> bool:
+        """Tell whether the address of one of the relays is one that uploads may go to; nothing is sent.
+
+        Some are looked up at once: a name that nobody answers for takes many seconds, and this may wait for no more.
+        """
+        for begin in range(0, len(relays), NAMES):
+            looks = [asyncio.create_task(self._may_reach(relay)) for relay in relays[begin : begin + NAMES]]
+            try:
+                for look in asyncio.as_completed(looks):
+                    if await look:
+                        return True
+            finally:
+                for task in looks:
+                    task.cancel()
+        return False
+
+    async def _may_reach(self, relay: str) -> bool:
         try:
             await self._resolve(relay)
         except TransferError:
