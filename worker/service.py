@@ -185,18 +185,26 @@ def _listen(listen: str) -> socket.socket:
     """Return a bound socket for `host:port` or `unix:/path`. Raises SettingsError."""
     try:
         if listen.startswith("unix:"):
-            path = Path(listen.removeprefix("unix:"))
-            path.unlink(missing_ok=True)
-            bound = socket.socket(socket.AF_UNIX)
-            bound.bind(str(path))
-            path.chmod(0o600)
-            return bound
+            return _listen_unix(Path(listen.removeprefix("unix:")))
         host, _, port = listen.rpartition(":")
         return socket.create_server(
             (host.strip("[]"), int(port)), family=socket.AF_INET6 if ":" in host else socket.AF_INET
         )
     except (OSError, ValueError) as error:
         raise SettingsError(f"models.listen: cannot listen at {listen!r} ({error}): give a free host:port") from error
+
+
+def _listen_unix(path: Path) -> socket.socket:
+    if path.is_socket():  # of an earlier worker; anything else is somebody's file
+        path.unlink()
+    bound = socket.socket(socket.AF_UNIX)
+    try:
+        bound.bind(str(path))
+        path.chmod(0o600)
+    except BaseException:
+        bound.close()
+        raise
+    return bound
 
 
 @asynccontextmanager

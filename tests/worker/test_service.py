@@ -15,7 +15,7 @@ from tests.support.market import Market
 from tests.support.memory_client import MemoryTransport
 from tests.support.ports import reserved_ports
 from tests.support.wallets import Wallet
-from worker.service import run_with
+from worker.service import _listen, run_with
 from worker.settings import Models, SettingsError, WorkerSettings
 
 
@@ -65,3 +65,15 @@ def test_an_account_that_the_key_cannot_work_for_is_named(tmp_path: Path, accoun
             await asyncio.wait_for(start(tmp_path, settings, "worker0", asyncio.Event()), 10)
 
     virtual_time.run(main())
+
+
+def test_a_socket_of_an_earlier_worker_is_replaced_and_no_other_file(tmp_path: Path) -> None:
+    """A slip in the settings is no reason to delete what stands there."""
+    path = tmp_path / "models"
+    for _ in range(2):
+        _listen(f"unix:{path}").close()
+    path.unlink()
+    path.write_text("precious")
+    with pytest.raises(SettingsError, match=r"models\.listen"):
+        _listen(f"unix:{path}")
+    assert path.read_text() == "precious"
