@@ -74,6 +74,7 @@ class WorkerState:
         match happening:
             case ev.Observed(view):
                 self.view = view
+                self._not_before = {i: height for i, height in self._not_before.items() if height > view.height}
             case ev.TrainingEnded(job_id, reason, final):
                 self._end_training(job_id, reason, final)
             case ev.Evaluated():

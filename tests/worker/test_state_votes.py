@@ -133,3 +133,13 @@ def test_a_worker_that_does_not_check_still_reveals_a_vote_it_committed() -> Non
     assert ev.RevealVote(1, 0) in state.handle(ev.Observed(tally))
     other = WorkerState(Policy(check=False), Memory(TAG))
     assert other.handle(ev.Observed(vote_view(pb.JOB_STATE_VOTE))) == []
+
+
+def test_of_a_check_that_failed_nothing_is_remembered_for_ever() -> None:
+    """A worker runs for years, and sees many jobs of which it never holds anything."""
+    state = WorkerState(Policy(), Memory(TAG))
+    state.handle(ev.Observed(vote_view(pb.JOB_STATE_VOTE)))
+    state.handle(ev.Failed(ev.Check(1, 0), "the engine is down"))
+    assert state._not_before
+    observe(state, height=10 + RETRY_BLOCKS)
+    assert not state._not_before
