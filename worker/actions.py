@@ -18,6 +18,7 @@ from learningchain.models import get_model_url
 from worker import events as ev
 from worker.measuring import Measuring
 from worker.models.keeping import make_promise
+from worker.models.store import StoreFull
 from worker.models.uploads import UploadClaim
 from worker.state import WorkerState
 from worker.tools import RELAYS, ActionFailed, ModelGone, Tools
@@ -131,8 +132,7 @@ class Actions:
 
     async def reveal(self, todo: ev.Reveal) -> None:
         """Name the model and where it is."""
-        view = self._state.view
-        job = None if view is None else view.jobs.get(todo.job_id)
+        self._keep(todo)  # first: that a Reveal is in a block is not always seen
         known = self._state.memory.announced[todo.job_id, todo.digest]
         size = self._tools.get_model(todo.digest).stat().st_size
         endpoint = self._tools.endpoint
@@ -141,8 +141,16 @@ class Actions:
             tx_pb2.Reveal(job_id=todo.job_id, model_digest=todo.digest, size=size, salt=known.salt, locations=locations)
         )
         log.info("revealed", job=todo.job_id, model=todo.digest.hex())
-        if view is not None and job is not None:  # until the job is over it is held anyway
-            self._tools.store.keep(todo.digest, make_promise(job, view.params.model_retention_ms, time.time()))
+
+    def _keep(self, todo: ev.Reveal) -> None:
+        """Keep the model for its contractor; until the job is over it is held anyway. A full disk stops no Reveal."""
+        view = self._state.view
+        job = None if view is None else view.jobs.get(todo.job_id)
+        try:
+            if view is not None and job is not None:
+                self._tools.store.keep(todo.digest, make_promise(job, view.params.model_retention_ms, time.time()))
+        except StoreFull as error:
+            log.warning("model_not_kept", job=todo.job_id, reason=str(error))
 
     async def commit_vote(self, todo: ev.CommitVote) -> None:
         """Commit to the finding in the journal."""

@@ -5,13 +5,19 @@ import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+from google.protobuf.message import Message
+
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
+from abci_app.pb.learningchain.v1 import tx_pb2
 from abci_app.protocol.hashing import compute_model_commitment
+from learningchain.client import errors
 from tests.support.fake_sandbox import FakeSandbox
 from tests.support.market import SALT
 from tests.support.virtual_time import wait_for_test
 from tests.worker.fleet import Fleet, play, start_checkers, submit
 from worker import events as ev
+from worker.actions import Actions
 from worker.journal import Journal
 from worker.sandbox import Evaluation, EvaluationLimits, OwnFailureError
 from worker.state import Memory
@@ -112,6 +118,29 @@ def test_a_model_that_is_not_in_the_store_any_more_keeps_no_other_from_being_ann
         restored = Journal(home / "journal.sqlite", fleet.chain.tag, account)
         assert (job_id, gone) not in restored.restore().evaluated
         restored.close()
+
+    play(tmp_path, script)
+
+
+def test_a_winner_keeps_its_model_though_it_did_not_see_its_reveal_in_a_block(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = Actions._send
+
+    async def lose_sight(actions: Actions, message: Message) -> None:
+        await send(actions, message)
+        if isinstance(message, tx_pb2.Reveal):
+            raise errors.NodeUnreachable("the node went away meanwhile")
+
+    monkeypatch.setattr(Actions, "_send", lose_sight)
+
+    async def script(fleet: Fleet) -> None:
+        start_checkers(fleet)
+        fleet.start("worker0", (b"0.5",))
+        await fleet.wait_for(fleet.has_relays)
+        job = await fleet.settle(submit(fleet))
+        assert job.state == pb.JOB_STATE_PAID
+        assert list((tmp_path / "worker0" / "models").glob("*.keep"))
 
     play(tmp_path, script)
 
