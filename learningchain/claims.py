@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from abci_app.protocol.hashing import compute_model_commitment
-from learningchain.wallet.files import make_private_folder, read_private, write_private
+from learningchain.wallet.files import FileError, make_private_folder, read_private, write_private
 
 FOLDER: Final = "claims"
 
@@ -53,12 +53,14 @@ class Claims:
         return path
 
     def find(self, commitment: bytes) -> Claim | None:
-        """Return the claim that opens a commitment. Raises ClaimError for a damaged file."""
+        """Return the claim that opens a commitment. Raises ClaimError if its file is not as it was written."""
         path = self._path(commitment)
         try:
             return _decode(json.loads(read_private(path)))
         except FileNotFoundError:
             return None
+        except FileError as error:
+            raise ClaimError(f"{path} cannot be used: {error}") from error
         except (ValueError, KeyError, TypeError) as error:
             raise ClaimError(f"{path} is damaged: {error}") from error
 

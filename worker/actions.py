@@ -15,6 +15,7 @@ from abci_app.protocol.jobs import UNSETTLED
 from abci_app.protocol.limits import SALT_BYTES
 from learningchain.client.journal import JournalError as SentListError
 from learningchain.models import get_model_url
+from learningchain.wallet.files import FileError
 from worker import events as ev
 from worker.measuring import Measuring
 from worker.models.keeping import make_promise
@@ -197,6 +198,6 @@ class Actions:
     async def _send(self, message: Message) -> None:
         try:
             await self._tools.sender.send(message, timeout_s=SEND_SECONDS)
-        except (OSError, SentListError) as error:
+        except (OSError, FileError, SentListError) as error:
             # It is written before anything is sent; sent again later, the same message is the same transaction.
             raise ActionFailed(f"the list of what was sent cannot be kept: {error}") from error

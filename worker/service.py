@@ -20,6 +20,7 @@ from learningchain.claims import Claims
 from learningchain.client import ChainClient, FileJournal, Sender, connect, errors, register
 from learningchain.client.journal import JournalError as SentListError
 from learningchain.wallet import Keystore, SecretKey
+from learningchain.wallet.files import FileError
 from worker.daemon import Daemon
 from worker.journal import Journal
 from worker.models.connections import BACKLOG, MAX_CONNECTIONS, Connection
@@ -167,7 +168,7 @@ async def _publish_endpoint(sender: Sender, endpoint: str) -> None:
                 await sender.send(SetProfile(name=found.profile.name, endpoint=endpoint))
                 log.info("endpoint_published", endpoint=endpoint)
             return
-        except (errors.ClientError, SentListError, OSError) as error:
+        except (errors.ClientError, FileError, SentListError, OSError) as error:
             log.warning("endpoint_not_published", endpoint=endpoint, reason=str(error))
         await asyncio.sleep(PUBLISH_SECONDS)
 

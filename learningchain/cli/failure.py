@@ -4,6 +4,7 @@ import traceback
 from dataclasses import dataclass
 from typing import Final
 
+from learningchain.claims import ClaimError
 from learningchain.cli import exit_codes
 from learningchain.client import errors
 from learningchain.client.journal import JournalBusy, JournalError
@@ -47,6 +48,7 @@ EXPECTED = (
     SettingsError,
     JournalError,
     FileError,
+    ClaimError,
     NodeError,
     DevnetError,
     OSError,

@@ -70,6 +70,25 @@ def test_a_claim_whose_model_has_changed_is_not_taken_over_and_copied_once(
     play(tmp_path, script)
 
 
+def test_a_claim_that_others_may_read_ends_no_worker_and_is_used_when_that_is_corrected(tmp_path: Path) -> None:
+    """A backup that was played back gives such files."""
+
+    async def script(fleet: Fleet) -> None:
+        start_checkers(fleet)
+        await fleet.wait_for(fleet.has_relays)
+        job_id = submit(fleet)
+        claim_by_hand(fleet, job_id, b"0.4")
+        (claim,) = (tmp_path / "worker0" / "claims").glob("*.json")
+        claim.chmod(0o644)
+        fleet.start("worker0")
+        height = fleet.chain.height
+        await fleet.wait_for(lambda: fleet.chain.height > height + 5)
+        claim.chmod(0o600)
+        assert (await fleet.settle(job_id)).outcome == pb.OUTCOME_ACCEPTED
+
+    play(tmp_path, script)
+
+
 def test_a_claim_whose_model_is_put_right_is_taken_over(tmp_path: Path) -> None:
     async def script(fleet: Fleet) -> None:
         start_checkers(fleet)
