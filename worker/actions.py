@@ -3,12 +3,14 @@
 import asyncio
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any, TypeVar
 
 import structlog
 from google.protobuf.message import Message
 
+from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from abci_app.pb.learningchain.v1 import tx_pb2
 from abci_app.protocol.hashing import compute_model_commitment, compute_vote_commitment
 from abci_app.protocol.jobs import UNSETTLED
@@ -27,8 +29,12 @@ from worker.training import get_scratch_name
 
 log = structlog.get_logger()
 
+T = TypeVar("T")
+
 SEND_SECONDS = 30.0
 """How long to wait for a transaction to be in a block."""
+TURN_LOOK_SECONDS = 1.0
+"""Between two looks whether relays still take a model that is on its way."""
 
 
 class Actions:
@@ -115,12 +121,31 @@ class Actions:
         known = self._state.memory.announced[todo.job_id, todo.digest]
         path = self._tools.get_model(todo.digest)
         relays = [relay.endpoint for relay in await self._tools.list_relays(todo.digest)]
-        reached, reasons = await self._tools.transfer.bring(path, self._make_claim(todo, known, path), relays, RELAYS)
+        claim = self._make_claim(todo, known, path)
+        reached, reasons = await self._during_turn(todo, self._tools.transfer.bring(path, claim, relays, RELAYS))
         for reason in reasons:
             log.warning("relay_failed", job=todo.job_id, reason=reason)
         if not reached and not self._tools.endpoint:
             raise ActionFailed("no relay took the model, and this node serves none itself")
         log.info("uploaded", job=todo.job_id, relays=len(reached))
+
+    async def _during_turn(self, todo: ev.Upload, work: Coroutine[Any, Any, T]) -> T:
+        """Return what `work` returns. Raises ActionFailed when the turn is over: slow relays could hold it for days."""
+        working, before = asyncio.ensure_future(work), self._get_turn(todo)
+        try:
+            while working not in (await asyncio.wait({working}, timeout=TURN_LOOK_SECONDS))[0]:
+                if before is None or self._get_turn(todo) != before:
+                    raise ActionFailed("the turn is over: no relay takes the model any more")
+            return working.result()
+        finally:
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
+
+    def _get_turn(self, todo: ev.Upload) -> tuple[int, int] | None:
+        """Return job and round in which relays take a model now."""
+        job = None if self._state.view is None else self._state.view.jobs.get(todo.job_id)
+        is_open = job is not None and job.state in (pb.JOB_STATE_REVEAL, pb.JOB_STATE_VOTE)
+        return (job.id, job.round) if job is not None and is_open else None
 
     def _make_claim(self, todo: ev.Upload, known: ev.Announced, path: Path) -> UploadClaim:
         tools = self._tools

@@ -1,6 +1,7 @@
 """What a relay learns from the chain of the models it keeps, and what junk does to a winner without an address."""
 
 import asyncio
+import json
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
+from abci_app.pb.learningchain.v1 import tx_pb2
 from abci_app.protocol.limits import MIB
 from tests.support.market import UNAVAILABLE, Market, measured
 from tests.support.memory_client import MemoryTransport
@@ -146,6 +148,38 @@ def test_strangers_who_claim_at_once_keep_the_node_from_no_other_question(tmp_pa
         assert all(isinstance(found, UploadRefused) for found in await asyncio.gather(*claims, return_exceptions=True))
 
     run(tmp_path, script)
+
+
+def test_an_upload_ends_with_its_turn(tmp_path: Path) -> None:
+    """A relay that drips would else hold it for days after, with a large model."""
+
+    async def script(fleet: Fleet) -> None:
+        over = asyncio.Event()
+
+        async def put_off(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while not over.is_set() and not writer.is_closing():
+                writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                await asyncio.sleep(1)
+            writer.close()
+
+        async def wait_for_doing(is_uploading: bool) -> None:
+            status = tmp_path / "worker0" / "status.json"
+            await fleet.wait_for(lambda: ("Upload 1" in json.loads(status.read_text())["doing"]) is is_uploading)
+
+        server = await asyncio.start_server(put_off, "127.0.0.1", 0)
+        endpoint = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        fleet.chain.must("checker4", tx_pb2.SetProfile(name="x", endpoint=endpoint))
+        fleet.start("worker0", (b"0.5",))
+        job_id = submit(fleet)
+        await fleet.wait_for(lambda: fleet.chain.job(job_id).state == pb.JOB_STATE_REVEAL)
+        await wait_for_doing(True)
+        await fleet.settle(job_id)
+        await wait_for_doing(False)
+        over.set()
+        server.close()
+        await asyncio.sleep(2)  # until all that were taken in are closed
+
+    play(tmp_path, script)
 
 
 def test_relays_full_of_junk_take_the_model_of_an_honest_winner(tmp_path: Path) -> None:
