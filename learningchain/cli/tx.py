@@ -32,7 +32,7 @@ from learningchain.cli.parse import read_address, read_credits, read_hex, read_t
 from learningchain.cli.sending import describe_result
 from learningchain.client import TxResult
 from learningchain.client.errors import NothingSent, TxFailed, TxPending, TxRefused
-from learningchain.client.sender import SPARE_BITS, prepare_register
+from learningchain.client.sender import SPARE_BITS, search_registration, sign_register
 
 app = make_group("Transactions: transfer, bond, keys, profile.")
 
@@ -54,9 +54,10 @@ def register(session: Session, sending: Sending) -> None:
         session.say("this account exists already")
         session.out.show(account)
         return
-    expected = 1 << (client.get_required_bits() + SPARE_BITS)
-    session.say(f"searching for work: about {expected:,} hashes; Ctrl-C stops it without harm")
-    pending = client.run(prepare_register(client.inner, key))
+    tag, bits = client.get_chain().chain_tag, client.get_required_bits() + SPARE_BITS
+    session.say(f"searching for work: about {1 << bits:,} hashes; Ctrl-C stops it without harm")
+    solution = client.run(search_registration(tag, key.public_key, bits))
+    pending = client.ask(sign_register(client.inner, key, solution))
     if sending.generate_only:
         sending.show_signed(pending)
         return

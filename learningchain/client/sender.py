@@ -287,7 +287,10 @@ async def register(
     """
     if await client.get_account(key.address) is not None:
         return key.address
-    pending = await prepare_register(client, key, on_progress)
+    chain = await client.get_chain()
+    bits = await client.get_required_bits() + SPARE_BITS
+    solution = await search_registration(chain.chain_tag, key.public_key, bits, on_progress)
+    pending = await sign_register(client, key, solution)
     try:
         await client.broadcast(pending.tx)
     except TxRefused as error:
@@ -298,21 +301,18 @@ async def register(
     return key.address
 
 
-async def prepare_register(
-    client: ChainClient, key: SecretKey, on_progress: Callable[[int, int], None] | None = None
-) -> Pending:
-    """Search the work and sign the Register of a key's own account without sending it."""
+async def sign_register(client: ChainClient, key: SecretKey, solution: bytes) -> Pending:
+    """Sign the Register of a key's own account without sending it; `solution` is what `search_registration` found."""
     chain = await client.get_chain()
-    bits = await client.get_required_bits() + SPARE_BITS
-    solution = await _search(chain.chain_tag, key.public_key, bits, on_progress)
     height = (await client.get_status()).height
     signed = build_register(key, chain.chain_tag, height + min(LIFETIME_BLOCKS, chain.params.max_tx_lifetime), solution)
     return Pending(signed.tx, signed.tx_hash, 0, height, signed.expires_at_height, "Register")
 
 
-async def _search(
-    chain_tag: bytes, public_key: bytes, bits: int, on_progress: Callable[[int, int], None] | None
+async def search_registration(
+    chain_tag: bytes, public_key: bytes, bits: int, on_progress: Callable[[int, int], None] | None = None
 ) -> bytes:
+    """Return a solution whose work has `bits` leading zero bits, searched in a thread that ends with this call."""
     stopped = False
 
     def look(tried: int) -> bool:

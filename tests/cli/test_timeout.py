@@ -108,6 +108,15 @@ def test_a_registration_that_is_cut_off_after_its_work_may_land(terminal: Termin
     assert "exists already" in terminal.run("tx", "register").err
 
 
+def test_the_work_of_a_registration_is_followed_by_questions_that_are_bounded(terminal: Terminal) -> None:
+    terminal.run("keys", "add", "new", "--unencrypted")
+    with hanging(terminal, "get_node_info"):  # what is asked for only after the work
+        cut = terminal.json("tx", "register", *SHORT)
+    assert "searching for work" in cut.err
+    assert (cut.code, "nothing was sent" in cut.error["message"]) == (exit_codes.TIMEOUT, True)
+    assert terminal.transport.broadcasts == []
+
+
 def test_a_command_waits_for_another_one_with_the_same_key_and_says_so(
     carl: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
