@@ -4,7 +4,7 @@ import inspect
 import os
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NoReturn
 
@@ -12,6 +12,7 @@ import typer
 
 from learningchain.cli import exit_codes, interrupts
 from learningchain.cli.failure import EXPECTED, INTERRUPTED_HINT, Report, describe, describe_defect
+from learningchain.cli.hints import complete_commands
 from learningchain.cli.output import Output
 from learningchain.cli.parse import check_given
 from learningchain.cli.sending import Sending
@@ -174,16 +175,17 @@ def _run(
             function(**given)
             interrupts.ignore()
     except EXPECTED as error:
-        _show(session, common, describe(error))
+        _show(session, place, common, describe(error))
     except KeyboardInterrupt:
-        _show(session, common, Report("stopped by Ctrl-C", INTERRUPTED_HINT, exit_codes.INTERRUPTED))
+        _show(session, place, common, Report("stopped by Ctrl-C", INTERRUPTED_HINT, exit_codes.INTERRUPTED))
     except Exception as error:  # noqa: BLE001 (the last net: it is shown with its traceback)
-        _show(session, common, describe_defect(error))
+        _show(session, place, common, describe_defect(error))
 
 
-def _show(session: Session | None, common: dict[str, Any], report: Report) -> NoReturn:
+def _show(session: Session | None, place: Place | None, common: dict[str, Any], report: Report) -> NoReturn:
+    hint = complete_commands(report.hint, common["home"], common["node"], place is not None)
     out = session.out if session is not None else Output(common["output"] or os.environ.get("LC_OUTPUT", ""))
-    raise typer.Exit(out.fail(report)) from None
+    raise typer.Exit(out.fail(replace(report, hint=hint))) from None
 
 
 def _make_sending(session: Session, options: dict[str, Any]) -> Sending:

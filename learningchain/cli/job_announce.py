@@ -81,9 +81,9 @@ def announce(
         session.say(f"the claim that opens the commitment is kept in {Claims(session.settings.home).folder}")
     described = {"job_id": str(job_id), "loss": format_loss(loss), "model_digest": claim.digest.hex()}
     intent = _get_intent(job_id, loss, claim.digest.hex(), secured)
-    line = session.suggest(f"job reveal {job_id} --stay")
+    line = _suggest_reveal(session, sending, job_id)
     following = f"next: {line} (a worker that runs in this home does it by itself)"
-    sent = sending.send(message, intent, lambda _: described, None if stay else lambda _: following)
+    sent = sending.send(message, intent, lambda *_: described, None if stay else lambda _: following)
     if sent is not None and stay:
         interrupts.heed()
         _stay(session, sending, job_id, locations or [])
@@ -217,8 +217,14 @@ def _stay(session: Session, sending: Sending, job_id: int, locations: list[str])
     try:
         _wait_and_reveal(session, sending, job_id, locations)
     except KeyboardInterrupt:
-        line = session.suggest(f"job reveal {job_id} --stay")
+        line = _suggest_reveal(session, sending, job_id)
         raise Failure("stopped by Ctrl-C; the announcement stands", line, exit_codes.INTERRUPTED) from None
+
+
+def _suggest_reveal(session: Session, sending: Sending, job_id: int) -> str:
+    """Return the command that waits for the turn and reveals, with the same key as this one."""
+    key = "" if sending.key is None else f" --from {sending.key}"
+    return session.suggest(f"job reveal {job_id} --stay{key}")
 
 
 def _wait_and_reveal(session: Session, sending: Sending, job_id: int, locations: list[str]) -> None:
@@ -285,7 +291,9 @@ def _reveal(session: Session, sending: Sending, view: JobView, claim: Claim, loc
     from learningchain.cli import worker_tools
 
     if not _has_turn(view, claim):
-        raise Failure("it is not this announcement's turn", f"wait for it: lc job reveal {claim.job_id} --stay")
+        raise Failure(
+            "it is not this announcement's turn", f"wait for it: {_suggest_reveal(session, sending, claim.job_id)}"
+        )
     client = session.client()
     seconds = (view.job.deadline_ms - client.get_status().time_ms) / 2_000  # the Reveal is in time without relays too
     uploading = worker_tools.upload(claim, sending.secret, client.list_relays(), allows_loopback(session), seconds)

@@ -60,7 +60,7 @@ def supply(session: Session) -> None:
 def committee(session: Session, job_id: JobId) -> None:
     """Show who checks the winner of a job, and how far they are."""
     require_job(session, job_id)
-    hint = "a committee is drawn when the winner reveals its model: see lc job show"
+    hint = f"a committee is drawn when the winner reveals its model: see lc job show {job_id}"
     session.out.show(_require(session, f"/committee/{job_id}", f"a committee of job {job_id}", hint))
 
 

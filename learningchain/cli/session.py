@@ -8,6 +8,7 @@ from pathlib import Path
 from learningchain.amounts import format_credits
 from learningchain.cli import exit_codes
 from learningchain.cli.failure import Failure
+from learningchain.cli.hints import complete_commands
 from learningchain.cli.output import Output
 from learningchain.client import SyncClient, connect
 from learningchain.client.journal import FileJournal
@@ -56,9 +57,7 @@ class Session:
 
     def suggest(self, words: str) -> str:
         """Return a command to run next, for the same home and node as this one."""
-        home = [] if self.home_given is None else ["--home", str(self.home_given)]
-        node = [] if self.node_given is None else ["--node", self.node_given]
-        return shlex.join(["lc", *words.split(), *home, *node])
+        return complete_commands(shlex.join(["lc", *words.split()]), self.home_given, self.node_given)
 
     def confirm(self, question: str, option: str = "--yes", agreed: bool | None = None) -> None:
         """Ask for consent on the terminal unless it is given: by --yes, or by an `option` of its own that says so.

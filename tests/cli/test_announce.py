@@ -61,9 +61,9 @@ def test_staying_reveals_the_model_when_its_turn_comes(ada: Terminal, sandbox: S
 def test_a_model_can_be_revealed_later(ada: Terminal, sandbox: Sandbox, model: str) -> None:
     job_id = ada.market.submit()
     assert "lc job reveal" in ada.run("job", "announce", str(job_id), "--model", model).err
-    early = ada.json("job", "reveal", str(job_id))
+    early = ada.json("job", "reveal", str(job_id), "--from", "worker1")
     assert early.code == exit_codes.FAILED
-    assert "--stay" in early.error["hint"]
+    assert f"lc job reveal --home {ada.home} {job_id} --stay --from worker1" in early.error["hint"]
     ada.market.expire(job_id)
     assert ada.run("job", "reveal", str(job_id)).code == 0
     assert ada.market.job(job_id).state == pb.JOB_STATE_VOTE

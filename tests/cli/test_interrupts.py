@@ -67,6 +67,6 @@ def test_ctrl_c_while_waiting_for_the_turn_tells_how_to_go_on(
     monkeypatch.setattr("learningchain.client.SyncClient.wait_for_block", interrupt)
     done = ada.run("job", "announce", str(job_id), "--model", model, "--stay")
     assert done.code == exit_codes.INTERRUPTED
-    assert f"next: lc job reveal {job_id} --stay --home {ada.home}" in done.err.splitlines()
+    assert f"next: lc job reveal --home {ada.home} {job_id} --stay" in done.err.splitlines()
     assert ada.market.job(job_id).state == pb.JOB_STATE_OPEN
     assert len(ada.market.job(job_id).candidates) == 1

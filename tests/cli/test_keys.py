@@ -96,7 +96,7 @@ def test_a_key_is_shown_without_its_secret(terminal: Terminal) -> None:
 def test_an_unknown_key_says_how_to_make_one(terminal: Terminal) -> None:
     done = terminal.run("keys", "show", "nobody")
     assert done.code == exit_codes.NOT_FOUND
-    assert "lc keys add nobody" in done.err
+    assert f"lc keys add --home {terminal.home} nobody" in done.err
 
 
 def test_a_password_is_changed_and_a_wrong_one_changes_nothing(terminal: Terminal, tmp_path: Path) -> None:
