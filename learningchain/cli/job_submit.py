@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
@@ -26,7 +27,7 @@ from learningchain.cli.command import Sending, Session, command
 from learningchain.cli.failure import Failure
 from learningchain.cli.job_app import app
 from learningchain.cli.parse import read_credits, read_duration, read_loss, read_margin, read_text
-from learningchain.client import TxResult
+from learningchain.client import Pending, TxResult
 from learningchain.registry import CONTRACT_LABEL, BadReference, Image, ImageError, resolve_image
 from learningchain.terms import (
     TRAINING_DISK_MIB,
@@ -144,7 +145,7 @@ def submit(
     trained = check_image(session, image, None if eval_image else limit_mib)
     evaluated = check_image(session, eval_image, limit_mib) if eval_image else trained
     cost = compute_cost(terms, params)
-    _show_terms(session, trained, evaluated, terms, cost)
+    _show_terms(session, trained, evaluated, terms, cost, open_for)
     asked = [choices_text(choices), trained.reference, evaluated.reference, title, about, metric, str(needs)]
     intent = "SubmitJob " + hashlib.sha256(json.dumps(asked).encode()).hexdigest()
     try:
@@ -154,14 +155,17 @@ def submit(
             raise
     if not sending.generate_only:
         session.confirm(f"Publish this and lock {format_credits(cost.total)} credits?", "--yes-public", yes_public)
+    _ = sending.secret  # its password is asked for now: what people take to answer is not to shorten the job
+    terms = replace(terms, expiry_ms=client.get_status().time_ms + choices.open_ms)
     message = _build_message(terms, trained, evaluated, texts, needs)
 
-    def describe(result: TxResult | None) -> Mapping[str, object]:
+    def describe(pending: Pending, result: TxResult | None) -> Mapping[str, object]:
+        expiry_ms = _read_expiry(pending)
         return {
             "job_id": _find_job_id(result),
             "image": trained.reference,
-            "expiry_ms": str(terms.expiry_ms),
-            "open_until": _format_time(terms.expiry_ms),
+            "expiry_ms": str(expiry_ms),
+            "open_until": _format_time(expiry_ms),
             "locked": str(cost.total),
             "locked_credits": format_credits(cost.total),
         }
@@ -228,7 +232,7 @@ def check_image(session: Session, text: str, limit_mib: int | None) -> Image:
     return image
 
 
-def _show_terms(session: Session, trained: Image, evaluated: Image, terms: Terms, cost: Cost) -> None:
+def _show_terms(session: Session, trained: Image, evaluated: Image, terms: Terms, cost: Cost, open_for: str) -> None:
     session.say(f"image       {trained.reference} ({trained.size / MIB:.1f} MiB to pull)")
     if evaluated is not trained:
         session.say(f"evaluation  {evaluated.reference} ({evaluated.size / MIB:.1f} MiB to pull)")
@@ -246,7 +250,7 @@ def _show_terms(session: Session, trained: Image, evaluated: Image, terms: Terms
         f"minimum improvement {format_loss(terms.min_improvement)}"
     )
     session.say(
-        f"windows     open until {_format_time(terms.expiry_ms)}, reveal {format_duration(terms.reveal_window_ms)}"
+        f"windows     open for {open_for} from its publication, reveal {format_duration(terms.reveal_window_ms)}"
     )
     if not terms.runner_ups:
         session.say(_WITHOUT_RUNNER_UPS)
@@ -283,6 +287,12 @@ def _find_job_id(result: TxResult | None) -> str | None:
         if event.type == "job.submitted":
             return dict(event.attributes)["job_id"]
     return None
+
+
+def _read_expiry(pending: Pending) -> int:
+    """Return the expiry of the job that a transaction submits, in ms."""
+    body = tx_pb2.TxBody.FromString(tx_pb2.SignedTx.FromString(pending.tx).body_bytes)
+    return body.submit_job.expiry_ms
 
 
 def _format_time(time_ms: int) -> str:

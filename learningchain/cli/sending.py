@@ -68,11 +68,12 @@ class Sending:
         self,
         message: Message,
         intent: str | None = None,
-        describe: Callable[[TxResult | None], Mapping[str, object]] | None = None,
+        describe: Callable[[Pending, TxResult | None], Mapping[str, object]] | None = None,
         tell_next: Callable[[TxResult], str] | None = None,
     ) -> TxResult | None:
         """Sign, send, wait, and show the result with what `describe` adds; None if nothing was waited for.
 
+        `describe` is told what was sent: by an earlier run of the command, that is not this `message`.
         `tell_next` is a line for people after a success.
 
         With --generate-only the signed transaction is shown instead. Running the same command again while the first
@@ -89,7 +90,7 @@ class Sending:
         self.session.say(f"transaction {pending.tx_hash.hex()} sent{again}")
         result = self._wait(pending) if self.wait else None
         data = {"tx_hash": pending.tx_hash.hex()} if result is None else describe_result(result)
-        self.session.out.show({**(describe(result) if describe is not None else {}), **data})
+        self.session.out.show({**(describe(pending, result) if describe is not None else {}), **data})
         if result is not None:
             if tell_next is not None:
                 self.session.say(tell_next(result))

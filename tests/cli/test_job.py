@@ -14,10 +14,13 @@ from abci_app.pb.learningchain.v1 import tx_pb2
 from abci_app.protocol.bech32 import encode_address
 from abci_app.protocol.limits import UCREDIT
 from learningchain.cli import exit_codes
+from learningchain.cli.session import Session
 from learningchain.client.transport import QueryAnswer
-from tests.cli.terminal import DIGEST, IMAGE, Terminal, make_image, no_room_for_the_next_step
+from learningchain.wallet import Keystore, SecretKey
+from tests.cli.terminal import DIGEST, IMAGE, QUICK, Terminal, make_image, no_room_for_the_next_step
 from tests.client.test_models import serve
 from tests.support.market import SALT, measured
+from tests.support.wallets import Wallet
 
 SUBMIT = ("job", "submit", f"{IMAGE}:1", "--bounty", "20", "--for", "30s", "--title", "digits")
 
@@ -75,6 +78,28 @@ def test_without_consent_nothing_is_published(carl: Terminal) -> None:
     assert carl.transport.broadcasts == []
 
 
+@pytest.mark.parametrize("asked", ["confirm", "ask_password"])
+def test_thinking_about_the_answer_takes_nothing_off_the_job(
+    carl: Terminal, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    Keystore(carl.home / "keys", QUICK).add("locked", SecretKey(Wallet("carl").seed), "password")
+    answered_ms: list[int] = []
+
+    def think(*_: object) -> str:
+        carl.market.skip(60_000)
+        answered_ms.append(carl.market.time_ms)
+        return "password"
+
+    monkeypatch.setattr(Session, asked, think)
+    if asked == "confirm":
+        done = carl.json(*SUBMIT, "--from", "carl")
+    else:
+        done = carl.json(*SUBMIT, "--from", "locked", "--yes-public")
+    assert done.code == 0, done.err
+    assert "open for 30s from its publication" in done.err
+    assert carl.market.job(1).terms.expiry_ms == answered_ms[0] + 30_000 == int(done.data["expiry_ms"])
+
+
 def test_runner_ups_are_recommended_where_there_are_none(carl: Terminal) -> None:
     assert "Recommended" in carl.run(*SUBMIT).err
     assert "Recommended" not in carl.run(*SUBMIT, "--runner-ups", "1").err
@@ -88,6 +113,7 @@ def test_the_same_job_after_a_timeout_is_published_once(carl: Terminal) -> None:
     carl.transport.auto_ms = 1_000
     again = carl.json(*SUBMIT, "--yes-public")
     assert (again.code, again.data["job_id"]) == (0, "1")
+    assert again.data["expiry_ms"] == str(carl.market.job(1).terms.expiry_ms)
     assert len(carl.json("job", "list").data["jobs"]) == 1
 
 
