@@ -105,6 +105,8 @@ def _follow(session: Session, view: JobView, end: float | None, screen: _Lines |
         except WaitTimeout:
             session.say("no new block yet")
         except NodeUnreachable as error:
+            if end is not None and time.monotonic() >= end:
+                raise
             session.say(f"{error}; trying again")
             time.sleep(RETRY_S)
 

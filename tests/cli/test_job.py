@@ -312,28 +312,22 @@ def test_watching_ends_after_its_time(carl: Terminal) -> None:
     assert len(done.out.splitlines()) == 1
 
 
-def test_a_model_that_is_not_revealed_says_to_wait(carl: Terminal) -> None:
-    done = carl.json("job", "model", str(submit(carl)))
-    assert done.code == exit_codes.NOT_FOUND
-    assert "lc job watch" in done.error["hint"]
+def test_watching_ends_after_its_time_though_the_node_is_down(carl: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    job_id, now = submit(carl), [0.0]
+    carl.transport.auto_ms = None
 
+    def sleep(seconds: float) -> None:
+        assert now[0] < 60, "it goes on"
+        now[0] += seconds
 
-def test_a_model_that_will_never_be_revealed_is_not_waited_for(carl: Terminal) -> None:
-    job_id = submit(carl)
-    carl.market.expire(job_id)
-    done = carl.json("job", "model", str(job_id))
-    assert done.code == exit_codes.NOT_FOUND
-    assert "lc job watch" not in done.error["hint"]
-    assert "lc job show" in done.error["hint"]
+    async def wait(timeout_s: float) -> None:
+        carl.transport.failing = True
 
-
-def test_the_folder_of_a_model_is_looked_at_first(carl: Terminal, tmp_path: Path) -> None:
-    with serve({}) as node:
-        job_id = decide(carl, node)
-        done = carl.json("job", "model", str(job_id), "--file", str(tmp_path / "nosuch" / "m"))
-    assert done.code == exit_codes.NOT_FOUND
-    assert str(tmp_path / "nosuch") in done.error["message"]
-    assert "--file" in done.error["hint"]
+    monkeypatch.setattr("learningchain.cli.job_watch.time", SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
+    monkeypatch.setattr(carl.transport, "wait_for_news", wait)
+    done = carl.run("job", "watch", str(job_id), "--timeout", "30")
+    assert done.code == exit_codes.UNREACHABLE
+    assert (now[0], len(done.out.splitlines())) == (30.0, 1)
 
 
 def test_a_number_above_all_jobs_is_a_job_that_does_not_exist(carl: Terminal) -> None:
