@@ -38,6 +38,7 @@ MAX_USE: Final = 0.5
 """Of any limit: slower checkers must manage too."""
 WAIT_S: Final = 30.0
 RETRY_S: Final = 2.0
+_COPY: Final = "announce a copy of it that nothing writes to"
 
 Locations = Annotated[
     list[str] | None, typer.Option("--location", help="URL where you serve the model; may be repeated")
@@ -60,6 +61,12 @@ def announce(
     It has to be revealed when its turn comes: by --stay, by lc job reveal, or by the worker that runs in this home.
     """
     _check_locations(locations or [])
+    if stay and (sending.generate_only or not sending.wait):
+        raise Failure(
+            "--stay waits for what is sent, which --no-wait and --generate-only do not",
+            f"leave out that option, or --stay, and reveal it then: {_suggest_reveal(session, sending, job_id)}",
+            exit_codes.USAGE,
+        )
     size = model.stat().st_size
     view = require_job(session, job_id)
     _require_possible(session, sending, view, secured)
@@ -68,14 +75,17 @@ def announce(
         raise Failure(
             f"the model has {size} bytes", f"the class of this job allows 1 byte to {job_class.model_mib} MiB"
         )
+    known = hash_file(model)
     loss = _measure_worst(session, view, model, evaluations, job_class)
+    if hash_file(model) != known:
+        raise Failure(f"{model} has changed while it was evaluated", _COPY)
     view = require_job(session, job_id)  # others announced while it was evaluated
     _check_worth(session, view, sending.entry.account, loss)
     _require_possible(session, sending, view, secured, loss)
     if secured:
         deposit = view.job.terms.deposit
         session.confirm(f"Lock a deposit of {format_credits(deposit)} credits, lost if the model is not as announced?")
-    claim = _make_claim(session, sending, job_id, model, loss)
+    claim = _make_claim(session, sending, job_id, model, known, loss)
     message = tx_pb2.Announce(job_id=job_id, loss=loss, commitment=claim.commitment, secured=secured)
     if sending.generate_only:
         session.say(f"the claim that opens the commitment is kept in {Claims(session.settings.home).folder}")
@@ -182,11 +192,16 @@ def _check_worth(session: Session, view: JobView, account: bytes, loss: int) -> 
         session.say(f"{message}; it may take a runner-up place")
 
 
-def _make_claim(session: Session, sending: Sending, job_id: int, model: Path, loss: int) -> Claim:
-    """Keep a copy of the model and what opens the commitment, before anything is sent."""
+def _make_claim(
+    session: Session, sending: Sending, job_id: int, model: Path, known: tuple[bytes, int], loss: int
+) -> Claim:
+    """Keep a copy of the model and what opens the commitment, before anything is sent.
+
+    `known` are digest and size of what was evaluated: nothing else may be announced with its loss.
+    """
     claims = Claims(session.settings.home)
     make_private_folder(claims.folder)
-    digest, size = hash_file(model)
+    digest, size = known
     kept = claims.folder / f"{digest.hex()}.model"
     if not (kept.exists() and hash_file(kept) == (digest, size)):  # a power cut may have left less
         partial = kept.with_suffix(".part")
@@ -194,7 +209,7 @@ def _make_claim(session: Session, sending: Sending, job_id: int, model: Path, lo
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         if hash_file(partial) != (digest, size):
-            raise Failure(f"{model} changes while it is read", "announce a copy of it that nothing writes to")
+            raise Failure(f"{model} has changed since it was evaluated", _COPY)
         partial.replace(kept)
     tag = session.client().get_chain().chain_tag
     account, salt = sending.entry.account, secrets.token_bytes(SALT_BYTES)

@@ -48,6 +48,30 @@ def test_a_copy_that_a_power_cut_left_short_is_made_again(ada: Terminal, sandbox
     assert Path(claim.path).read_bytes() == MODEL
 
 
+def test_a_model_that_changes_while_it_is_evaluated_is_not_announced(
+    ada: Terminal, sandbox: Sandbox, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = ada.market.submit()
+
+    def evaluate(*words: object) -> object:
+        Path(model).write_bytes(b"a later checkpoint")
+        return sandbox.evaluate(*words)
+
+    monkeypatch.setattr(worker_tools, "evaluate", evaluate)
+    done = ada.json("job", "announce", str(job_id), "--model", model)
+    assert (done.code, "changed while it was evaluated" in done.error["message"]) == (exit_codes.FAILED, True)
+    assert ada.transport.broadcasts == []
+
+
+@pytest.mark.parametrize("option", ["--no-wait", "--generate-only"])
+def test_who_stays_has_to_wait_for_what_is_sent(ada: Terminal, sandbox: Sandbox, model: str, option: str) -> None:
+    job_id = ada.market.submit()
+    done = ada.json("job", "announce", str(job_id), "--model", model, "--stay", option)
+    assert (done.code, sandbox.evaluations) == (exit_codes.USAGE, 0)
+    assert f"lc job reveal --home {ada.home} {job_id} --stay" in done.error["hint"]
+    assert ada.transport.broadcasts == []
+
+
 def test_staying_reveals_the_model_when_its_turn_comes(ada: Terminal, sandbox: Sandbox, model: str) -> None:
     job_id = ada.market.submit()
     done = ada.run("job", "announce", str(job_id), "--model", model, "--stay", "--location", "https://me.example/m")
