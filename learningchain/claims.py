@@ -53,16 +53,18 @@ class Claims:
         return path
 
     def find(self, commitment: bytes) -> Claim | None:
-        """Return the claim that opens a commitment. Raises ClaimError if its file is not as it was written."""
+        """Return the claim that opens a commitment. Raises ClaimError for a file that cannot be used."""
         path = self._path(commitment)
         try:
             return _decode(json.loads(read_private(path)))
         except FileNotFoundError:
             return None
         except FileError as error:
-            raise ClaimError(f"{path} cannot be used: {error}") from error
+            raise ClaimError(f"the claim {path} cannot be used: {error}") from error
         except (ValueError, KeyError, TypeError) as error:
-            raise ClaimError(f"{path} is damaged: {error}") from error
+            raise ClaimError(
+                f"the claim {path} is damaged: restore it from a backup, the model cannot be revealed without ({error})"
+            ) from error
 
     def forget(self, commitment: bytes) -> None:
         """Remove a claim that is of no use any more; the model's file stays."""

@@ -80,7 +80,7 @@ def describe(error: BaseException) -> Report:
         return Report(str(error), error.hint, exit_code, error.code, error.name)
     if isinstance(error, errors.ClientError | SettingsError):
         return Report(str(error), error.hint, exit_code)
-    if isinstance(error, JournalBusy) or (isinstance(error, NodeError) and error.hint):
+    if isinstance(error, JournalError) or (isinstance(error, NodeError) and error.hint):
         return Report(error.message, error.hint, exit_code)
     if isinstance(error, OSError):
         return Report(_describe_os_error(error), "correct this and run the command again", exit_code)

@@ -15,24 +15,24 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from learningchain.client.file_lock import LockBusy, lock_file
-from learningchain.wallet.files import make_private_folder, read_private, write_private
+from learningchain.wallet.files import FileError, make_private_folder, read_private, write_private
 
 MAX_ENTRIES: Final = 256
 """Undecided transactions of one key: more means that the chain stands still."""
 
 
 class JournalError(Exception):
-    """The journal cannot be used; the text says what to do."""
+    """The journal cannot be used; `hint` says what to do, and so does the text."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        """Take the reason, and what to do about it."""
+        super().__init__(f"{message}: {hint}")
+        self.message = message
+        self.hint = hint
 
 
 class JournalBusy(JournalError):
     """Somebody else with the same key did not let go of the journal in time: nothing was done."""
-
-    def __init__(self, message: str, hint: str) -> None:
-        """Take who has it, and what to do about that."""
-        super().__init__(f"{message}: {hint}")
-        self.message = message
-        self.hint = hint
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,17 +130,20 @@ class FileJournal:
             return [_decode(entry) for entry in entries]
         except FileNotFoundError:
             return []
+        except FileError as error:
+            raise JournalError(f"the list of what was sent, {self._path}, cannot be used", str(error)) from error
         except (ValueError, KeyError, TypeError) as error:
             raise JournalError(
-                f"{self._path} is damaged ({error}): it holds transactions that may still be carried out; "
-                "move it away only if you know that nothing was sent in the last minutes"
+                f"{self._path} is damaged ({error})",
+                "it holds transactions that may still be carried out; "
+                "move it away only if you know that nothing was sent in the last minutes",
             ) from error
 
     def write(self, entries: list[Pending]) -> None:
         """Replace what is undecided, durably. Raises JournalError when there is too much."""
         if len(entries) > MAX_ENTRIES:
             raise JournalError(
-                f"{len(entries)} transactions wait for blocks: look at lc node status before sending more"
+                f"{len(entries)} transactions wait for blocks", "look at lc node status before sending more"
             )
         make_private_folder(self._path.parent)
         ordered = sorted(entries, key=lambda entry: entry.nonce)

@@ -72,6 +72,22 @@ def test_who_stays_has_to_wait_for_what_is_sent(ada: Terminal, sandbox: Sandbox,
     assert ada.transport.broadcasts == []
 
 
+def test_a_claim_that_cannot_be_used_is_named(ada: Terminal, sandbox: Sandbox, model: str) -> None:
+    job_id = ada.market.submit()
+    assert ada.run("job", "announce", str(job_id), "--model", model).code == 0
+    path = next((ada.home / "claims").glob("*.json"))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:40])
+    damaged = ada.json("job", "reveal", str(job_id))
+    assert (damaged.code, damaged.error["message"]) == (exit_codes.FAILED, f"the claim {path} is damaged")
+    assert "restore it from a backup" in damaged.error["hint"]
+    path.write_bytes(whole)
+    path.chmod(0o644)
+    is_open = ada.json("job", "reveal", str(job_id))
+    assert (is_open.code, is_open.error["message"]) == (exit_codes.FAILED, f"the claim {path} cannot be used")
+    assert f"chmod 600 {path}" in is_open.error["hint"]
+
+
 def test_staying_reveals_the_model_when_its_turn_comes(ada: Terminal, sandbox: Sandbox, model: str) -> None:
     job_id = ada.market.submit()
     done = ada.run("job", "announce", str(job_id), "--model", model, "--stay", "--location", "https://me.example/m")

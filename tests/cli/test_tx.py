@@ -59,6 +59,21 @@ def test_another_command_tells_what_became_of_the_one_before(carl: Terminal) -> 
     assert carl.market.account("carl").bond == 3 * UCREDIT
 
 
+def test_a_list_of_what_was_sent_that_cannot_be_used_is_named(carl: Terminal) -> None:
+    assert carl.run("tx", "bond", "1").code == 0
+    path = next((carl.home / "journal").glob("*.json"))
+    path.write_text("{")
+    damaged = carl.json("tx", "bond", "1")
+    assert damaged.code == exit_codes.FAILED
+    assert damaged.error["message"].startswith(f"{path} is damaged (")
+    assert damaged.error["hint"].startswith("it holds transactions that may still be carried out")
+    path.unlink()
+    path.symlink_to("elsewhere")
+    linked = carl.json("tx", "bond", "1")
+    assert (linked.code, str(path) in linked.error["message"]) == (exit_codes.FAILED, True)
+    assert "symbolic link" in linked.error["hint"]
+
+
 def test_without_waiting_only_the_hash_is_shown(carl: Terminal) -> None:
     done = carl.json("tx", "bond", "1", "--no-wait")
     assert set(done.data) == {"tx_hash"}
