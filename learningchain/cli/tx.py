@@ -33,6 +33,7 @@ from learningchain.cli.sending import describe_result
 from learningchain.client import TxResult
 from learningchain.client.errors import NothingSent, TxFailed, TxPending, TxRefused
 from learningchain.client.sender import SPARE_BITS, search_registration, sign_register
+from learningchain.wallet import Entry
 
 app = make_group("Transactions: transfer, bond, keys, profile.")
 
@@ -47,6 +48,7 @@ Amount = Annotated[str, typer.Argument(help="Credits, with up to 6 decimals")]
 @command(app, "register")
 def register(session: Session, sending: Sending) -> None:
     """Make the account of a key. It costs work (seconds to minutes of computing), not credits."""
+    _require_own_account(sending.entry)
     key = session.open_key(sending.entry, sending.password_file)
     client = session.client()
     account = {"account": encode_address(key.address)}
@@ -210,6 +212,16 @@ def send(
         session.out.show(describe_result(done))
     else:
         session.out.show({"tx_hash": tx_hash.hex()})
+
+
+def _require_own_account(entry: Entry) -> None:
+    """Raise Failure for a key of another account: registered, it could never be added to that one any more."""
+    if entry.account != entry.address:
+        raise Failure(
+            f"the key {entry.name} is for the account {encode_address(entry.account)}: "
+            "one of its own would keep it from there for ever",
+            f"add it to that account with a key of its owner: lc tx set-key {entry.name} --from OWNER",
+        )
 
 
 def _find_sent(session: Session, tx: bytes) -> TxResult | None:

@@ -260,6 +260,15 @@ def test_registering_makes_an_account_once(terminal: Terminal) -> None:
     assert "exists already" in terminal.json("tx", "register").err
 
 
+def test_a_key_of_another_account_is_not_registered_as_its_own(carl: Terminal) -> None:
+    owner = encode_address(carl.market.address("carl"))
+    carl.run("keys", "add", "work", "--unencrypted", "--account", owner)
+    done = carl.json("tx", "register", "--from", "work")
+    assert (done.code, owner in done.error["message"]) == (exit_codes.FAILED, True)
+    assert f"lc tx set-key --home {carl.home} work --from OWNER" in done.error["hint"]
+    assert carl.run("tx", "set-key", "work", "--from", "carl").code == 0
+
+
 def test_a_signed_register_can_be_shown_and_sent_later(terminal: Terminal) -> None:
     terminal.run("keys", "add", "new", "--unencrypted")
     shown = terminal.json("tx", "register", "--generate-only").data
