@@ -6,6 +6,7 @@ import typer
 
 from abci_app.protocol.limits import MAX_MIB, MAX_MILLI_CPUS
 from learningchain.amounts import format_loss
+from learningchain.cli import exit_codes
 from learningchain.cli.command import Session, command
 from learningchain.cli.failure import Failure
 from learningchain.cli.job_announce import MAX_USE
@@ -34,7 +35,9 @@ def try_(
 
     classes = session.client().get_chain().params.classes
     if job_class >= len(classes):
-        raise Failure(f"class {job_class} does not exist here", f"choose one of 0 to {len(classes) - 1}")
+        raise Failure(
+            f"class {job_class} does not exist here", f"choose one of 0 to {len(classes) - 1}", exit_codes.USAGE
+        )
     limit_mib = classes[job_class].image_mib
     trained = check_image(session, image, None if eval_image else limit_mib)
     evaluated = check_image(session, eval_image, limit_mib) if eval_image else trained

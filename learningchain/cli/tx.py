@@ -117,7 +117,7 @@ def set_checker(
         sending.send(tx_pb2.SetChecker())
         return
     classes = session.client().get_chain().params.classes
-    if not highest_class.isdecimal() or int(highest_class) >= len(classes):
+    if highest_class not in map(str, range(len(classes))):
         known = ", ".join(f"{number} ({entry.name})" for number, entry in enumerate(classes))
         raise Failure(f"{highest_class} is not a class", f"choose one of {known}, or off", exit_codes.USAGE)
     sending.send(tx_pb2.SetChecker(enabled=True, highest_class=int(highest_class)))

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from google.protobuf.message import Message
 
@@ -16,12 +16,17 @@ M = TypeVar("M", bound=Message)
 def parse_object(value: bytes) -> dict[str, Any]:
     """Return the JSON object of a view. Raises BadAnswer."""
     try:
-        parsed = json.loads(value)
+        parsed = json.loads(value, parse_float=_refuse, parse_constant=_refuse)
     except (ValueError, RecursionError):
         raise BadAnswer("the node's view is not JSON") from None
     if not isinstance(parsed, dict):
         raise BadAnswer("the node's view is not a JSON object")
     return parsed
+
+
+def _refuse(number: str) -> NoReturn:
+    """Take no view for JSON that has what no view has, and other JSON does not know: NaN, or 1e999 for infinity."""
+    raise ValueError(f"{number} is no whole number")
 
 
 def get_record(view: Mapping[str, Any], name: str, kind: type[M]) -> M:

@@ -83,6 +83,6 @@ def test_whose_failure_it_is_is_told(
 
 def test_a_class_that_does_not_exist_is_named(terminal: Terminal, trials: Trials) -> None:
     outcome = terminal.json("job", "try", f"{IMAGE}:1", "--class", "9")
-    assert outcome.code == exit_codes.FAILED
+    assert outcome.code == exit_codes.USAGE
     assert "class 9 does not exist" in outcome.error["message"]
     assert trials.asked == []

@@ -172,6 +172,7 @@ def test_what_does_not_exist_has_its_own_exit_code(carl: Terminal) -> None:
         ("tx", "bond", "1e3"),
         ("tx", "bond", "-1"),
         ("tx", "set-checker", "9"),
+        ("tx", "set-checker", "9" * 5_000),
         ("tx", "set-key", "carl", "--scope", "king"),
         ("tx", "set-key", "00" * 32, "--proof", "zz"),
         ("query", "tx", "zz"),
@@ -309,6 +310,18 @@ def test_text_of_strangers_cannot_steer_the_terminal(carl: Terminal) -> None:
     assert "\x9b" not in shown
     assert "[bold red]x[/]" in shown
     assert carl.json("query", "account").data["profile"]["name"] == evil
+
+
+@pytest.mark.parametrize("number", [b"NaN", b"-Infinity", b"1e999", b"0.5"])
+def test_a_number_that_no_view_has_is_a_bad_answer(
+    carl: Terminal, monkeypatch: pytest.MonkeyPatch, number: bytes
+) -> None:
+    async def answer(*_: object, **__: object) -> QueryAnswer:
+        return QueryAnswer(0, "", b'{"height": ' + number + b"}", 1)
+
+    monkeypatch.setattr(carl.transport, "query", answer)
+    done = carl.json("query", "view", "/chain")
+    assert (done.code, done.out) == (exit_codes.FAILED, "")
 
 
 @pytest.mark.parametrize(
