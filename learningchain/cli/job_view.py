@@ -71,6 +71,8 @@ def show(
     data: dict[str, Any] = describe_job(view)
     if past is not None:
         data["announcements"] = _describe_history(past)
+        if not past.complete:
+            session.say("older announcements are not shown: the search through the blocks is limited")
     if why is not None:
         data["why"] = explain_account(view, past or History((), False), read_address(session, why))
     now_ms = session.client().get_status().time_ms
@@ -226,8 +228,7 @@ def _read_states(text: str) -> list[int]:
 def _prove(session: Session, view: JobView) -> JobView:
     """Return the job and its rounds as their proved records have them; a view may say anything."""
     job = _prove_record(session, keys.job(view.job.id), pb.Job)
-    numbers = range(min(job.rounds, len(view.rounds)))
-    rounds = [_prove_record(session, keys.round_(view.job.id, number), pb.Round) for number in numbers]
+    rounds = [_prove_record(session, keys.round_(view.job.id, number), pb.Round) for number in range(job.rounds)]
     session.say(
         "proof checked: job and rounds are shown as their records stood a block ago, "
         "which belong to the app hash of the node's block header"

@@ -295,6 +295,30 @@ def test_what_is_shown_with_proof_is_what_was_proved(carl: Terminal, monkeypatch
     assert done.data["rounds"][0]["candidate"]["loss"] == "50000000"
 
 
+def test_a_node_cannot_hide_a_round_from_a_proof(carl: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    job_id = decide(carl)
+    carl.market.block()
+    query = carl.transport.query
+
+    async def hide(path: str, *words: Any, **options: Any) -> QueryAnswer:
+        answer = await query(path, *words, **options)
+        if path.startswith("/job/"):
+            return replace(answer, value=json.dumps({**json.loads(answer.value), "rounds": []}).encode())
+        return answer
+
+    monkeypatch.setattr(carl.transport, "query", hide)
+    assert carl.json("job", "show", str(job_id)).data["rounds"] == []
+    assert len(carl.json("job", "show", str(job_id), "--prove").data["rounds"]) == 1
+
+
+def test_a_history_that_does_not_reach_back_says_so(carl: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    job_id = decide(carl)
+    assert "older announcements" not in carl.run("job", "show", str(job_id), "--history").err
+    monkeypatch.setattr("learningchain.history.MAX_BLOCKS", 1)
+    done = carl.json("job", "show", str(job_id), "--history")
+    assert (done.data["announcements"], "older announcements are not shown" in done.err) == ([], True)
+
+
 def test_watching_gives_a_line_per_change_until_it_is_settled(carl: Terminal) -> None:
     job_id = submit(carl)
     done = carl.json("job", "watch", str(job_id))
