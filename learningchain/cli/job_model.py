@@ -61,7 +61,8 @@ def model(
         "digest": turn.model_digest.hex(),
         "size": str(turn.size),
         "source": source,
-        "winner": encode_address(turn.candidate.account),
+        "candidate": encode_address(turn.candidate.account),
+        "winner": encode_address(view.job.winner) if view.job.winner else None,
         "announced_loss": format_loss(turn.candidate.loss),
     }
     if not evaluate:

@@ -1,9 +1,8 @@
-"""`lc job` for a contractor: publishing, watching, fetching the model."""
+"""`lc job` for a contractor: publishing, looking, watching."""
 
 import hashlib
 import json
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,7 +17,6 @@ from learningchain.cli.session import Session
 from learningchain.client.transport import QueryAnswer
 from learningchain.wallet import Keystore, SecretKey
 from tests.cli.terminal import DIGEST, IMAGE, QUICK, Terminal, make_image, no_room_for_the_next_step
-from tests.client.test_models import serve
 from tests.support.market import SALT, measured
 from tests.support.wallets import Wallet
 
@@ -230,8 +228,8 @@ def test_a_job_is_cancelled_with_consent_and_its_bounty_is_raised(carl: Terminal
     assert carl.market.job(job_id).state == pb.JOB_STATE_CANCELLED
 
 
-def decide(carl: Terminal, endpoint: str = "", model: bytes = b"model") -> int:
-    """Bring a job with a revealed model to its end; the winner serves it at `endpoint`."""
+def decide(carl: Terminal, endpoint: str = "", model: bytes = b"model", found: int = 70_000_000) -> int:
+    """Bring a job with a revealed model to its end; its candidate serves it at `endpoint`."""
     market = carl.market
     job_id = submit(carl)
     if endpoint:
@@ -242,7 +240,7 @@ def decide(carl: Terminal, endpoint: str = "", model: bytes = b"model") -> int:
     revelation = market.revelation("worker0", job_id, model_digest=digest, size=len(model), locations=[])
     assert revelation.salt == SALT
     market.must("worker0", revelation)
-    market.decide_all(job_id, measured(70_000_000))
+    market.decide_all(job_id, measured(found))
     return job_id
 
 
@@ -368,74 +366,3 @@ def test_a_wrong_view_says_to_correct_the_path(carl: Terminal, path: str) -> Non
     done = carl.json("query", "view", path)
     assert done.code == exit_codes.FAILED
     assert "correct the path" in done.error["hint"]
-
-
-def test_a_model_is_fetched_checked_and_saved_under_its_jobs_name(carl: Terminal, tmp_path: Path) -> None:
-    model = b"weights" * 1000
-    path = f"/v1/models/{hashlib.sha256(model).hexdigest()}"
-    with serve({path: model}) as node:
-        job_id = decide(carl, node, model)
-        done = carl.json("job", "model", str(job_id), "--file", str(tmp_path))
-    assert done.data["announced_loss"] == "0.07"
-    assert done.data["digest"] == hashlib.sha256(model).hexdigest()
-    assert done.data["source"] == node + path
-    assert (tmp_path / f"job-{job_id}-model.npz").read_bytes() == model
-    again = carl.json("job", "model", str(job_id), "--file", str(tmp_path))
-    assert again.data["source"] == "already here"
-    (tmp_path / f"job-{job_id}-model.npz").write_bytes(b"mine")
-    assert "exists already" in carl.json("job", "model", str(job_id), "--file", str(tmp_path)).error["message"]
-    assert (tmp_path / f"job-{job_id}-model.npz").read_bytes() == b"mine"
-
-
-def test_a_label_cannot_name_a_file_elsewhere(carl: Terminal, tmp_path: Path) -> None:
-    carl.images[f"{IMAGE}:1"] = make_image(
-        labels={"org.learningchain.contract": "1", "org.learningchain.model.name": "../../evil"}
-    )
-    model = b"\x80\x04pickle"
-    with serve({f"/v1/models/{hashlib.sha256(model).hexdigest()}": model}) as node:
-        job_id = decide(carl, node, model)
-        done = carl.json("job", "model", str(job_id), "--file", str(tmp_path))
-    assert done.data["path"] == str(tmp_path / f"job-{job_id}.model")
-    assert "pickle" in done.err
-
-
-def test_a_model_that_nobody_gives_is_not_found(carl: Terminal, tmp_path: Path) -> None:
-    with serve({}) as node:
-        done = carl.json("job", "model", str(decide(carl, node)), "--file", str(tmp_path / "m"))
-    assert done.code == exit_codes.NOT_FOUND
-    assert "404" in done.error["message"]
-    assert list(tmp_path.glob("m*")) == []
-
-
-@pytest.mark.parametrize(
-    ("loss", "matches"),
-    [(70_000_000, True), (70_001_000, True), (69_000_000, True), (70_002_000, False), (None, False)],
-)
-def test_a_model_is_measured_and_compared_with_what_was_announced(
-    carl: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loss: int | None, matches: bool
-) -> None:
-    evaluation = SimpleNamespace(
-        has_score=loss is not None,
-        loss_nano=loss or 0,
-        finding=SimpleNamespace(name="MEASURED"),
-        receipt=b"r" * 32,
-        seconds=1.0,
-        detail="it crashed",
-    )
-    asked: list[Any] = []
-
-    def evaluate(_: object, *words: object) -> object:
-        asked.append(words)
-        return evaluation
-
-    monkeypatch.setattr("learningchain.cli.worker_tools.evaluate", evaluate)
-    model = b"weights"
-    with serve({f"/v1/models/{hashlib.sha256(model).hexdigest()}": model}) as node:
-        job_id = decide(carl, node, model)
-        done = carl.json("job", "model", str(job_id), "--evaluate", "--file", str(tmp_path / "m"))
-    assert done.code == (0 if matches else exit_codes.DIFFERS)
-    assert done.data["matches"] is matches
-    assert done.data["announced_loss"] == "0.07"
-    if loss is None:
-        assert done.data["measured_loss"] == "no score"
-    assert asked == [(f"{IMAGE}@{DIGEST}", tmp_path / "m", carl.market.params.classes[0])]
