@@ -147,8 +147,9 @@ class Sending:
 
         One of the same intent is left alone: sending finds it and waits for it.
         """
+        sender = self.sender  # made before: it asks for the password, and what people take to type does not count
         with self.patience.spend() as left_s:
-            told = self.sender.settle(keep_intent=intent, keep=True, timeout_s=left_s)
+            told = sender.settle(keep_intent=intent, keep=True, timeout_s=left_s)
         for settled in told:
             kind = settled.pending.intent.partition(" ")[0]
             if settled.result is None:

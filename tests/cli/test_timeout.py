@@ -5,6 +5,7 @@ import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,8 +13,11 @@ import pytest
 from abci_app.protocol.bech32 import encode_address
 from abci_app.protocol.limits import UCREDIT
 from learningchain.cli import exit_codes
-from learningchain.client import client, file_lock, sender, sync
-from tests.cli.terminal import Terminal
+from learningchain.cli.session import Session
+from learningchain.client import Pending, TxResult, client, file_lock, sender, sync
+from learningchain.wallet import Keystore, SecretKey
+from tests.cli.terminal import QUICK, Terminal
+from tests.support.wallets import Wallet
 
 SHORT = ("--timeout", "0.1")
 
@@ -58,6 +62,26 @@ def test_a_node_that_does_not_answer_before_anything_is_sent(
     assert "nothing was sent" in done.error["message"]
     assert "--timeout" in done.error["hint"]
     assert carl.transport.broadcasts == []
+
+
+def test_what_is_typed_does_not_count(carl: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    Keystore(carl.home / "keys", QUICK).add("locked", SecretKey(Wallet("carl").seed), "password")
+    now, given = [0.0], []
+    wait = sync.SyncSender.wait
+
+    def type_slowly(*_: object) -> str:
+        now[0] += 100.0
+        return "password"
+
+    def note(sender: sync.SyncSender, pending: Pending, timeout_s: float, keep: bool) -> TxResult:
+        given.append(timeout_s)
+        return wait(sender, pending, timeout_s, keep)
+
+    monkeypatch.setattr(sync, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(Session, "ask_password", type_slowly)
+    monkeypatch.setattr(sync.SyncSender, "wait", note)
+    assert carl.run("tx", "bond", "1", "--from", "locked", "--timeout", "60").code == 0
+    assert (now, given) == ([100.0], [60.0])
 
 
 @pytest.mark.parametrize("arrives", [True, False])
