@@ -92,7 +92,7 @@ def load_settings(**given: Any) -> Settings:
 def save_setting(home: Path, name: str, value: str) -> None:
     """Write one setting into the file, keeping its comments and order. Raises SettingsError, KeystoreError.
 
-    An address is checked for its form, a key must be there; an empty key or tag takes the setting back.
+    An address is checked for its form, a key must be there; an empty key, tag or file takes the setting back.
     """
     if name not in Settings.model_fields or name == "home":
         known = ", ".join(sorted(set(Settings.model_fields) - {"home"}))
@@ -103,7 +103,10 @@ def save_setting(home: Path, name: str, value: str) -> None:
     if not home.exists():
         make_private_folder(home)
     document = tomlkit.parse(path.read_text("utf-8")) if path.exists() else tomlkit.document()
-    document[name] = value
+    if value:
+        document[name] = value
+    else:
+        document.pop(name, None)
     write_private(path, tomlkit.dumps(document).encode("utf-8"), overwrite=True)
 
 

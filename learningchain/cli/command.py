@@ -26,13 +26,21 @@ _COMMON: Final = "Common options"
 _SENDING: Final = "Options of transactions"
 _POSITIVE: Final = 0.1
 
+
+def _read_folder(text: str) -> Path:
+    """Refuse the empty word of a variable that is not set: as a path it is the current folder."""
+    if not text:
+        raise typer.BadParameter("it is empty: name a folder")
+    return Path(text)
+
+
+def _make_home_option(text: str) -> tuple[Any, Any]:
+    option = typer.Option(help=text, rich_help_panel=_COMMON, parser=_read_folder, metavar="PATH")
+    return Annotated[Path | None, option], None
+
+
 _SESSION_OPTIONS: Final[dict[str, tuple[Any, Any]]] = {
-    "home": (
-        Annotated[
-            Path | None, typer.Option(help="Folder of keys and settings [env: LC_HOME]", rich_help_panel=_COMMON)
-        ],
-        None,
-    ),
+    "home": _make_home_option("Folder of keys and settings [env: LC_HOME]"),
     "node": (
         Annotated[str | None, typer.Option(help="RPC address of a node [env: LC_NODE]", rich_help_panel=_COMMON)],
         None,
@@ -97,9 +105,7 @@ class Place:
 
     def get_options(self) -> dict[str, tuple[Any, Any]]:
         """Return the common options with this --home."""
-        text = f"{self.help} [default: {self.folder}]"
-        home = Annotated[Path | None, typer.Option(help=text, rich_help_panel=_COMMON)]
-        return _SESSION_OPTIONS | {"home": (home, None)}
+        return _SESSION_OPTIONS | {"home": _make_home_option(f"{self.help} [default: {self.folder}]")}
 
     def get_home(self) -> Path:
         """Return the folder. Raises SettingsError if the user has no home."""

@@ -75,9 +75,10 @@ class Session:
 
     def pick_key(self, name: str | None) -> Entry:
         """Return the key of --from, else the one of the settings, else the only one. Raises KeystoreError, Failure."""
-        chosen = name or self.settings.key
-        if chosen:
-            return self.keystore.find(chosen)
+        if name is not None:  # also an empty one, of a variable that is not set: no other key must sign instead
+            return self.keystore.find(name)
+        if self.settings.key:
+            return self.keystore.find(self.settings.key)
         entries = self.keystore.list_entries()
         if len(entries) == 1:
             return entries[0]

@@ -8,7 +8,7 @@ import pytest
 from abci_app.protocol.bech32 import encode_address
 from learningchain.cli import exit_codes
 from learningchain.wallet import Keystore, SecretKey
-from tests.cli.terminal import QUICK, Terminal
+from tests.cli.terminal import QUICK, Terminal, run_lc
 
 PASSWORD = "correct horse battery"
 
@@ -193,6 +193,32 @@ def test_the_command_line_wins_over_the_environment_and_that_over_the_file(
     monkeypatch.setenv("LC_NODE", "http://environment:1")
     assert terminal.json("config", "show").data["node"] == "http://environment:1"
     assert terminal.json("config", "show", "--node", "http://line:1").data["node"] == "http://line:1"
+
+
+@pytest.mark.parametrize("name", ["key", "chain_tag", "password_file"])
+def test_an_empty_value_takes_a_setting_back(carl: Terminal, tmp_path: Path, name: str) -> None:
+    before = carl.json("config", "show").data
+    value = {"key": "carl", "chain_tag": "0" * 16, "password_file": str(tmp_path / "password")}[name]
+    assert carl.run("config", "set", name, value).code == 0
+    assert carl.json("config", "show").data == {**before, name: value}
+    assert carl.run("config", "set", name, "").code == 0
+    assert carl.json("config", "show").data == before
+
+
+def test_an_empty_home_is_not_the_current_folder(
+    terminal: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for words in (("keys", "add", "mine"), ("worker", "init")):
+        done = run_lc(*words, "--unencrypted", "--home", "")
+        assert (done.returncode, "it is empty" in done.stderr) == (exit_codes.USAGE, True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_key_is_not_the_only_one(carl: Terminal) -> None:
+    done = carl.json("tx", "bond", "1", "--from", "")
+    assert (done.code, done.error["message"]) == (exit_codes.USAGE, "'' is not a key name")
+    assert carl.transport.broadcasts == []
 
 
 def test_a_key_that_cannot_be_written_says_what_to_do(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
