@@ -17,7 +17,7 @@ from learningchain.cli import exit_codes
 from learningchain.cli.command import Place, Session, command, make_group
 from learningchain.cli.failure import Failure, split_text
 from learningchain.cli.keys import PasswordFile, ask_new_password, describe_entry, tell_secret
-from learningchain.cli.output import clean
+from learningchain.cli.output import clean, has_colours
 from learningchain.wallet import SecretKey
 from learningchain.wallet.files import make_private_folder, write_private
 from worker.journal import JournalError
@@ -127,7 +127,7 @@ def _configure_logging(as_json: bool) -> None:
     """Log to stderr, a line per event: for people, or as JSON."""
     render: tuple[Processor, ...] = (structlog.processors.JSONRenderer(),)  # ASCII, whatever strangers wrote
     if not as_json:
-        render = (_clean_values, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()))
+        render = (_clean_values, structlog.dev.ConsoleRenderer(colors=has_colours(sys.stderr)))
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

@@ -85,6 +85,11 @@ def _make_console(stream: TextIO) -> Console:
     return _Console(file=stream, width=width, highlight=False, emoji=False, markup=False, soft_wrap=True)
 
 
+def has_colours(stream: TextIO) -> bool:
+    """Tell whether a log may be coloured: on a terminal, unless NO_COLOR is set."""
+    return stream.isatty() and not os.environ.get("NO_COLOR")
+
+
 def clean(text: str) -> str:
     """Return text without characters that could move the cursor, reorder the line or hide."""
     return "".join(char if char.isprintable() or char == "\n" else _REPLACEMENT for char in text)

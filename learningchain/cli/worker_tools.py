@@ -15,6 +15,7 @@ from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from learningchain.claims import Claim
 from learningchain.cli.failure import Failure
 from learningchain.cli.job_model import allows_loopback
+from learningchain.cli.output import has_colours
 from learningchain.cli.session import Session
 from learningchain.client import Relay
 from learningchain.models import order_relays
@@ -80,6 +81,11 @@ def try_job(
 def _log_warnings_only() -> None:
     """Have the sandbox write what people should know to stderr: stdout is for data."""
     structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.format_exc_info,
+            structlog.dev.ConsoleRenderer(colors=has_colours(sys.stderr)),
+        ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )

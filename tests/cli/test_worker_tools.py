@@ -2,6 +2,8 @@
 
 import asyncio
 import hashlib
+import io
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +21,7 @@ from learningchain.cli.failure import Failure
 from learningchain.cli.session import Session
 from learningchain.client import Relay
 from learningchain.wallet import SecretKey
+from worker import cli
 from worker.models.uploads import UploadClaim, parse_claim
 from worker.sandbox import EvaluationLimits, OwnFailureError, SandboxSettings
 
@@ -110,6 +113,25 @@ def test_what_the_sandbox_logs_is_no_data(
     assert shown.out == ""
     assert "outputs_without_hard_caps" in shown.err
     assert "image_pulled" not in shown.err
+
+
+@pytest.mark.parametrize("no_color", ["", "1"])
+def test_the_log_has_colours_on_a_terminal_only_and_not_with_no_color(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_color: str
+) -> None:
+    class Screen(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    screen = Screen()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("NO_COLOR", no_color)
+    monkeypatch.setattr(worker_tools, "evaluate_model", lambda *_: structlog.get_logger().warning("from the sandbox"))
+    worker_tools.evaluate(Session(home=tmp_path), IMAGE, tmp_path / "m", pb.EvaluationClass(cores=2, seconds=30))
+    cli._configure_logging(as_json=False)
+    structlog.get_logger().warning("from the worker")
+    lines = screen.getvalue().splitlines()
+    assert ["\x1b" in line for line in lines] == [not no_color] * 2, lines
 
 
 def test_a_machine_without_an_engine_is_told_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
