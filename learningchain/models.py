@@ -3,19 +3,21 @@
 A source is a URL that a stranger wrote (see `addresses.py`); redirects are not followed.
 """
 
+import asyncio
 import hashlib
 import os
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import httpx2
 
-from learningchain.addresses import AddressRefused, resolve
+from learningchain.addresses import AddressRefused, Target, resolve
 from learningchain.client.interface import Relay
 
 CONNECT_S: Final = 5.0
@@ -29,6 +31,7 @@ NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}", re.ASCII)
 _PICKLE: Final = re.compile(rb"\x80[\x02-\x05]")
 _ZIP: Final = b"PK\x03\x04"
 _CHUNK: Final = 1 << 20
+_TOO_SLOW: Final = "it is too slow"
 
 
 class ModelError(Exception):
@@ -86,7 +89,7 @@ def fetch_model(
             try:
                 _download(model, source, temporary, end, allow_loopback, on_progress)
             except _SOURCE_FAILURES as error:
-                reasons.append(f"{source}: {error or type(error).__name__}")
+                reasons.append(f"{source}: {str(error) or type(error).__name__}")
                 continue
             os.replace(temporary, path)
             return source
@@ -116,8 +119,10 @@ class _SourceError(Exception):
     """This source does not give the model."""
 
 
-# ValueError: what a client refuses to send or cannot read, whichever of its layers says so.
-_SOURCE_FAILURES: Final = (httpx2.HTTPError, httpx2.InvalidURL, AddressRefused, _SourceError, OSError, ValueError)
+# ValueError: what a client refuses to send or cannot read, whichever of its layers says so; so is a group of errors.
+_SOURCE_FAILURES: Final = (
+    httpx2.HTTPError, httpx2.InvalidURL, AddressRefused, _SourceError, OSError, ValueError, ExceptionGroup,
+)  # fmt: skip
 
 
 def _download(
@@ -129,25 +134,48 @@ def _download(
     on_progress: Callable[[str, int], None] | None,
 ) -> None:
     target = resolve(url, allow_loopback)
-    timeout = httpx2.Timeout(READ_S, connect=CONNECT_S)
     hasher, received = hashlib.sha256(), 0
     end = min(end, time.monotonic() + PATIENCE_S + model.size / SLOWEST)
-    # Asked for as is: a compressed body could unpack to anything.
-    headers = {**target.headers, "Accept-Encoding": "identity"}
-    with (
-        httpx2.Client(timeout=timeout, follow_redirects=False, trust_env=False) as http,
-        http.stream("GET", target.url, headers=headers, extensions=target.extensions) as answer,
-        path.open("wb") as file,
-    ):
-        if answer.status_code != 200:
-            raise _SourceError(f"it answered {answer.status_code}")
-        for chunk in answer.iter_raw():
-            received += len(chunk)
-            if received > model.size or time.monotonic() > end:
-                raise _SourceError("it sent too much" if received > model.size else "it is too slow")
-            hasher.update(chunk)
-            file.write(chunk)
-            if on_progress is not None:
-                on_progress(url, received)
+
+    async def receive() -> None:
+        nonlocal received
+        async with _ask(target) as answer:
+            if answer.status_code != 200:
+                raise _SourceError(f"it answered {answer.status_code}")
+            with path.open("wb") as file:
+                async for chunk in answer.aiter_raw():
+                    received += len(chunk)
+                    if received > model.size or time.monotonic() > end:
+                        raise _SourceError("it sent too much" if received > model.size else _TOO_SLOW)
+                    hasher.update(chunk)
+                    file.write(chunk)
+                    if on_progress is not None:
+                        on_progress(url, received)
+
+    asyncio.run(_within(receive(), end - time.monotonic()))
     if received != model.size or hasher.digest() != model.digest:
         raise _SourceError("it sent other bytes than were revealed")
+
+
+@asynccontextmanager
+async def _ask(target: Target) -> AsyncIterator[httpx2.Response]:
+    timeout = httpx2.Timeout(READ_S, connect=CONNECT_S)
+    # Asked for as is: a compressed body could unpack to anything.
+    headers = {**target.headers, "Accept-Encoding": "identity"}
+    async with (
+        httpx2.AsyncClient(timeout=timeout, follow_redirects=False, trust_env=False) as http,
+        http.stream("GET", target.url, headers=headers, extensions=target.extensions) as answer,
+    ):
+        yield answer
+
+
+async def _within(work: Coroutine[Any, Any, None], seconds: float) -> None:
+    """Give up what takes longer, be it that headers drip: the client's own limits are for each read."""
+    limit = asyncio.timeout(seconds)
+    try:
+        async with limit:
+            await work
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise _SourceError(_TOO_SLOW) from None

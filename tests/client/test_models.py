@@ -24,6 +24,8 @@ from learningchain.models import (
     looks_like_pickle,
     order_relays,
 )
+from tests.support import slow_server
+from tests.support.slow_server import serve_pieces
 
 MODEL = bytes(range(256)) * 5000
 WANTED = WantedModel(hashlib.sha256(MODEL).digest(), len(MODEL))
@@ -56,7 +58,7 @@ def serve(files: Mapping[str, bytes], redirect: str = "") -> Iterator[str]:
 
 @contextmanager
 def drip(clock: list[float]) -> Iterator[str]:
-    """A source that never ends and never is silent for long; with its first bytes the clock goes on, up to 3 s."""
+    """A source that never ends and never is silent for long; with its first bytes the clock goes on, up to 90 s."""
     ended = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
@@ -65,7 +67,7 @@ def drip(clock: list[float]) -> Iterator[str]:
             self.end_headers()
             with contextlib.suppress(OSError):  # the reader left
                 while not ended.wait(0.01):
-                    clock[0] = min(clock[0] + 1.0, 3.0)
+                    clock[0] = min(clock[0] + 30.0, 90.0)
                     self.wfile.write(b"x")
 
         def log_message(self, format: str, *args: object) -> None:
@@ -84,7 +86,7 @@ def drip(clock: list[float]) -> Iterator[str]:
 
 
 def fetch(path: Path, *sources: str, loopback: bool = True) -> str:
-    return fetch_model(WANTED, sources, path, 10, allow_loopback=loopback)
+    return fetch_model(WANTED, sources, path, 600, allow_loopback=loopback)
 
 
 def test_the_first_source_that_has_it_gives_it(tmp_path: Path) -> None:
@@ -122,12 +124,23 @@ def test_a_source_at_an_inner_address_is_no_source(tmp_path: Path) -> None:
 def test_a_source_that_drips_does_not_keep_the_next_from_its_turn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("learningchain.models.PATIENCE_S", 2.0)
+    monkeypatch.setattr("learningchain.models.PATIENCE_S", 60.0)
     monkeypatch.setattr("learningchain.models.SLOWEST", 1 << 30)
     clock = [0.0]
     monkeypatch.setattr("learningchain.models.time", SimpleNamespace(monotonic=lambda: clock[0]))
     with serve({"/m": MODEL}) as node, drip(clock) as slow:
         assert fetch(tmp_path / "model", slow, f"{node}/m") == f"{node}/m"
+
+
+def test_a_source_whose_headers_drip_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("learningchain.models.PATIENCE_S", 0.1)
+    monkeypatch.setattr("learningchain.models.SLOWEST", 1 << 30)
+    with (
+        serve_pieces(slow_server.drip(b"HTTP/1.1 200 OK\r\nX: " + b"y" * 60_000, 0.01)) as node,
+        pytest.raises(ModelError, match="too slow"),
+    ):
+        fetch(tmp_path / "model", f"{node}/m")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_without_sources_it_says_so(tmp_path: Path) -> None:
