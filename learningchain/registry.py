@@ -4,6 +4,7 @@ Speaks the OCI distribution API without credentials, because every checker has t
 HTTP is used for registries on this machine only.
 """
 
+import asyncio
 import hashlib
 import ipaddress
 import json
@@ -16,6 +17,9 @@ from urllib.parse import urljoin, urlsplit
 import httpx2
 
 TIMEOUT_S: Final = 20.0
+"""For each read."""
+MOST_S: Final = 60.0
+"""For all that a registry is asked about an image: one that drips passes every limit of a read."""
 MAX_MANIFEST_BYTES: Final = 4 << 20
 MAX_CONFIG_BYTES: Final = 4 << 20
 MAX_REDIRECTS: Final = 3
@@ -96,21 +100,30 @@ def parse_reference(text: str) -> Reference:
     return Reference(host, path, match["tag"] or ("" if match["digest"] else "latest"), match["digest"] or "")
 
 
-def resolve_image(text: str, client: httpx2.Client | None = None) -> Image:
+def resolve_image(text: str, client: httpx2.AsyncClient | None = None) -> Image:
     """Return the image a reference stands for, pulling its manifest and configuration without credentials.
 
-    Raises ImageError: unknown, not public, several platforms without linux/amd64, wrong digest, no answer.
+    Raises ImageError: unknown, not public, several platforms without linux/amd64, wrong digest, no answer in time.
     """
     reference = parse_reference(text)
-    with client or httpx2.Client(timeout=TIMEOUT_S, trust_env=True) as http:
-        registry = _Registry(http, reference)
-        try:
-            return registry.resolve()
-        except httpx2.HTTPError as error:
-            raise ImageError(
-                f"the registry {reference.host} does not answer: {error}",
-                "check the name and the network, then try again",
-            ) from error
+    try:
+        return asyncio.run(_resolve(reference, client))
+    except (httpx2.HTTPError, TimeoutError, ExceptionGroup) as error:
+        # A group is what failed, for each address of a host, in a way that httpx does not know.
+        cause = error.exceptions[0] if isinstance(error, ExceptionGroup) else error
+        reason = f"not within {MOST_S:.0f} s" if isinstance(error, TimeoutError) else str(cause)
+        raise ImageError(
+            f"the registry {reference.host} does not answer: {reason}", "check the name and the network, then try again"
+        ) from error
+    except (httpx2.InvalidURL, ValueError, TypeError, AttributeError) as error:
+        raise ImageError(
+            f"what the registry {reference.host} answers is not in the form of one: {error}", "use another registry"
+        ) from error
+
+
+async def _resolve(reference: Reference, client: httpx2.AsyncClient | None) -> Image:
+    async with asyncio.timeout(MOST_S), client or httpx2.AsyncClient(timeout=TIMEOUT_S, trust_env=True) as http:
+        return await _Registry(http, reference).resolve()
 
 
 def _is_host(part: str) -> bool:
@@ -132,7 +145,7 @@ def is_loopback(host: str) -> bool:
 class _Registry:
     """One repository of a registry, asked anonymously."""
 
-    def __init__(self, http: httpx2.Client, reference: Reference) -> None:
+    def __init__(self, http: httpx2.AsyncClient, reference: Reference) -> None:
         self._http = http
         self._reference = reference
         host = DEFAULT_REGISTRY if reference.host in _HUB else reference.host
@@ -140,23 +153,23 @@ class _Registry:
         self._base = f"{self._scheme}://{host}/v2/{reference.path}"
         self._token = ""
 
-    def resolve(self) -> Image:
+    async def resolve(self) -> Image:
         wanted = self._reference.digest or self._reference.tag
-        manifest, digest = self._get_manifest(wanted)
+        manifest, digest = await self._get_manifest(wanted)
         if manifest.get("mediaType") in _INDEXES or "manifests" in manifest:
             if self._reference.digest:
                 raise ImageError(
                     "this digest is that of an index of several platforms, which no checker accepts",
                     f"give the digest of the linux/amd64 manifest: {self._pick_platform(manifest)}",
                 )
-            manifest, digest = self._get_manifest(self._pick_platform(manifest))
-        return self._describe(manifest, digest)
+            manifest, digest = await self._get_manifest(self._pick_platform(manifest))
+        return await self._describe(manifest, digest)
 
-    def _describe(self, manifest: Mapping[str, Any], digest: str) -> Image:
+    async def _describe(self, manifest: Mapping[str, Any], digest: str) -> Image:
         layers, config = manifest.get("layers"), manifest.get("config")
         if not isinstance(layers, list) or not isinstance(config, dict):
             raise ImageError("the manifest is not one of an image", "push it with docker push or an OCI tool")
-        settings = self._get_config(str(config.get("digest")))
+        settings = await self._get_config(str(config.get("digest")))
         platform = (settings.get("os"), settings.get("architecture"))
         if platform != ("linux", "amd64"):
             raise ImageError(f"the image is for {platform[0]}/{platform[1]}", "build it with --platform linux/amd64")
@@ -171,16 +184,16 @@ class _Registry:
             volumes=tuple(details.get("Volumes") or ()),
         )
 
-    def _get_manifest(self, wanted: str) -> tuple[Mapping[str, Any], str]:
+    async def _get_manifest(self, wanted: str) -> tuple[Mapping[str, Any], str]:
         headers = {"Accept": ", ".join(_MANIFESTS + _INDEXES)}
-        content = self._get(f"{self._base}/manifests/{wanted}", headers, MAX_MANIFEST_BYTES)
+        content = await self._get(f"{self._base}/manifests/{wanted}", headers, MAX_MANIFEST_BYTES)
         digest = "sha256:" + hashlib.sha256(content).hexdigest()
         if wanted.startswith("sha256:") and wanted != digest:
             raise ImageError("the registry sent other bytes than the digest says", "use another registry")
         return _parse(content), digest
 
-    def _get_config(self, digest: str) -> Mapping[str, Any]:
-        content = self._get(f"{self._base}/blobs/{digest}", {}, MAX_CONFIG_BYTES)
+    async def _get_config(self, digest: str) -> Mapping[str, Any]:
+        content = await self._get(f"{self._base}/blobs/{digest}", {}, MAX_CONFIG_BYTES)
         if "sha256:" + hashlib.sha256(content).hexdigest() != digest:
             raise ImageError("the registry sent other bytes than the digest says", "use another registry")
         return _parse(content)
@@ -194,8 +207,8 @@ class _Registry:
             "the image has no linux/amd64 version", "build it with --platform linux/amd64 and push it again"
         )
 
-    def _get(self, url: str, headers: Mapping[str, str], limit: int) -> bytes:
-        status, content = self._fetch(url, headers, limit)
+    async def _get(self, url: str, headers: Mapping[str, str], limit: int) -> bytes:
+        status, content = await self._fetch(url, headers, limit)
         if status == 404:
             raise ImageError(
                 f"{self._reference.name} has no such tag or digest", "push the image first, check the name"
@@ -211,16 +224,16 @@ class _Registry:
             raise ImageError(f"the registry answered {status}", "try again, or use another registry")
         return content
 
-    def _fetch(self, url: str, headers: Mapping[str, str], limit: int) -> tuple[int, bytes]:
+    async def _fetch(self, url: str, headers: Mapping[str, str], limit: int) -> tuple[int, bytes]:
         """Follow the anonymous token challenge once, and redirects without lowering the transport's safety."""
         for _ in range(MAX_REDIRECTS + 2):
-            with self._http.stream("GET", url, headers=self._authorize(url, headers)) as answer:
+            async with self._http.stream("GET", url, headers=self._authorize(url, headers)) as answer:
                 if answer.is_redirect:
                     url = self._check_url(urljoin(url, answer.headers.get("location", "")))
-                elif answer.status_code == 401 and not self._token and self._take_token(answer):
+                elif answer.status_code == 401 and not self._token and await self._take_token(answer):
                     continue
                 else:
-                    return answer.status_code, _read(answer, limit)
+                    return answer.status_code, await _read(answer, limit)
         raise ImageError("the registry redirects without end", "use another registry")
 
     def _authorize(self, url: str, headers: Mapping[str, str]) -> Mapping[str, str]:
@@ -229,29 +242,30 @@ class _Registry:
             return {**headers, "Authorization": f"Bearer {self._token}"}
         return headers
 
-    def _take_token(self, answer: httpx2.Response) -> bool:
+    async def _take_token(self, answer: httpx2.Response) -> bool:
         scheme, _, rest = answer.headers.get("www-authenticate", "").partition(" ")
         fields = dict(_CHALLENGE.findall(rest))
         if scheme.lower() != "bearer" or "realm" not in fields:
             return False
         query = {name: fields[name] for name in ("service", "scope") if name in fields}
-        with self._http.stream("GET", self._check_url(fields["realm"]), params=query) as reply:
+        async with self._http.stream("GET", self._check_url(fields["realm"]), params=query) as reply:
             if reply.status_code != 200:
                 return False
-            token = _parse(_read(reply, MAX_CONFIG_BYTES))
+            token = _parse(await _read(reply, MAX_CONFIG_BYTES))
         self._token = str(token.get("token") or token.get("access_token") or "")
         return bool(self._token)
 
     def _check_url(self, url: str) -> str:
         parts = urlsplit(url)
-        if parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.netloc)):
+        is_safe = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.netloc))
+        if is_safe and parts.port != 0:  # the port raises ValueError where no port has its number
             return url
         raise ImageError(f"the registry points to {parts.scheme}://, which is not safe", "use another registry")
 
 
-def _read(answer: httpx2.Response, limit: int) -> bytes:
+async def _read(answer: httpx2.Response, limit: int) -> bytes:
     content = bytearray()
-    for chunk in answer.iter_bytes():
+    async for chunk in answer.aiter_bytes():
         content += chunk
         if len(content) > limit:
             raise ImageError(f"the registry's answer has more than {limit} bytes", "use another registry")

@@ -9,6 +9,7 @@ import httpx2
 import pytest
 
 from learningchain.registry import Image, ImageError, is_loopback, parse_reference, resolve_image
+from tests.support.slow_server import drip, serve_pieces
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -65,7 +66,7 @@ class Registry:
         return httpx2.Response(200, content=self.files[path])
 
     def resolve(self, text: str) -> Image:
-        return resolve_image(text, httpx2.Client(transport=httpx2.MockTransport(self.answer)))
+        return resolve_image(text, httpx2.AsyncClient(transport=httpx2.MockTransport(self.answer)))
 
 
 def test_a_tag_becomes_the_digest_of_its_manifest() -> None:
@@ -181,7 +182,51 @@ def test_nobody_answering_is_said() -> None:
         raise httpx2.ConnectError("refused", request=request)
 
     with pytest.raises(ImageError, match="does not answer"):
-        resolve_image("registry.example/me/job:v1", httpx2.Client(transport=httpx2.MockTransport(fail)))
+        resolve_image("registry.example/me/job:v1", httpx2.AsyncClient(transport=httpx2.MockTransport(fail)))
+
+
+def test_a_registry_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("learningchain.registry.MOST_S", 0.2)
+    with (
+        serve_pieces(drip(b"HTTP/1.1 200 OK\r\nX: " + b"y" * 60_000, 0.01)) as node,
+        pytest.raises(ImageError, match="does not answer: not within"),
+    ):
+        resolve_image(f"{node.removeprefix('http://')}/me/job:v1")
+
+
+def test_a_port_that_cannot_be_is_no_defect_of_the_program() -> None:
+    with pytest.raises(ImageError, match="does not answer: .*port must be"):
+        resolve_image("127.0.0.1:99999/me/job")
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        {"manifests": ["x"]},
+        {"manifests": [{"platform": "linux"}]},
+        {"layers": ["x"], "config": {"digest": "CONFIG"}},
+        {"layers": [{"size": "many"}], "config": {"digest": "CONFIG"}},
+        {"layers": [], "config": {"digest": "LABELS"}},
+    ],
+)
+def test_an_answer_in_another_form_is_no_defect_of_the_program(manifest: dict[str, Any]) -> None:
+    registry = Registry()
+    labels, digest = encode({"os": "linux", "architecture": "amd64", "config": {"Labels": ["x"]}})
+    registry.files[f"/blobs/{digest}"] = labels
+    text = json.dumps(manifest).replace("CONFIG", registry.config_digest).replace("LABELS", digest)
+    registry.files["/manifests/v1"] = text.encode()
+    with pytest.raises(ImageError, match="not in the form"):
+        registry.resolve("registry.example/me/job:v1")
+
+
+@pytest.mark.parametrize(
+    "location", ["https://[x/", "https://host:99999/x", "https://host/" + "x" * 70_000], ids=["host", "port", "long"]
+)
+def test_a_redirect_that_nobody_can_follow_is_told(location: str) -> None:
+    registry = Registry()
+    registry.redirect_blobs = location
+    with pytest.raises(ImageError, match="not in the form"):
+        registry.resolve("registry.example/me/job:v1")
 
 
 @pytest.mark.parametrize(
