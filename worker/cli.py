@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import json
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -51,7 +52,9 @@ def init(
         raise Failure(f"{path} exists already", "edit it, or choose another --home")
     if KEY in session.keystore.list_names():  # made by hand, or by an earlier run that did not get further
         entry = session.keystore.get(KEY)
-        session.say(f"the key {KEY} is here already; its backup: lc keys show {KEY} --words --home {home}")
+        session.say(
+            f"the key {KEY} is here already; its backup: lc keys show {KEY} --words --home {shlex.quote(str(home))}"
+        )
     else:
         password = None if unencrypted else ask_new_password(session, KEY, password_file)
         make_private_folder(home)
@@ -61,7 +64,7 @@ def init(
     document = tomlkit.parse(TEMPLATE)
     document["node"] = session.settings.node
     write_private(path, tomlkit.dumps(document).encode("utf-8"), overwrite=False)
-    session.say(f"next: look into {path}, then lc worker start --home {home}")
+    session.say(f"next: look into {path}, then lc worker start --home {shlex.quote(str(home))}")
     session.out.show({**describe_entry(entry), "settings": str(path)})
 
 
@@ -97,7 +100,7 @@ def status(session: Session) -> None:
     except FileNotFoundError:
         raise Failure(
             f"{path} does not exist: no worker has run here",
-            f"lc worker start --home {session.settings.home}",
+            f"lc worker start --home {shlex.quote(str(session.settings.home))}",
             exit_codes.NOT_FOUND,
         ) from None
     if age > STALE_SECONDS:

@@ -2,6 +2,7 @@
 (`LC_WORKER_<SECTION>__<NAME>`). Credits are written in credits, times in seconds, sizes in MiB.
 """
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -176,7 +177,9 @@ def load_settings(home: Path) -> WorkerSettings:
     try:
         values = tomlkit.parse(path.read_text(encoding="utf-8")).unwrap()
     except FileNotFoundError:
-        raise SettingsError(f"{path} does not exist: run 'lc worker init --home {home}' first") from None
+        raise SettingsError(
+            f"{path} does not exist: run 'lc worker init --home {shlex.quote(str(home))}' first"
+        ) from None
     except (OSError, UnicodeDecodeError, tomlkit.exceptions.ParseError) as error:
         raise SettingsError(f"{path} cannot be read: {error}") from error
     try:

@@ -1,6 +1,7 @@
 """`lc devnet`: a network on this machine to play with."""
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -33,7 +34,7 @@ def up(
     home = _get_home(session)
     if detached:
         _show_ready(session, home, detach(home, validators, workers))
-        session.say(f"stop it with: lc devnet down --home {home.root}")
+        session.say(f"stop it with: lc devnet down --home {shlex.quote(str(home.root))}")
     else:
         session.say("starting; Ctrl-C ends it …")
         run(open_devnet(home, validators, workers), lambda plan: _show_ready(session, home, plan))
@@ -46,7 +47,9 @@ def status(session: Session) -> None:
     plan = load_plan(home)
     if plan is None:
         raise Failure(
-            f"there is no devnet in {home.root}", f"make one: lc devnet up --home {home.root}", exit_codes.NOT_FOUND
+            f"there is no devnet in {home.root}",
+            f"make one: lc devnet up --home {shlex.quote(str(home.root))}",
+            exit_codes.NOT_FOUND,
         )
     data = {
         "chain_id": plan.chain_id,
@@ -71,7 +74,7 @@ def _get_home(session: Session) -> DevnetHome:
 
 
 def _show_ready(session: Session, home: DevnetHome, plan: DevnetPlan) -> None:
-    session.say(f"ready; the key 'contractor' holds credits: lc job list --home {home.root}")
+    session.say(f"ready; the key 'contractor' holds credits: lc job list --home {shlex.quote(str(home.root))}")
     session.out.show({"chain_id": plan.chain_id, "node": plan.get_node_url(0), "home": str(home.root)})
 
 

@@ -1,6 +1,7 @@
 """The process that holds a devnet: in the foreground of a terminal, or detached with a process id in a file."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -28,7 +29,8 @@ def open_devnet(home: DevnetHome, validators: int, workers: int) -> RunningDevne
     running = find_running(home)
     if running is not None:
         raise DevnetError(
-            f"the devnet in {home.root} runs already (process {running}): lc devnet down --home {home.root} ends it"
+            f"the devnet in {home.root} runs already (process {running}): "
+            f"lc devnet down --home {shlex.quote(str(home.root))} ends it"
         )
     cometbft = find_cometbft()
     plan = load_plan(home)
@@ -69,7 +71,9 @@ def run(devnet: RunningDevnet, on_ready: Callable[[DevnetPlan], None]) -> None:
 def detach(home: DevnetHome, validators: int, workers: int) -> DevnetPlan:
     """Start a supervisor of its own and return when the network is ready. Raises DevnetError with its last words."""
     if find_running(home) is not None:
-        raise DevnetError(f"the devnet in {home.root} runs already: lc devnet down --home {home.root} ends it")
+        raise DevnetError(
+            f"the devnet in {home.root} runs already: lc devnet down --home {shlex.quote(str(home.root))} ends it"
+        )
     home.root.mkdir(mode=0o700, parents=True, exist_ok=True)
     command = get_module_command(_MARK, str(home.root), str(validators), str(workers))
     with home.log_file.open("wb") as log:

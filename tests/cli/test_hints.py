@@ -68,3 +68,9 @@ def test_hints_about_the_keys_of_a_worker_name_its_folder(tmp_path: Path) -> Non
     done = run_lc("worker", "start", env=env)
     assert done.returncode == exit_codes.NOT_FOUND
     assert f"or make it: lc keys add --home {folder} worker" in done.stderr
+
+
+@pytest.mark.parametrize("words", [("devnet", "status"), ("worker", "status"), ("worker", "start")])
+def test_a_folder_with_a_space_in_its_name_is_quoted(tmp_path: Path, words: tuple[str, ...]) -> None:
+    done = run_lc(*words, "--home", str(tmp_path / "my net"))
+    assert f" --home '{tmp_path}/my net'" in done.stderr
