@@ -89,11 +89,22 @@ class Keystore:
 
     def list_entries(self) -> list[Entry]:
         """Return all keys in name order. Raises KeystoreError for a file that is not a sound key file."""
-        return [self.get(name) for name in self.list_names()]
+        names = self.list_names()
+        for name in names:
+            if not NAME.fullmatch(name):  # a copy of one, say
+                raise KeystoreError(f"{self._path(name)} has not the name of a key: move it to another folder")
+        return [self.get(name) for name in names]
 
     def list_names(self) -> list[str]:
-        """Return the names of all key files in order, sound or not."""
-        return sorted(path.stem for path in self.folder.glob("*.json"))
+        """Return the names of all key files in order, sound or not. Raises KeystoreError if they cannot be listed."""
+        try:
+            return sorted(path.stem for path in self.folder.iterdir() if path.suffix == ".json")
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise KeystoreError(
+                f"the keys in {self.folder} cannot be listed ({error.strerror}): look at its owner and its mode"
+            ) from error
 
     def get(self, name: str) -> Entry:
         """Return what is known of a key without its password. Raises KeystoreError."""

@@ -195,6 +195,23 @@ def test_the_command_line_wins_over_the_environment_and_that_over_the_file(
     assert terminal.json("config", "show", "--node", "http://line:1").data["node"] == "http://line:1"
 
 
+def test_a_folder_of_keys_that_cannot_be_listed_is_not_an_empty_one(terminal: Terminal) -> None:
+    terminal.home.mkdir(mode=0o700)
+    (terminal.home / "keys").touch()
+    for words in (("keys", "list"), ("tx", "bond", "1")):
+        done = terminal.json(*words)
+        assert (done.code, done.out) == (exit_codes.FAILED, "")
+        assert done.error["message"] == f"the keys in {terminal.home}/keys cannot be listed (Not a directory)"
+
+
+def test_a_copy_beside_the_keys_is_named(carl: Terminal) -> None:
+    copy = carl.home / "keys" / "carl.old.json"
+    copy.write_bytes((carl.home / "keys" / "carl.json").read_bytes())
+    done = carl.json("keys", "list")
+    assert (done.code, done.error["message"]) == (exit_codes.FAILED, f"{copy} has not the name of a key")
+    assert "move it" in done.error["hint"]
+
+
 @pytest.mark.parametrize("name", ["key", "chain_tag", "password_file"])
 def test_an_empty_value_takes_a_setting_back(carl: Terminal, tmp_path: Path, name: str) -> None:
     before = carl.json("config", "show").data
