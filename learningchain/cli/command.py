@@ -35,7 +35,7 @@ def _read_folder(text: str) -> Path:
 
 
 def _make_home_option(text: str) -> tuple[Any, Any]:
-    option = typer.Option(help=text, rich_help_panel=_COMMON, parser=_read_folder, metavar="PATH")
+    option = typer.Option(help=text, rich_help_panel=_COMMON, parser=_read_folder, metavar="<path>")
     return Annotated[Path | None, option], None
 
 
