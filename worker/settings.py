@@ -212,6 +212,7 @@ TEMPLATE = """\
 # Settings of a LearningChain worker. Credits in credits, times in seconds, sizes in MiB.
 node = "http://127.0.0.1:26657"
 key = "worker"            # name of the key in this home; keep savings elsewhere: a ban takes what this account holds
+account = ""              # lc1… whose work key this is, added with 'lc tx set-key'; empty: the key's own account
 check = true              # vote in committees; to be drawn, bond and run 'lc tx set-checker'
 
 [jobs]
@@ -244,6 +245,7 @@ cpus = []                 # cores the sandbox may use; empty: all
 storage = "auto"
 free_reserve = 2048       # disk space never filled
 plain_http_registries = [] # host:port; these, mirrors and allowed_registries may be at private addresses
+mirrors = {}              # hosts asked before a registry, as {"docker.io" = ["mirror.example:5000"]}
 
 [models]
 max_size = 4096           # of the model store

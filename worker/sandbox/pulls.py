@@ -139,7 +139,7 @@ class Puller:
         path = pull.folder / digest.removeprefix("sha256:")
         left = pull.deadline - time.monotonic()
         if left <= 0:
-            raise RegistryError("the pull took too long: see pull_seconds")
+            raise RegistryError(f"the layers were not all here within {self._settings.pull_seconds} s")
         fetch_layer(registry, digest, size, path, left, check_all)
         pull.files[digest] = path
         if digest not in pull.measured:

@@ -140,7 +140,7 @@ def check_space(folder: Path, needed: int, reserve: int, files: int = 0) -> None
     if free - needed < reserve:
         raise NoSpaceError(
             f"{folder} has {free // MIB} MiB free; {needed // MIB} MiB are needed and {reserve // MIB} MiB stay in "
-            "reserve: free some, or lower free_reserve_mib"
+            "reserve: free some, or lower free_reserve"
         )
 
 

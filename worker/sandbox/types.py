@@ -268,7 +268,7 @@ class Sandbox(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SandboxSettings:
-    """Settings of the sandbox; the worker's settings file holds the same names."""
+    """Settings of the sandbox. `worker/settings.py` says which of them a worker's file has, and under which names."""
 
     home: Path  # work area on a disk with space; made with mode 0700. In "engine" storage its name is visible inside
     engine: str = ""  # unix:///… of the Docker Engine; empty: DOCKER_HOST, else the usual socket
