@@ -17,6 +17,8 @@ COMETBFT_VERSION: Final = "0.38.25"
 MAX_SOCKET_BYTES: Final = 107
 """Longest path of a Unix socket on Linux, in bytes."""
 _COMETBFT_VARIABLES: Final = ("CMT", "TMHOME")
+_GET_COMETBFT: Final = "run 'make up', then '. .state/env'"
+"""In a checkout; what `make demo` builds is on nobody's PATH."""
 _COMMAND_SECONDS: Final = 30.0
 """How long `cometbft version` or `cometbft init` may take."""
 _MOST_WORDS: Final = 500
@@ -111,11 +113,11 @@ def find_cometbft() -> Path:
     named = os.environ.get("LC_COMETBFT")
     if named:
         if not Path(named).is_file():
-            raise NodeError(f"LC_COMETBFT names {named}, which is no file: correct it or run 'make demo' once")
+            raise NodeError(f"LC_COMETBFT names {named}, which is no file: correct it or {_GET_COMETBFT}")
         return Path(named)
     on_path = shutil.which("cometbft")
     if on_path is None:
-        raise NodeError(f"CometBFT is missing: run 'make demo' once, or set LC_COMETBFT to cometbft {COMETBFT_VERSION}")
+        raise NodeError(f"CometBFT is missing: {_GET_COMETBFT}, or set LC_COMETBFT to cometbft {COMETBFT_VERSION}")
     version = _run([on_path, "version"]).split("+")[0].removeprefix("v")
     if version != COMETBFT_VERSION:
         raise NodeError(f"{on_path} is version {version}, needed is {COMETBFT_VERSION}: set LC_COMETBFT to that one")
