@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
 
 from abci_app.pb.learningchain.v1 import proof_pb2, state_pb2, tx_pb2
@@ -217,17 +216,6 @@ def test_the_app_version_is_true() -> None:
 
 def test_the_number_of_frozen_signature_cases_is_true() -> None:
     assert f"{len(VECTORS)} edge cases are frozen" in read("protocol.md")
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_links_lead_somewhere(page: str) -> None:
-    text = read(page)
-    for target in re.findall(r"\]\(([^)]+)\)", text):
-        name, _, anchor = target.partition("#")
-        body = read(name) if name else text
-        slugs = {re.sub(r"[^\w\- ]", "", line.lstrip("# ").lower()).replace(" ", "-") for line in body.splitlines()
-                 if line.startswith("#")}  # fmt: skip
-        assert not anchor or anchor in slugs, target
 
 
 def test_the_changelog_has_the_present_version_with_its_four_headings() -> None:
