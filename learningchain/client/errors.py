@@ -1,6 +1,11 @@
 """What can go wrong between a client and the chain. Every error says what to do next in `hint`."""
 
+from typing import Final
+
 from abci_app.protocol.errors import REASONS
+
+NODE_DEFECT: Final = 999
+"""Code of a node that failed itself while it checked a transaction; no reason of the chain has this number."""
 
 
 class ClientError(Exception):
@@ -61,12 +66,18 @@ class TxError(ClientError):
 
     def __init__(self, code: int, tx_hash: bytes, where: str) -> None:
         reason = REASONS.get(code)
-        name = reason.name if reason is not None else "unknown_reason"
-        hint = reason.hint if reason is not None else "this node may be newer than this client: upgrade it"
+        name, hint = (reason.name, reason.hint) if reason is not None else _describe_unknown(code)
         super().__init__(f"{where}: {name} (error {code})", hint)
         self.code = code
         self.name = name
         self.tx_hash = tx_hash
+
+
+def _describe_unknown(code: int) -> tuple[str, str]:
+    """Return name and hint of a code that is no reason of the chain."""
+    if code == NODE_DEFECT:
+        return "internal_error", "the node has a defect, of which its own log tells: use another --node"
+    return "unknown_reason", "this node may be newer than this client: upgrade it"
 
 
 class TxRefused(TxError):
