@@ -1,6 +1,7 @@
 """The pages say what the code does: paths, links, settings and figures."""
 
 import inspect
+import json
 import re
 import tomllib
 
@@ -182,6 +183,13 @@ def test_links_lead_somewhere(page: str) -> None:
         path = (ROOT / page).parent / name if name else ROOT / page
         assert path.exists(), target
         assert not anchor or anchor in list_anchors(path.read_text("utf-8")), target
+
+
+def test_the_parts_of_the_vectors_are_those_of_the_file() -> None:
+    parts = set(json.loads(read("docs/vectors.json"))) - {"about"}
+    rows = [line.split("|")[1:3] for line in read("docs/clients.md").splitlines() if line.startswith("| `")]
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", " ".join(row))}
+    assert named - {"app_hash"} == parts  # of each block
 
 
 def test_the_python_of_the_readme_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
