@@ -213,7 +213,7 @@ TEMPLATE = """\
 node = "http://127.0.0.1:26657"
 key = "worker"            # name of the key in this home; keep savings elsewhere: a ban takes what this account holds
 account = ""              # lc1… whose work key this is, added with 'lc tx set-key'; empty: the key's own account
-check = true              # vote in committees; to be drawn, bond and run 'lc tx set-checker'
+check = true              # vote in committees; to be drawn, bond and run 'lc tx set-checker', best where train is false
 
 [jobs]
 train = true
