@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 
 from abci_app.pb.learningchain.v1.proof_pb2 import AbsenceOp
 from abci_app.pb.tendermint.crypto.proof_pb2 import Proof, ProofOp, ProofOps, ValueOp
-from abci_app.protocol.keys import STORES
+from abci_app.protocol.keys import STORE_OF, STORES
 from abci_app.protocol.proof.build import ABSENT, PRESENT, get_store
 from abci_app.protocol.tree import MAX_KEY_BYTES, TREE_DIGITS, hash_leaf, hash_leaf_of
 from abci_app.protocol.tree_page import EMPTY_HASH, HASH_BYTES
@@ -44,7 +44,7 @@ def check_absence(app_hash: bytes, key: bytes, proof: ProofOps) -> None:
         return
     if witness == key or len(witness) > MAX_KEY_BYTES or len(first.witness_value_hash) != HASH_BYTES:
         raise ProofError("the leaf shown instead of the key is not another one")
-    if get_store(witness) != get_store(key):
+    if STORE_OF.get(witness[0]) != get_store(key):  # a witness may be of no store: it comes from the node
         raise ProofError("the leaf shown instead of the key is from another store")
     _check_way(app_hash, witness, hash_leaf_of(witness, first.witness_value_hash), first.proof, outer)
     _check_in_the_way(key, witness, [first.proof, *(op.proof for op in outer[:-1])])
