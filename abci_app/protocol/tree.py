@@ -107,10 +107,12 @@ def load_page(pages: PageSource, name: bytes) -> bytes:
 
 
 def get_roots(pages: PageSource) -> list[bytes]:
-    """Return the roots of all stores, in the order of STORES."""
+    """Return the roots of all stores, in the order of STORES. Raises TreeError."""
     page = pages.get_page(ROOTS_PAGE)
     if page is None:
         return [EMPTY_HASH] * len(STORES)
+    if len(page) != HASH_BYTES * len(STORES):
+        raise TreeError(f"the page of the roots has {len(page)} bytes")
     return [page[at : at + HASH_BYTES] for at in range(0, len(page), HASH_BYTES)]
 
 

@@ -262,7 +262,8 @@ def _open_view(environment: lmdb.Environment, databases: Databases, folder: Path
     """Return the view of the last committed height. Raises StoreDamagedError if its tree has another app hash."""
     with naming_damage(environment):
         view = LmdbView(environment, databases)
-    hashes = {compute_app_hash(get_roots(view))} | ({view.upper.compute_app_hash()} if view.upper.digits else set())
+        roots = get_roots(view)
+    hashes = {compute_app_hash(roots)} | ({view.upper.compute_app_hash()} if view.upper.digits else set())
     if view.meta.height and hashes != {view.meta.app_hash}:
         view.close()
         raise StoreDamagedError(folder, "the state tree does not have the app hash of the last block")

@@ -148,13 +148,22 @@ def read_all(folder: Path) -> None:
         store.close()
 
 
-def test_garbage_in_the_tree_is_found_at_the_start(folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("roots", "finding"),
+    [
+        (bytes(160), "the state tree does not have the app hash of the last block"),
+        (bytes(159), "the page of the roots has 159 bytes"),
+        (bytes(192), "the page of the roots has 192 bytes"),
+        (b"", "the page of the roots has 0 bytes"),
+    ],
+)
+def test_garbage_in_the_tree_is_found_at_the_start(folder: Path, roots: bytes, finding: str) -> None:
     store = LmdbStore(folder)
     commit(store, {b"a1": b"one", b"j1": b"job"})
     block = stage_next(store, {b"a1": b"two"})
-    store.commit(replace(block, pages={**block.pages, ROOTS_PAGE: bytes(160)}))
+    store.commit(replace(block, pages={**block.pages, ROOTS_PAGE: roots}))
     store.close()
-    with pytest.raises(StoreDamagedError, match="does not have the app hash of the last block"):
+    with pytest.raises(StoreDamagedError, match=f"is damaged: {finding}"):
         LmdbStore(folder)
 
 
