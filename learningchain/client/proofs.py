@@ -8,9 +8,10 @@ from learningchain.client.transport import QueryAnswer
 
 def check_record_proof(app_hash: bytes, store: str, key: bytes, answer: QueryAnswer) -> bytes | None:
     """Return the proved value under a state key, None if its absence is proved. Raises BadAnswer otherwise."""
-    ops = proof_pb2.ProofOps(
-        ops=[proof_pb2.ProofOp(type=op.type, key=op.key, data=op.data) for op in answer.proof],
-    )
+    ops = proof_pb2.ProofOps()
+    for op in answer.proof:
+        kind = op.type.encode(errors="replace").decode()  # JSON can hold half a surrogate pair, which is no text
+        ops.ops.add(type=kind, key=op.key, data=op.data)
     try:
         if answer.value:
             proof.check_value(app_hash, key, answer.value, ops)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import pytest
@@ -217,16 +218,17 @@ def test_a_record_comes_with_its_proof_checked(market: Market) -> None:
     assert run(client.get_record(keys.job(99))) is None
 
 
-@pytest.mark.parametrize("lie", ["value", "absence", "proof"])
+@pytest.mark.parametrize("lie", ["value", "absence", "proof", "type"])
 def test_a_node_that_lies_about_a_record_is_caught(market: Market, lie: str) -> None:
     class Liar(MemoryTransport):
         async def query(self, path: str, data: bytes = b"", height: int = 0, prove: bool = False) -> QueryAnswer:
             answer = await super().query(path, data, height, prove)
             if not path.startswith("/store"):
                 return answer
-            value = {"value": answer.value + b"\x08\x01", "absence": b"", "proof": answer.value}[lie]
-            proof = answer.proof[:-1] if lie == "proof" else answer.proof
-            return QueryAnswer(answer.code, answer.log, value, answer.height, proof)
+            values = {"value": answer.value + b"\x08\x01", "absence": b""}
+            no_text = replace(answer.proof[0], type="\ud800")  # half of a surrogate pair, which JSON can hold
+            proofs = {"proof": answer.proof[:-1], "type": [no_text, *answer.proof[1:]]}
+            return replace(answer, value=values.get(lie, answer.value), proof=proofs.get(lie, answer.proof))
 
     client = Client(Liar(market))
     job_id = market.submit()
