@@ -271,13 +271,19 @@ def _open_view(environment: lmdb.Environment, databases: Databases, folder: Path
 
 
 def _open_databases(environment: lmdb.Environment, folder: Path) -> Databases:
-    """Return the named databases, made in an empty environment. Raises StoreError for another layout."""
-    with naming_damage(environment), environment.begin(write=True) as txn:
-        databases = Databases(*(environment.open_db(name, txn) for name in (b"state", b"index", b"meta")))
-        found = txn.get(_SCHEMA, db=databases.meta)
-        if found is None:
-            txn.put(_SCHEMA, SCHEMA_VERSION.to_bytes(4, "big"), db=databases.meta)
-            return databases
+    """Return the named databases, made in an empty environment. Raises StoreError for another layout or no room."""
+    try:
+        with environment.begin(write=True) as txn, naming_damage(environment):
+            databases = Databases(*(environment.open_db(name, txn) for name in (b"state", b"index", b"meta")))
+            found = txn.get(_SCHEMA, db=databases.meta)
+            if found is None:
+                txn.put(_SCHEMA, SCHEMA_VERSION.to_bytes(4, "big"), db=databases.meta)
+    except lmdb.Error as error:  # of the end of the transaction: only an empty environment is written
+        raise StoreError(
+            f"the store {folder} could not be made: {error}. If the disk is full, make room and start the node again"
+        ) from error
+    if found is None:
+        return databases
     version = int.from_bytes(found, "big")
     if version != SCHEMA_VERSION:
         other = "newer" if version > SCHEMA_VERSION else "older"

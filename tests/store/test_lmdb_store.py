@@ -188,6 +188,16 @@ def test_a_full_disk_at_the_start_is_named(folder: Path, monkeypatch: pytest.Mon
     LmdbStore(folder).close()
 
 
+@pytest.mark.parametrize("pages", [2, 3])
+def test_a_disk_that_is_full_before_anything_is_stored_damages_nothing(folder: Path, pages: int) -> None:
+    with (
+        disk_of(pages * os.sysconf("SC_PAGESIZE")),
+        pytest.raises(StoreError, match=r"could not be made: .*make room and start the node again"),
+    ):
+        LmdbStore(folder)
+    LmdbStore(folder).close()
+
+
 def test_a_path_that_is_no_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match=r"cannot be opened: .*check path and owner"):
