@@ -27,6 +27,7 @@ from learningchain.client.errors import BadAnswer
 from learningchain.client.rpc import fetch, split_address
 from learningchain.genesis_check import read_chain_id
 from learningchain.node_home import (
+    REWRITE,
     NodeError,
     NodeHome,
     NodeSilent,
@@ -172,9 +173,7 @@ def _read_settings(home: NodeHome) -> tuple[str, str]:
         document = tomlkit.parse(home.config_toml.read_text("utf-8"))
         return str(document["proxy_app"]), str(document["abci"])
     except (ValueError, KeyError) as error:
-        raise NodeError(
-            f"{home.config_toml} cannot be used: {error}", "correct it, or write it anew: lc node init"
-        ) from error
+        raise NodeError(f"{home.config_toml} cannot be used: {error}", REWRITE) from error
 
 
 def _check_genesis(home: NodeHome) -> None:

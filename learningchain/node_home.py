@@ -16,6 +16,8 @@ from learningchain.cometbft_config import apply_settings, get_settings
 COMETBFT_VERSION: Final = "0.38.25"
 MAX_SOCKET_BYTES: Final = 107
 """Longest path of a Unix socket on Linux, in bytes."""
+REWRITE: Final = "correct it, or move it away and write it anew: lc node init"
+"""What to do about settings that cannot be used: CometBFT reads them before it makes any."""
 _COMETBFT_VARIABLES: Final = ("CMT", "TMHOME")
 _GET_COMETBFT: Final = "run 'make up', then '. .state/env'"
 """In a checkout; what `make demo` builds is on nobody's PATH."""
@@ -148,6 +150,8 @@ def create_home(home: NodeHome, settings: NodeSettings, cometbft: Path | None = 
     program = cometbft or find_cometbft()
     for folder in (home.root, home.app, home.logs):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if home.config_toml.exists():
+        check_settings(home, program)
     _run([str(program), "init", "--home", str(home.cometbft)])
     write_settings(home, settings)
     return get_identity(home, program)
@@ -170,7 +174,7 @@ def check_settings(home: NodeHome, program: Path) -> None:
     done = _call([str(program), "gen-validator", "--home", str(home.cometbft)])
     if done.returncode != 0:
         words = done.stderr.strip().removeprefix("ERROR: ")[-_MOST_WORDS:]
-        raise NodeError(f"CometBFT refuses {home.config_toml}: {words}", "correct it, or write it anew: lc node init")
+        raise NodeError(f"CometBFT refuses {home.config_toml}: {words}", REWRITE)
 
 
 def write_genesis(home: NodeHome, genesis_file: bytes) -> None:

@@ -10,6 +10,7 @@ from learningchain.node_home import (
     NodeError,
     NodeHome,
     NodeSettings,
+    check_settings,
     create_home,
     find_cometbft,
     get_identity,
@@ -96,6 +97,23 @@ def test_unknown_sets_and_settings_are_refused(tmp_path: Path, cometbft: str) ->
         with pytest.raises(NodeError, match="neither a parameter set nor a setting"):
             write_settings(home, settings)
     assert home.config_toml.read_text() == before
+
+
+@pytest.mark.e2e
+def test_settings_that_cometbft_refuses_are_written_anew_once_they_are_moved_away(
+    tmp_path: Path, cometbft: str
+) -> None:
+    home, settings, program = NodeHome(tmp_path / "node"), NodeSettings("devnet"), Path(cometbft)
+    identity = create_home(home, settings, program)
+    for broken in ("[mempool", "[mempool]\nsize = -1\n"):
+        home.config_toml.write_text(broken)
+        for refused in (lambda: check_settings(home, program), lambda: create_home(home, settings, program)):
+            with pytest.raises(NodeError, match=r"CometBFT refuses .*config\.toml: .*, or move it away"):
+                refused()
+        assert home.config_toml.read_text() == broken
+    home.config_toml.rename(tmp_path / "broken.toml")
+    assert create_home(home, settings, program) == identity
+    check_settings(home, program)
 
 
 def test_a_folder_too_deep_for_a_unix_socket_is_refused_before_anything_is_made(tmp_path: Path) -> None:
