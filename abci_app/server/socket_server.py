@@ -37,6 +37,11 @@ MAX_CONNECTIONS: Final = 16
 """CometBFT opens four; a restarting one may overlap with its predecessor."""
 _NUMBERS: Final = {field.name: field.number for field in abci.Response.DESCRIPTOR.oneofs_by_name["value"].fields}
 """Fields of Response by the name of the method."""
+_TAGS: Final = {
+    field.name: encode_only_field(field.number, b"")[:-1]
+    for field in abci.Request.DESCRIPTOR.oneofs_by_name["value"].fields
+}
+"""How a request begins, by the name of its method."""
 _FLUSH_REQUEST: Final = abci.Request(flush=abci.RequestFlush()).SerializeToString()
 _CHECK_TX_TAG: Final = abci.Request(check_tx=abci.RequestCheckTx()).SerializeToString()[0]
 _QUERY_TAG: Final = abci.Request(query=abci.RequestQuery()).SerializeToString()[0]
@@ -226,13 +231,17 @@ class _Connection:
 
 
 def _read_request(frame: bytes) -> tuple[str, Any]:
-    """Return the name of a request and the request. Raises DecodeError for what is none."""
+    """Return the name of a request and the request. Raises DecodeError for what is none.
+
+    What begins with another field is none: at a TCP port a web page in a browser of this machine would else command the
+    node. It chooses the address that the browser asks for, but what is sent begins with a method of HTTP.
+    """
     query = cut_only_field(frame, _QUERY_TAG)
     if query is not None:
         return "query", read_query(query)
     request = abci.Request.FromString(frame)
     name = request.WhichOneof("value")
-    if name is None:
+    if name is None or not frame.startswith(_TAGS[name]):
         raise DecodeError("a request of an unknown kind")
     return name, getattr(request, name)
 

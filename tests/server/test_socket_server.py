@@ -115,6 +115,21 @@ def test_what_is_no_request_closes_that_connection_with_a_reason(
     assert_alive(server)
 
 
+@pytest.mark.parametrize("start", ["GET /.a........", "HEAD /e....e...."])
+def test_a_web_page_commands_nothing(tmp_path: Path, start: str) -> None:
+    """To ABCI this address is a Commit: `Z` is its tag, `E` and `e` begin unknown fields of 4 bytes, `a` one of 8."""
+    commit = "Z7" + "e...." * 11
+    server = RunningServer("socket", TrivialApplication(), make_address("tcp", tmp_path))
+    with server.client() as browser:
+        assert isinstance(browser, SocketClient)
+        browser.socket.sendall(f"{start}{commit} HTTP/1.1\r\n\r\n".encode())
+        with pytest.raises(RefusedError, match="unknown kind"):
+            browser.receive("commit")
+    assert_alive(server)
+    server.stop()
+    assert server.failure is None
+
+
 def test_requests_before_a_bad_one_in_the_same_read_are_answered(client: SocketClient) -> None:
     client.socket.sendall(encode_request("echo", abci.RequestEcho(message="good")) + encode_frame(b"\xff"))
     assert client.receive("echo").message == "good"
