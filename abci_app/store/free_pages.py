@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from lmdb import Environment, Transaction
 
-from abci_app.store.lmdb_view import Databases
+from abci_app.store.lmdb_view import Databases, naming_damage
 
 SHARE: Final = 5
 """One free page for so many in use: more would make the file larger, and a block hardly quicker."""
@@ -31,7 +31,7 @@ class FreePages:
         self.adjust()
 
     def adjust(self) -> None:
-        """Begin or end to hold; to be called after each commit."""
+        """Begin or end to hold; to be called after each commit. Raises StoreDamagedError."""
         if not self._is_short():
             self.release()
         elif self._reader is None:
@@ -44,7 +44,7 @@ class FreePages:
             self._reader = None
 
     def _is_short(self) -> bool:
-        with self._environment.begin() as txn:
+        with naming_damage(self._environment), self._environment.begin() as txn:
             used = sum(_count_pages(txn, database) for database in self._databases)
         return (self._environment.info()["last_pgno"] - used) * SHARE < used
 

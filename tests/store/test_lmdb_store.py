@@ -125,6 +125,23 @@ def test_a_file_that_was_cut_off_is_found_damaged_and_kills_nothing(folder: Path
         read_all(folder)
 
 
+def test_a_start_on_any_page_that_was_overwritten_goes_well_or_names_the_damage(folder: Path) -> None:
+    store = LmdbStore(folder)
+    fill(store, 1, 20)
+    commit(store, {}, {b"d%02d" % number: b"x" for number in range(20)})
+    store.close()
+    whole, page = (folder / "data.mdb").read_bytes(), os.sysconf("SC_PAGESIZE")
+    told = []
+    for start in range(0, len(whole), page):
+        (folder / "data.mdb").write_bytes(whole[:start] + b"\xff" * page + whole[start + page :])
+        try:
+            LmdbStore(folder).close()
+        except StoreError as error:
+            told.append(str(error))
+    assert told
+    assert all("move the folder away" in text for text in told)
+
+
 READER = """
 import sys
 from pathlib import Path
