@@ -2,7 +2,8 @@
 
 One read, then its complete frames are answered, then one write: under load a read holds hundreds of CheckTx, so system
 calls and wake-ups are shared by many of them. What a connection asks for takes turns with the others: CometBFT hands on
-hundreds of queries at once if that many come, and a block must not wait for all of them.
+hundreds of queries at once if that many come, and a block must not wait for all of them. Nor must the transactions that
+a block waits for: one query may take longer than a turn of theirs by far, so that others then have more turns than one.
 
 Requests are read long before their turn comes. As long as CometBFT's writer of requests waits for room in the socket,
 its timer for flushing (`flushThrottleMS`, which is 20 nanoseconds) goes off again and again and takes a whole core.
@@ -13,7 +14,7 @@ import selectors
 import socket
 import time
 from collections import deque
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import structlog
 from google.protobuf.message import DecodeError
@@ -22,6 +23,7 @@ from abci_app.pb.tendermint.abci import types_pb2 as abci
 from abci_app.server.address import Address, UnixAddress
 from abci_app.server.dispatch import Dispatcher, NodeFailure, read_query
 from abci_app.server.frames import FrameError, FrameReader, cut_only_field, encode_frame, encode_only_field
+from abci_app.server.lanes import PARTS
 from abci_app.server.listening import get_bound_address, open_listener
 
 LOG = structlog.get_logger("abci.socket")
@@ -46,6 +48,7 @@ _FLUSH_REQUEST: Final = abci.Request(flush=abci.RequestFlush()).SerializeToStrin
 _CHECK_TX_TAG: Final = abci.Request(check_tx=abci.RequestCheckTx()).SerializeToString()[0]
 _QUERY_TAG: Final = abci.Request(query=abci.RequestQuery()).SerializeToString()[0]
 _FLUSH_FRAME: Final = encode_frame(abci.Response(flush=abci.ResponseFlush()).SerializeToString())
+_Ready: TypeAlias = "tuple[selectors.SelectorKey, int]"
 
 
 class SocketServer:
@@ -70,7 +73,7 @@ class SocketServer:
         """Answer until `stop` is called. Raises NodeFailure when the application must not go on."""
         try:
             while not self._stopping:
-                for key, events in self._selector.select():
+                for key, events in _leave_out_resting(self._selector.select()):
                     if key.fileobj is self._listener:
                         self._accept()
                     elif isinstance(key.data, _Connection):
@@ -138,6 +141,8 @@ class _Connection:
         self._ahead = 0
         self._fault: FrameError | None = None
         self._closing = False
+        self.rests_until = time.monotonic()
+        """When others have had their part of the time since its last query."""
         self._check_response: abci.ResponseCheckTx | None = None
         self._check_frame = b""
 
@@ -218,7 +223,11 @@ class _Connection:
         if check_tx is not None:
             return self._answer_check_tx(abci.RequestCheckTx.FromString(check_tx))
         name, request = _read_request(frame)
+        begun = time.monotonic()
         response = self._dispatcher.call(name, request)
+        if name == "query":
+            now = time.monotonic()
+            self.rests_until = now + PARTS * (now - begun)
         return encode_frame(encode_only_field(_NUMBERS[name], response.SerializeToString()))
 
     def _answer_check_tx(self, request: abci.RequestCheckTx) -> bytes:
@@ -228,6 +237,12 @@ class _Connection:
             self._check_response = response
             self._check_frame = encode_frame(abci.Response(check_tx=response).SerializeToString())
         return self._check_frame
+
+
+def _leave_out_resting(ready: list[_Ready]) -> list[_Ready]:
+    """Return what can be served without the connections that rest after a query, unless nothing else is there."""
+    now = time.monotonic()
+    return [one for one in ready if one[0].data is None or one[0].data.rests_until <= now] or ready
 
 
 def _read_request(frame: bytes) -> tuple[str, Any]:

@@ -1,6 +1,7 @@
 """What only the socket transport can meet: streams cut anywhere, bursts, and peers that misbehave."""
 
 import contextlib
+import itertools
 import selectors
 import socket
 import struct
@@ -15,8 +16,9 @@ from abci_app.pb.tendermint.abci import types_pb2 as abci
 from abci_app.server import socket_server
 from abci_app.server.dispatch import CODE_INTERNAL, Dispatcher
 from abci_app.server.frames import MAX_FRAME_BYTES, FrameReader, encode_frame
+from abci_app.server.lanes import PARTS
 from abci_app.server.socket_server import MAX_CONNECTIONS, READ_AHEAD_BYTES, READ_BYTES
-from tests.server.transports import RefusedError, RunningServer, SocketClient, encode_request, make_address
+from tests.server.transports import TIMEOUT_S, RefusedError, RunningServer, SocketClient, encode_request, make_address
 from tests.server.trivial import TrivialApplication
 
 BURST = 10_000
@@ -239,3 +241,53 @@ def test_what_came_before_something_that_is_no_frame_is_answered_before_that(pai
     assert first.echo.message == message
     assert last.exception.error.startswith("a frame's length")
     assert not pair.alive
+
+
+class LongQueries(TrivialApplication):
+    """Notes what is asked for, in a time of its own: a query takes as long as five transactions. The first is held."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.order: list[str] = []
+        self.begun = threading.Event()
+        self.let_go = threading.Event()
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def query(self, request: abci.RequestQuery) -> abci.ResponseQuery:
+        self.begun.set()
+        self.let_go.wait(TIMEOUT_S)
+        self.order.append("query")
+        self.now += 5.0
+        return super().query(request)
+
+    def check_tx(self, request: abci.RequestCheckTx) -> abci.ResponseCheckTx:
+        self.order.append("check_tx")
+        self.now += 1.0
+        return super().check_tx(request)
+
+
+def test_after_a_long_query_others_have_more_turns_than_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    application, queries, checks = LongQueries(), 3, 8 * PARTS
+    monkeypatch.setattr(socket_server, "time", application)
+    running = RunningServer("socket", application, make_address("unix", tmp_path))
+    try:
+        with running.client() as asking, running.client() as checking:
+            assert isinstance(checking, SocketClient)
+            checking.call("echo", abci.RequestEcho(message="connected"))
+            wait = asking.begin("/data", queries)
+            assert application.begun.wait(TIMEOUT_S)
+            checking.socket.sendall(encode_request("check_tx", abci.RequestCheckTx(tx=b"a=1")) * checks)
+            application.let_go.set()
+            for _ in range(checks):
+                checking.receive("check_tx")
+            assert len(wait()) == queries
+    finally:
+        application.let_go.set()
+        running.stop()
+    between, last = [len(list(run)) for name, run in itertools.groupby(application.order) if name == "check_tx"]
+    assert 5 * PARTS <= between <= 5 * PARTS + 1  # when the rest is over both are ready
+    assert between + last == checks
+    assert application.order[-1] == "query"  # nobody else waits any more
