@@ -109,23 +109,6 @@ def test_a_model_can_be_revealed_later(ada: Terminal, sandbox: Sandbox, model: s
     assert ada.market.job(job_id).state == pb.JOB_STATE_VOTE
 
 
-@pytest.mark.parametrize("content", [b"[", b"{}", None])
-def test_a_claim_that_cannot_be_used_is_named(
-    ada: Terminal, sandbox: Sandbox, model: str, content: bytes | None
-) -> None:
-    job_id = ada.market.submit()
-    ada.run("job", "announce", str(job_id), "--model", model)
-    (claim,) = (ada.home / "claims").glob("*.json")
-    if content is None:
-        claim.chmod(0o644)
-    else:
-        claim.write_bytes(content)
-    ada.market.expire(job_id)
-    done = ada.json("job", "reveal", str(job_id))
-    assert (done.code, done.error.get("traceback", "")) == (exit_codes.FAILED, "")
-    assert str(claim) in done.error["message"]
-
-
 def test_who_is_undercut_is_told_and_stops_waiting(ada: Terminal, sandbox: Sandbox, model: str) -> None:
     job_id = ada.market.submit()
     assert ada.run("job", "announce", str(job_id), "--model", model).code == 0

@@ -195,7 +195,7 @@ def test_a_registry_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_port_that_cannot_be_is_no_defect_of_the_program() -> None:
-    with pytest.raises(ImageError, match="does not answer: .*port must be"):
+    with pytest.raises(ImageError, match=r"does not answer: .*port must be"):
         resolve_image("127.0.0.1:99999/me/job")
 
 

@@ -76,11 +76,16 @@ def start_sleeper(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     note = folder / "note"
     script = f'echo "$$ $TMPDIR" > {note}.part; mv {note}.part {note}; exec sleep 60'
     process = start_set_up(folder / "state", *arguments, "--", "sh", "-c", script)
-    deadline = time.monotonic() + 60
-    while not note.exists():
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    try:
+        deadline = time.monotonic() + 60
+        while not note.exists():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    except BaseException:
+        process.terminate()  # it ends the commands of its own steps
+        process.communicate(timeout=60)
+        raise
     return process
 
 
