@@ -106,6 +106,7 @@ FIGURES = {
         f"{connections.MAX_CONNECTIONS} connections, {connections.MAX_OF_ORIGIN} of one address or /64 of IPv6",
         f"stays while it takes in {connections.SLOWEST >> 10} KiB a second",
         f"tried again {WORDS[state.RETRY_BLOCKS]} blocks later",
+        f"Of checks {state.MAX_CHECKS} are under way at most",
     ],
     "docs/protocol.md": [
         f"A path has at most {MAX_PATH_BYTES} bytes",
