@@ -15,7 +15,7 @@ _OF_HOME: Final = (*_OF_CHAIN, "keys", "config", "node")
 def complete_commands(text: str, home: Path | None, node: str | None, has_own_place: bool = False) -> str:
     """Give each command in `text` the home and node of the one that tells it, None for not given, where it uses them.
 
-    `has_own_place` is for the home of a worker or a devnet: of the other commands only those about its keys use it.
+    `has_own_place` is for the home of a worker or a devnet: other commands use only its keys and settings.
     """
 
     def complete(found: re.Match[str]) -> str:
@@ -32,5 +32,5 @@ def complete_commands(text: str, home: Path | None, node: str | None, has_own_pl
 
 def _uses_home(group: str, home: Path, has_own_place: bool) -> bool:
     if has_own_place:
-        return group == "keys"
+        return group in ("keys", "config")
     return group in _OF_HOME or (group == "devnet" and DevnetHome(home).plan_file.exists())

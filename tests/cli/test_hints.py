@@ -34,9 +34,9 @@ def test_commands_get_what_they_use(text: str, completed: str) -> None:
     assert complete_commands(text, None, None) == text
 
 
-def test_of_the_home_of_a_worker_only_its_keys_are_used_by_other_commands() -> None:
-    text = "see lc keys list, lc node status or lc tx set-key"
-    completed = "see lc keys list --home '/my keys', lc node status or lc tx set-key"
+def test_of_the_home_of_a_worker_only_keys_and_settings_are_used_by_other_commands() -> None:
+    text = "see lc keys list, lc config set, lc node status or lc tx set-key"
+    completed = "see lc keys list --home '/my keys', lc config set --home '/my keys', lc node status or lc tx set-key"
     assert complete_commands(text, HOME, NODE, has_own_place=True) == completed
 
 
