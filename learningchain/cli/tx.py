@@ -168,6 +168,12 @@ def set_key(
         entry = session.keystore.get(key)
         public_key = entry.public_key
         signed = b"" if number == tx_pb2.KEY_SCOPE_REMOVED else _prove(session, sending, key, owner)
+        if signed and entry.account != owner:
+            session.say(
+                f"the key {key} is kept here for the account {encode_address(entry.account)}, for which --from {key} "
+                f"signs; recover it under another name to sign for this one: "
+                f"{session.suggest(f'keys add NAME --recover --account {encode_address(owner)}')}"
+            )
     sending.send(tx_pb2.SetKey(public_key=public_key, proof=signed, scope=number, expires_at_ms=expires_at_ms))
 
 

@@ -239,6 +239,18 @@ def test_a_work_key_of_this_machine_is_added_and_removed(carl: Terminal) -> None
     assert carl.json("tx", "set-profile", "--name", "x", "--from", "work").error["name"] == "key_removed"
 
 
+def test_a_key_that_is_kept_for_another_account_is_added_with_a_word_about_that(carl: Terminal) -> None:
+    owner = encode_address(carl.market.address("carl"))
+    assert carl.run("keys", "add", "mine", "--unencrypted").code == 0
+    words = carl.json("keys", "show", "mine", "--words", "--yes").data["words"]
+    done = carl.run("tx", "set-key", "mine", "--from", "carl")
+    assert (done.code, f"lc keys add --home {carl.home} NAME --recover --account {owner}" in done.err) == (0, True)
+    options = ("--unencrypted", "--recover", "--account", owner)
+    assert carl.run("keys", "add", "work", *options, text=words).code == 0
+    assert carl.run("tx", "set-profile", "--name", "by work", "--from", "work").code == 0
+    assert "--recover" not in carl.run("tx", "set-key", "work", "--scope", "owner", "--from", "carl").err
+
+
 def test_a_key_of_another_machine_is_added_by_its_proof(carl: Terminal, tmp_path: Path) -> None:
     owner = encode_address(carl.market.address("carl"))
     carl.run("keys", "add", "work", "--unencrypted", "--account", owner)
