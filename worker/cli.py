@@ -95,17 +95,22 @@ def start(session: Session, password_file: PasswordFile = None) -> None:
 def status(session: Session) -> None:
     """Show what the worker does, which jobs it refused and why."""
     path = session.settings.home / "status.json"
+    start_line = f"lc worker start --home {shlex.quote(str(session.settings.home))}"
     try:
-        text, age = path.read_text(encoding="utf-8"), time.time() - path.stat().st_mtime
+        shown, age = json.loads(path.read_bytes()), time.time() - path.stat().st_mtime
+    except ValueError:
+        raise Failure(
+            f"{path} is damaged, as a power cut may leave it", f"a worker writes it anew: {start_line}"
+        ) from None
     except FileNotFoundError:
         raise Failure(
             f"{path} does not exist: no worker has run here",
-            f"lc worker start --home {shlex.quote(str(session.settings.home))}",
+            start_line,
             exit_codes.NOT_FOUND,
         ) from None
     if age > STALE_SECONDS:
         session.say(f"this is {age:.0f} s old: the worker does not run, or its node makes no blocks")
-    session.out.show(json.loads(text))
+    session.out.show(shown)
 
 
 def _clean_values(_logger: object, _name: str, entry: EventDict) -> EventDict:

@@ -90,8 +90,8 @@ def _describe_worker(home: DevnetHome, name: str) -> dict[str, Any]:
     folder = home.get_worker(name)
     try:
         found: dict[str, Any] = json.loads((folder / "status.json").read_text("utf-8"))
-    except FileNotFoundError:
-        found = {}  # it writes its first status when it has an account
+    except (FileNotFoundError, ValueError):
+        found = {}  # it writes its first status when it has an account; a power cut may leave less than one
     known = {field: found.get(field) for field in ("account", "doing", "refused")}
     return {"name": name, "home": str(folder), **known}
 

@@ -62,6 +62,14 @@ def test_what_a_worker_does_and_refuses_is_shown(terminal: Terminal, plan: Devne
     assert "Train 1; refuses job 2: needs 9 GPUs, 0 are allowed" in terminal.run("devnet", "status").out
 
 
+@pytest.mark.parametrize("rest", [b"", b'{"acc', b"\xff"])
+def test_a_status_that_a_power_cut_left_short_is_none(terminal: Terminal, plan: DevnetPlan, rest: bytes) -> None:
+    folder = DevnetHome(terminal.home).get_worker("ada")
+    folder.mkdir(parents=True)
+    (folder / "status.json").write_bytes(rest)
+    assert terminal.json("devnet", "status").data["workers"][0]["doing"] is None
+
+
 def test_ending_what_does_not_run_is_no_failure(terminal: Terminal) -> None:
     done = terminal.json("devnet", "down")
     assert (done.code, done.data["ended"]) == (0, False)

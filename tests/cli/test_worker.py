@@ -195,6 +195,15 @@ def test_what_a_training_printed_is_data_and_not_obeyed(terminal: Terminal) -> N
     assert (text.code, "\ufffd: \ufffd31m \ufffd é" in text.out) == (0, True)
 
 
+@pytest.mark.parametrize("rest", [b"", b'{"tra', b"\xff"])
+def test_a_status_that_a_power_cut_left_short_is_named(terminal: Terminal, rest: bytes) -> None:
+    terminal.home.mkdir()
+    (terminal.home / "status.json").write_bytes(rest)
+    done = terminal.json("worker", "status")
+    assert (done.code, "status.json is damaged" in done.error["message"]) == (exit_codes.FAILED, True)
+    assert f"lc worker start --home {terminal.home}" in done.error["hint"]
+
+
 def test_a_log_line_for_people_steers_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     """Sources and relays are URLs that strangers wrote; the chain refuses only the oldest control characters."""
     cli._configure_logging(as_json=False)
