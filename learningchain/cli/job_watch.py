@@ -87,7 +87,8 @@ def describe_line(view: JobView, now_ms: int) -> str:
     votes = view.round.votes if view.round is not None else ()
     checked = f", {sum(1 for vote in votes if vote.finding)} of {len(votes)} checkers revealed" if votes else ""
     state = enum_to_json(pb.JobState.DESCRIPTOR, job.state)
-    return f"job {job.id} {state}, {get_time_left(job, now_ms)} left{best}, {job.announcements} announcements{checked}"
+    left = f", {get_time_left(job, now_ms)} left" if job.state in UNSETTLED else ""
+    return f"job {job.id} {state}{left}{best}, {job.announcements} announcements{checked}"
 
 
 def _follow(session: Session, view: JobView, end: float | None, screen: _Lines | _Table) -> None:
@@ -115,7 +116,7 @@ def _make_picture(view: JobView, now_ms: int) -> RenderableType:
     job = view.job
     state = enum_to_json(pb.JobState.DESCRIPTOR, job.state)
     head = (
-        f"job {job.id}  {clean(job.terms.title)}  {state}  {get_time_left(job, now_ms)} left  "
+        f"job {job.id}  {clean(job.terms.title)}  {state}  time left {get_time_left(job, now_ms)}  "
         f"bounty {format_credits(job.bounty)}  announcements {job.announcements}  block {view.height}"
     )
     parts: list[Any] = [Text(head), make_table(None, CANDIDATE_COLUMNS, list_candidates(job))]

@@ -323,7 +323,7 @@ def test_watching_gives_a_line_per_change_until_it_is_settled(carl: Terminal) ->
     states = [json.loads(line)["state"] for line in done.out.splitlines()]
     assert states == ["OPEN", "EXPIRED"]
     plain = carl.run("job", "watch", str(job_id))
-    assert plain.out.startswith(f"job {job_id} EXPIRED")
+    assert plain.out == f"job {job_id} EXPIRED, 0 announcements\n"
 
 
 def test_watching_ends_after_its_time(carl: Terminal) -> None:
