@@ -67,6 +67,18 @@ def _refuse_mode(policy: Policy, view: ChainView, job: pb.Job) -> str | None:
     return None if policy.train else "this worker only checks"
 
 
+def _refuse_bond(policy: Policy, view: ChainView, job: pb.Job) -> str | None:
+    """Keep work and bond apart, as a ban for what was announced takes all that the account holds."""
+    account = view.me.account
+    bond = account.bond + sum(entry.amount for entry in account.unbonding)
+    if policy.risk_bond or not bond:
+        return None
+    return (
+        f"a ban would take this account's bond of {_credits(bond)} credits: train with a worker of another account, "
+        "or set jobs.risk_bond"
+    )
+
+
 def _refuse_own(policy: Policy, view: ChainView, job: pb.Job) -> str | None:
     return "the contractor is this account" if job.contractor == view.me.address else None
 
@@ -142,6 +154,7 @@ def _refuse_image(policy: Policy, view: ChainView, job: pb.Job) -> str | None:
 
 _FILTERS: dict[str, Callable[[Policy, ChainView, pb.Job], str | None]] = {
     "mode": _refuse_mode,
+    "bond": _refuse_bond,
     "own_job": _refuse_own,
     "suspended": _refuse_suspended,
     "min_bounty": _refuse_bounty,

@@ -14,6 +14,8 @@ class Policy:
     train: bool = True
     check: bool = True
     # Which jobs
+    risk_bond: bool = False
+    """Train, too, while the account holds a bond, which a ban would take."""
     min_bounty: int = UCREDIT
     base_bounty: int = 100 * UCREDIT
     """Without a history, a contractor's bounty above this is not trusted; what it paid out before is added."""

@@ -36,6 +36,7 @@ class Jobs(_Section):
     """Which jobs are trained."""
 
     train: bool = True
+    risk_bond: bool = False
     min_bounty: str = "1"
     base_bounty: str = "100"
     min_time_left: Count = 10
@@ -116,6 +117,7 @@ class WorkerSettings(BaseSettings):
             return Policy(
                 train=jobs.train,
                 check=self.check,
+                risk_bond=jobs.risk_bond,
                 min_bounty=parse_credits(jobs.min_bounty),
                 base_bounty=parse_credits(jobs.base_bounty),
                 min_time_left_ms=1000 * jobs.min_time_left,
@@ -213,10 +215,11 @@ TEMPLATE = """\
 node = "http://127.0.0.1:26657"
 key = "worker"            # name of the key in this home; keep savings elsewhere: a ban takes what this account holds
 account = ""              # lc1… whose work key this is, added with 'lc tx set-key'; empty: the key's own account
-check = true              # vote in committees; to be drawn, bond and run 'lc tx set-checker', best where train is false
+check = true              # vote in committees; to be drawn, bond and run 'lc tx set-checker'
 
 [jobs]
 train = true
+risk_bond = false         # with true also while this account holds a bond, which a ban for an announcement would take
 min_bounty = "1"
 base_bounty = "100"       # without a history a contractor is trusted up to this bounty, then also with what it paid out
 min_time_left = 10

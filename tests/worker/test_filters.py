@@ -69,6 +69,18 @@ def test_a_suspended_account_does_not_train() -> None:
     assert refuse(Policy(), make_job(), standing=pb.Standing(suspended_until_ms=NOW)) is None
 
 
+@pytest.mark.parametrize(
+    "account", [pb.Account(bond=1), pb.Account(unbonding=[pb.Unbonding(amount=1)])], ids=["bond", "unbonding"]
+)
+def test_an_account_that_holds_a_bond_trains_only_if_its_owner_risks_it(account: pb.Account) -> None:
+    assert refuse(Policy(), make_job(), account=account) == "bond"
+    assert refuse(Policy(risk_bond=True), make_job(), account=account) is None
+
+
+def test_credits_that_an_account_earned_keep_it_from_no_training() -> None:
+    assert refuse(Policy(), make_job(), account=pb.Account(balance=5 * UCREDIT)) is None
+
+
 def test_what_a_contractor_paid_out_before_widens_the_trust_in_it() -> None:
     policy = Policy(base_bounty=20 * UCREDIT)
     assert refuse(policy, make_job(), contractors={CONTRACTOR: pb.Standing(bounties_paid_out=29 * UCREDIT)}) is not None
