@@ -10,8 +10,8 @@ import tomlkit
 
 import worker
 from abci_app.protocol.bech32 import encode_address
-from worker.sandbox import SandboxSettings
 from worker.policy import Policy
+from worker.sandbox import SandboxSettings
 from worker.settings import TEMPLATE, Jobs, Resources, WorkerSettings
 
 OWNER, OTHER = b"o" * 20, b"p" * 20
