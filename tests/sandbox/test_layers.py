@@ -89,9 +89,7 @@ def test_all_kinds_of_entries_are_counted(form: int) -> None:
 
 @pytest.mark.parametrize("form", FORMATS[1:])
 def test_names_and_attributes_of_an_entry_are_none_of_their_own(form: int) -> None:
-    long = [
-        _make_entry(f"{number}/{'ü' * 200}", kind) for number, kind in enumerate((tarfile.REGTYPE, tarfile.SYMTYPE))
-    ]
+    long = [_make_entry(f"{number}{'ü' * 200}", kind) for number, kind in enumerate((tarfile.REGTYPE, tarfile.SYMTYPE))]
     assert count_entries([_make_tar(*long, form=form, body=b"x")], 100) == 2
 
 

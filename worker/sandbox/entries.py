@@ -2,38 +2,49 @@
 
 The engine must not find more in it than was counted here. So what tars can say in two ways is read as Go's archive/tar
 reads it, which all engines use, and what it reads in surprising ways is refused: sparse files, of which a few bytes
-unpack to any number, and old headers that may or may not have a body.
+unpack to any number, and old headers that may or may not have a body. Folders that the engine makes above an entry,
+since the tar does not name them, count too.
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Final
 
+from worker.sandbox.folders import Folders
+from worker.sandbox.headers import (
+    CHECKSUM,
+    KIND,
+    NAME,
+    SIZE,
+    get_name,
+    get_text,
+    parse_attributes,
+    parse_decimal,
+    parse_number,
+)
 from worker.sandbox.unpack import LayerError
 
 BLOCK: Final = 512
 MAX_EXTENSION_BYTES: Final = 1 << 20  # of a long name or a list of attributes, as in Go
 MAX_EXTENSIONS: Final = 16  # headers that only extend the next one, in a row
-MAX_SIZE: Final = 2**63 - 1
-
-# Offsets in a header, from POSIX.1-1988 and GNU tar.
-_NAME = slice(0, 100)
-_SIZE = slice(124, 136)
-_CHECKSUM = slice(148, 156)
-_KIND = slice(156, 157)
 
 _OLD_FILE, _SPARSE = b"\0", b"S"
 _BODILESS = (b"1", b"2", b"3", b"4", b"5", b"6")  # links, devices, folders, pipes: the size of such a header is ignored
 _ATTRIBUTES, _GLOBAL = b"x", b"g"
-_EXTENSIONS = (_ATTRIBUTES, b"L", b"K")
+_LONG_NAME = b"L"
+_EXTENSIONS = (_ATTRIBUTES, _LONG_NAME, b"K")
 
 
 def count_entries(chunks: Iterable[bytes], most: int) -> int:
-    """Return how many entries a tar has, all of which is read. Raises LayerError for more than `most` and no tar."""
-    tar = _Tar(iter(chunks))
+    """Return how many entries a tar has, with the folders that it does not name.
+
+    All of it is read. Raises LayerError for more than `most` and for no tar.
+    """
+    tar, folders = _Tar(iter(chunks)), Folders()
     count = 0
     while (header := tar.read_header()) is not None:
-        kind, size = _read_entry(tar, header)
-        count += 1
+        kind, size, name = _read_entry(tar, header)
+        count += 1 + folders.count(name, kind)
         if count > most:
             raise LayerError(f"a layer has more than {most} files and folders")
         if kind not in _BODILESS:
@@ -42,64 +53,54 @@ def count_entries(chunks: Iterable[bytes], most: int) -> int:
     return count
 
 
-def _read_entry(tar: "_Tar", header: bytes) -> tuple[bytes, int]:
-    """Return kind and size of an entry, past the headers that extend its own."""
-    attributes: dict[bytes, bytes] = {}
-    extensions = 0
-    while (kind := header[_KIND]) in _EXTENSIONS:
-        extensions += 1
-        body = tar.read_extension(_parse_number(header[_SIZE]))
+def _read_entry(tar: "_Tar", header: bytes) -> tuple[bytes, int, bytes]:
+    """Return kind, size and name of an entry, past the headers that extend its own."""
+    header, extensions = _read_extensions(tar, header)
+    kind, attributes = header[KIND], extensions.attributes
+    if kind == _GLOBAL:  # nothing is made of it, but by some engines the folders above its name are
+        if extensions.count:
+            raise LayerError("a layer has attributes of no entry")
+        attributes = parse_attributes(tar.read_extension(parse_number(header[SIZE])))
+        return kind, 0, get_name(header, attributes)
+    _check_attributes(kind, attributes)
+    size = parse_number(header[SIZE])
+    if attributes.get(b"size"):
+        size = parse_decimal(attributes[b"size"])
+    name = get_text(header[NAME])
+    if kind == _OLD_FILE and size and (extensions.count or not name or name.endswith(b"/")):
+        raise LayerError("a layer has a header of the oldest kind that may be a folder's")
+    return kind, size, extensions.name or get_name(header, attributes)
+
+
+@dataclass(slots=True)
+class _Extensions:
+    """What the headers before an entry's own say."""
+
+    count: int = 0
+    attributes: dict[bytes, bytes] = field(default_factory=dict)
+    name: bytes = b""
+
+
+def _read_extensions(tar: "_Tar", header: bytes) -> tuple[bytes, _Extensions]:
+    """Return the first header that extends no other, and what those before it say; of several only the last counts."""
+    found = _Extensions()
+    while (kind := header[KIND]) in _EXTENSIONS:
+        found.count += 1
+        body = tar.read_extension(parse_number(header[SIZE]))
         if kind == _ATTRIBUTES:
-            attributes = _parse_attributes(body)  # of several only the last counts
+            found.attributes = parse_attributes(body)
+        elif kind == _LONG_NAME:
+            found.name = get_text(body)
         following = tar.read_header()
-        if following is None or extensions > MAX_EXTENSIONS:
+        if following is None or found.count > MAX_EXTENSIONS:
             raise LayerError("a layer has attributes of no entry")
         header = following
-    if kind == _GLOBAL and extensions:
-        raise LayerError("a layer has attributes of no entry")
+    return header, found
+
+
+def _check_attributes(kind: bytes, attributes: dict[bytes, bytes]) -> None:
     if kind == _SPARSE or any(name.startswith(b"GNU.sparse.") for name in attributes):
         raise LayerError("a layer has a sparse file: make its tar without --sparse")
-    size = _parse_number(header[_SIZE])
-    if attributes.get(b"size"):
-        size = _parse_decimal(attributes[b"size"])
-    name = header[_NAME].partition(b"\0")[0]
-    if kind == _OLD_FILE and size and (extensions or not name or name.endswith(b"/")):
-        raise LayerError("a layer has a header of the oldest kind that may be a folder's")
-    return kind, size
-
-
-def _parse_number(field: bytes) -> int:
-    """Return a number in octal digits or, if its first bit is set, in binary."""
-    if field[0] & 0x80:
-        number = int.from_bytes(bytes([field[0] & 0x7F]) + field[1:])
-        if field[0] & 0x40 or number > MAX_SIZE:
-            raise LayerError("a layer has an entry of an impossible size")
-        return number
-    digits = field.strip(b" \0").partition(b"\0")[0]
-    if not all(digit in b"01234567" for digit in digits):
-        raise LayerError("a layer has a header that is none")
-    return int(digits or b"0", 8)
-
-
-def _parse_decimal(digits: bytes) -> int:
-    if not digits.isdigit() or len(digits) > 19 or int(digits) > MAX_SIZE:
-        raise LayerError("a layer has an entry of an impossible size")
-    return int(digits)
-
-
-def _parse_attributes(body: bytes) -> dict[bytes, bytes]:
-    """Return the records `length key=value` of an extended header (POSIX.1-2001); of equal keys the last counts."""
-    found: dict[bytes, bytes] = {}
-    while body:
-        length, _, _ = body.partition(b" ")
-        end = int(length) if length.isdigit() and len(length) < 8 else 0
-        record = body[len(length) + 1 : end]
-        key, is_pair, value = record.removesuffix(b"\n").partition(b"=")
-        if not 0 < end <= len(body) or not record.endswith(b"\n") or not is_pair:
-            raise LayerError("a layer has attributes that cannot be read")
-        found[key] = value
-        body = body[end:]
-    return found
 
 
 class _Tar:
@@ -115,7 +116,7 @@ class _Tar:
         header = self._read(BLOCK)
         if not header or not any(header):
             return None
-        if len(header) < BLOCK or _parse_number(header[_CHECKSUM]) not in _sum(header):
+        if len(header) < BLOCK or parse_number(header[CHECKSUM]) not in _sum(header):
             raise LayerError("a layer is no tar, or a damaged one")
         return header
 
@@ -169,6 +170,6 @@ class _Tar:
 
 def _sum(header: bytes) -> tuple[int, int]:
     """Return the checksum that a header must have, of unsigned and, as some old programs did, of signed bytes."""
-    summed = header[: _CHECKSUM.start] + header[_CHECKSUM.stop :]
+    summed = header[: CHECKSUM.start] + header[CHECKSUM.stop :]
     unsigned = sum(summed) + ord(" ") * (BLOCK - len(summed))  # the checksum itself counts as blanks
     return unsigned, unsigned - 256 * (0 if summed.isascii() else sum(byte > 127 for byte in summed))

@@ -16,6 +16,7 @@ from worker.sandbox.archive import Image, get_size, make_archive
 from worker.sandbox.contract import Manifest, check_unpacked
 from worker.sandbox.engine import Engine, uses_containerd
 from worker.sandbox.fetch import fetch_layer
+from worker.sandbox.folders import count_common
 from worker.sandbox.host import RUNS
 from worker.sandbox.kept import list_by_use
 from worker.sandbox.layers import MAX_ENTRIES, Counts, Layer, measure_layer
@@ -204,7 +205,7 @@ class Puller:
         names = [get_own_name(path.name) for path in list_by_use(self._settings.home / "images")]
         found = [image for image in map(self._engine.image, names) if image is not None]
         chains = [image["RootFS"].get("Layers") or [] for image in found]
-        return max((_count_common(diff_ids, chain) for chain in chains), default=0)
+        return max((count_common(diff_ids, chain) for chain in chains), default=0)
 
     def _get_known(self, judged: Judged) -> dict[str, Layer]:
         found = {digest: self._counts.get(digest) for digest, _ in judged.manifest.layers}
@@ -213,9 +214,3 @@ class Puller:
     @property
     def _reserve(self) -> int:
         return self._settings.free_reserve_mib * MIB
-
-
-def _count_common(one: tuple[str, ...], other: list[str]) -> int:
-    """Return the length of the common beginning."""
-    pairs = zip(one, other, strict=False)
-    return next((index for index, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
