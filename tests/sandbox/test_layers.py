@@ -8,13 +8,16 @@ import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.sandbox.fake_registry import digest_of
+from worker.sandbox import entries as entries_module
 from worker.sandbox import layers as layers_module
 from worker.sandbox import unpack as unpack_module
 from worker.sandbox.entries import count_entries
+from worker.sandbox.headers import parse_attributes
 from worker.sandbox.layers import Counts, Layer, measure_layer
 from worker.sandbox.unpack import LayerError, read_unpacked
 
@@ -142,6 +145,31 @@ def test_a_sparse_file_is_refused(tmp_path: Path) -> None:
             count_entries([tar], 100)
 
 
+def test_attributes_are_read_once_however_many_there_are() -> None:
+    """A copy of the rest for each costs the square of their number, and a small layer packs thousands of MiB."""
+    copied = 0
+
+    class Counted(bytes):
+        def __getitem__(self, key: Any) -> Any:
+            nonlocal copied
+            part = Counted(super().__getitem__(key))
+            copied += len(part)
+            return part
+
+    body = b"5 a=\n" * 10_000 + b"6 b=x\n"
+    assert parse_attributes(Counted(body)) == [(b"a", b"")] * 10_000 + [(b"b", b"x")]
+    assert copied < 5 * len(body)
+
+
+def test_attributes_have_a_cap(monkeypatch: pytest.MonkeyPatch) -> None:
+    tar = _make_tar(_make_entry(comment="x", a="y"), _make_entry("b", comment="x"))
+    monkeypatch.setattr(entries_module, "MAX_ATTRIBUTES", 3)
+    assert count_entries([tar], 100) == 2
+    monkeypatch.setattr(entries_module, "MAX_ATTRIBUTES", 2)
+    with pytest.raises(LayerError, match="more than 2 attributes"):
+        count_entries([tar], 100)
+
+
 def _oldest(name: str) -> bytes:
     tar = bytearray(_make_tar(_make_entry(name), form=tarfile.GNU_FORMAT, body=b"x" * 600))
     tar[156] = 0
@@ -230,6 +258,19 @@ def test_a_layer_has_no_more_entries_than_its_cap() -> None:
     assert _measure(tar, most_entries=11).entries == 11
     with pytest.raises(LayerError, match="more than 10 files"):
         _measure(tar, most_entries=10)
+
+
+def test_a_layer_of_pieces_that_unpack_to_nothing_can_be_given_up() -> None:
+    class GivenUp(Exception):
+        pass
+
+    def give_up() -> None:
+        raise GivenUp
+
+    file = io.BytesIO(gzip.compress(b"") * 10_000 + gzip.compress(_GOOD))
+    with pytest.raises(GivenUp):
+        measure_layer(file, 1 << 20, 10, give_up)
+    assert file.tell() <= unpack_module.READ_BYTES
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, zstd.compress])

@@ -26,6 +26,7 @@ from worker.sandbox.unpack import LayerError
 
 BLOCK: Final = 512
 MAX_EXTENSION_BYTES: Final = 1 << 20  # of a long name or a list of attributes, as in Go
+MAX_ATTRIBUTES: Final = 20_000_000  # of a layer: each takes its time, and a MiB packs to little with 200 000 of them
 MAX_EXTENSIONS: Final = 16  # headers that only extend the next one, in a row
 
 _OLD_FILE, _SPARSE = b"\0", b"S"
@@ -60,7 +61,7 @@ def _read_entry(tar: "_Tar", header: bytes) -> tuple[bytes, int, bytes]:
     if kind == _GLOBAL:  # nothing is made of it, but by some engines the folders above its name are
         if extensions.count:
             raise LayerError("a layer has attributes of no entry")
-        attributes = parse_attributes(tar.read_extension(parse_number(header[SIZE])))
+        attributes = tar.read_attributes(parse_number(header[SIZE]))
         return kind, 0, get_name(header, attributes)
     _check_attributes(kind, attributes)
     size = parse_number(header[SIZE])
@@ -86,11 +87,13 @@ def _read_extensions(tar: "_Tar", header: bytes) -> tuple[bytes, _Extensions]:
     found = _Extensions()
     while (kind := header[KIND]) in _EXTENSIONS:
         found.count += 1
-        body = tar.read_extension(parse_number(header[SIZE]))
+        size = parse_number(header[SIZE])
         if kind == _ATTRIBUTES:
-            found.attributes = parse_attributes(body)
+            found.attributes = tar.read_attributes(size)
         elif kind == _LONG_NAME:
-            found.name = get_text(body)
+            found.name = get_text(tar.read_extension(size))
+        else:
+            tar.read_extension(size)
         following = tar.read_header()
         if following is None or found.count > MAX_EXTENSIONS:
             raise LayerError("a layer has attributes of no entry")
@@ -110,6 +113,7 @@ class _Tar:
         self._chunks = chunks
         self._chunk = b""
         self._at = 0
+        self._attributes = 0
 
     def read_header(self) -> bytes | None:
         """Return the next header; None at the end. What follows the end is no part of the tar."""
@@ -129,6 +133,14 @@ class _Tar:
             raise LayerError("a layer ends too early")
         self._read(-size % BLOCK)
         return body
+
+    def read_attributes(self, size: int) -> dict[bytes, bytes]:
+        """Return the attributes in the body of a header; of equal ones the last counts."""
+        found = parse_attributes(self.read_extension(size))
+        self._attributes += len(found)
+        if self._attributes > MAX_ATTRIBUTES:
+            raise LayerError(f"a layer has more than {MAX_ATTRIBUTES} attributes")
+        return dict(found)
 
     def skip(self, size: int) -> None:
         """Pass over a body and what fills its last block; only that may be missing at the end."""

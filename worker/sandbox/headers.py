@@ -5,6 +5,7 @@ from typing import Final
 from worker.sandbox.unpack import LayerError
 
 MAX_SIZE: Final = 2**63 - 1
+MAX_LENGTH_DIGITS: Final = 7  # of the length of an attribute
 
 # Offsets in a header, from POSIX.1-1988, GNU tar and star.
 NAME: Final = slice(0, 100)
@@ -60,19 +61,20 @@ def parse_decimal(digits: bytes) -> int:
     return int(digits)
 
 
-def parse_attributes(body: bytes) -> dict[bytes, bytes]:
-    """Return the records `length key=value` of an extended header (POSIX.1-2001); of equal keys the last counts.
+def parse_attributes(body: bytes) -> list[tuple[bytes, bytes]]:
+    """Return the records `length key=value` of an extended header (POSIX.1-2001) in their order.
 
     Raises LayerError.
     """
-    found: dict[bytes, bytes] = {}
-    while body:
-        length, _, _ = body.partition(b" ")
-        end = int(length) if length.isdigit() and len(length) < 8 else 0
-        record = body[len(length) + 1 : end]
+    found: list[tuple[bytes, bytes]] = []
+    at = 0
+    while at < len(body):
+        length = body[at : at + MAX_LENGTH_DIGITS + 1].partition(b" ")[0]
+        end = at + int(length) if length.isdigit() and len(length) <= MAX_LENGTH_DIGITS else at
+        record = body[at + len(length) + 1 : end]
         key, is_pair, value = record.removesuffix(b"\n").partition(b"=")
-        if not 0 < end <= len(body) or not record.endswith(b"\n") or not is_pair:
+        if not at < end <= len(body) or not record.endswith(b"\n") or not is_pair:
             raise LayerError("a layer has attributes that cannot be read")
-        found[key] = value
-        body = body[end:]
+        found.append((key, value))
+        at = end
     return found

@@ -46,7 +46,7 @@ def is_plain_or_gzip(file: BinaryIO) -> bool:
 
 
 def read_unpacked(file: BinaryIO) -> Iterator[bytes]:
-    """Give the tar of a packed layer, from its beginning. Raises LayerError."""
+    """Give the tar of a packed layer, from its beginning, in pieces that may be empty. Raises LayerError."""
     magic = _peek(file)
     if magic.startswith(GZIP):
         yield from _unpack(file, _Gzip)
@@ -72,10 +72,15 @@ def _unpack(file: BinaryIO, begin: Callable[[], _Piece]) -> Iterator[bytes]:
             piece, pieces = begin(), pieces + 1
             if pieces > MAX_PIECES:
                 raise LayerError(f"a layer is packed in more than {MAX_PIECES} pieces")
+        is_empty = True
         try:
-            yield from piece.feed(data)
+            for chunk in piece.feed(data):
+                is_empty = False
+                yield chunk
         except (zlib.error, zstd.ZstdError) as error:
             raise LayerError(f"a layer cannot be unpacked: {error}") from error
+        if is_empty:
+            yield b""  # much can unpack to nothing, and whoever reads may want to stop
         data = b""
         if piece.is_over:
             data, piece = piece.rest, None
