@@ -273,6 +273,30 @@ def test_a_layer_of_pieces_that_unpack_to_nothing_can_be_given_up() -> None:
     assert file.tell() <= unpack_module.READ_BYTES
 
 
+@pytest.mark.parametrize("magic", [b"BZh91AY&SY", b"\xfd7zXZ\0\0\4"])
+def test_a_tar_that_begins_like_something_packed_is_refused(magic: bytes) -> None:
+    """Some engines would unpack it, to anything."""
+    with pytest.raises(LayerError, match="bzip2 or xz"):
+        _measure(_rename(magic))
+
+
+@pytest.mark.parametrize("first", [0x50, 0x5F])
+def test_a_tar_that_begins_like_zstd_is_read_as_such(first: int) -> None:
+    """To engines that know zstd all of the tar is a note before what is packed."""
+    inner = _make_tar(_make_entry("b"), _make_entry("c"), body=bytes(5 << 20))
+    note = _rename(bytes([first]) + b"\x2a\x4d\x18" + (len(_GOOD) - 8).to_bytes(4, "little"))
+    layer = note + zstd.compress(inner)
+    assert _measure(layer) == Layer(digest_of(inner), len(inner), 2)
+    assert not unpack_module.is_plain_or_gzip(io.BytesIO(layer))
+
+
+def _rename(name: bytes) -> bytes:
+    tar = bytearray(_GOOD)
+    tar[: len(name)] = name
+    _sign(tar, 0)
+    return bytes(tar)
+
+
 @pytest.mark.parametrize("pack", [gzip.compress, zstd.compress])
 def test_a_damaged_layer_is_refused(pack: Callable[[bytes], bytes]) -> None:
     packed = pack(hashlib.sha256(b"x").digest() * 100)

@@ -15,6 +15,8 @@ else:
 
 GZIP: Final = b"\x1f\x8b"
 ZSTD: Final = b"\x28\xb5\x2f\xfd"
+ZSTD_NOTE: Final = b"\x2a\x4d\x18"  # behind a byte from 0x50 to 0x5f: a frame without content, which may come first
+OTHERS: Final = (b"BZh", b"\xfd7zXZ\0")  # bzip2 and xz, which some engines unpack too, whatever the layer is said to be
 READ_BYTES: Final = 16 << 10
 CHUNK_BYTES: Final = 1 << 20  # unpacked at a time, however small it was
 MAX_PIECES: Final = 4_000_000  # gzip members or zstd frames of a layer: some formats begin one with each file
@@ -42,16 +44,21 @@ class _Piece(Protocol):
 
 def is_plain_or_gzip(file: BinaryIO) -> bool:
     """Return whether every engine can unpack this layer by itself."""
-    return _peek(file) != ZSTD
+    return not _is_zstd(_peek(file))
 
 
 def read_unpacked(file: BinaryIO) -> Iterator[bytes]:
-    """Give the tar of a packed layer, from its beginning, in pieces that may be empty. Raises LayerError."""
+    """Give the tar of a packed layer, from its beginning, in pieces that may be empty. Raises LayerError.
+
+    A tar may begin with any name. One that begins like something packed is read as that, as engines do.
+    """
     magic = _peek(file)
     if magic.startswith(GZIP):
         yield from _unpack(file, _Gzip)
-    elif magic == ZSTD:
+    elif _is_zstd(magic):
         yield from _unpack(file, _Zstd)
+    elif magic.startswith(OTHERS):
+        raise LayerError("a layer begins like one packed with bzip2 or xz: use gzip or zstd")
     else:
         while data := file.read(CHUNK_BYTES):
             yield data
@@ -59,9 +66,13 @@ def read_unpacked(file: BinaryIO) -> Iterator[bytes]:
 
 def _peek(file: BinaryIO) -> bytes:
     file.seek(0)
-    magic = file.read(len(ZSTD))
+    magic = file.read(max(map(len, OTHERS)))
     file.seek(0)
     return magic
+
+
+def _is_zstd(magic: bytes) -> bool:
+    return magic.startswith(ZSTD) or (magic[1:4] == ZSTD_NOTE and magic[0] >> 4 == 5)
 
 
 def _unpack(file: BinaryIO, begin: Callable[[], _Piece]) -> Iterator[bytes]:
