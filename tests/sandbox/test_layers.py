@@ -212,6 +212,12 @@ BAD_TARS = {
     "folder or file by its attributes": (_extend(_oldest("b"), path="b/"), "may be a folder's"),
     "attributes of attributes": (_extend(_make_global(), size="9"), "attributes of no entry"),
     "attributes at the end": (_make_tar(_make_entry(comment="x"))[:1024], "attributes of no entry"),
+    "extended attributes": (
+        _make_tar(
+            _make_entry("a", tarfile.REGTYPE, **{"SCHILY.xattr.user.x": "v" * 1024, "SCHILY.xattr.user.y": "v" * 1024})
+        ),
+        "more than 2048 bytes of extended attributes",
+    ),
     "long attributes": (_make_tar(_make_entry(comment="x" * (1 << 20))), "bytes of attributes"),
 }
 

@@ -67,6 +67,16 @@ def test_an_entry_that_cannot_be_unpacked_breaks_the_image(
     assert "\x1b" not in str(caught.value)
 
 
+def test_an_entry_with_attributes_that_not_every_disk_holds_breaks_the_image(
+    fake: FakeRegistry, images: Images
+) -> None:
+    """The engine would call the disk full, on some file systems, and all who use them would find nothing."""
+    entry = _make_entry(tarfile.REGTYPE, "a")
+    entry.pax_headers = {"SCHILY.xattr.user.x": "v" * 5000}
+    with pytest.raises(BrokenImageError, match="extended attributes"):
+        images.prepare(_add_image_of(fake, entry), 10)
+
+
 def test_layers_are_broken_only_on_an_engine_that_can_unpack_others(
     fake: FakeRegistry, images: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:

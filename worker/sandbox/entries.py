@@ -28,11 +28,13 @@ BLOCK: Final = 512
 MAX_EXTENSION_BYTES: Final = 1 << 20  # of a long name or a list of attributes, as in Go
 MAX_ATTRIBUTES: Final = 20_000_000  # of a layer: each takes its time, and a MiB packs to little with 200 000 of them
 MAX_EXTENSIONS: Final = 16  # headers that only extend the next one, in a row
+MAX_XATTR_BYTES: Final = 2048  # names and values; not all file systems hold more, and engines call that a full disk
 
 _OLD_FILE, _SPARSE = b"\0", b"S"
 _BODILESS = (b"1", b"2", b"3", b"4", b"5", b"6")  # links, devices, folders, pipes: the size of such a header is ignored
 _ATTRIBUTES, _GLOBAL = b"x", b"g"
 _LONG_NAME = b"L"
+_XATTR = b"SCHILY.xattr."
 _EXTENSIONS = (_ATTRIBUTES, _LONG_NAME, b"K")
 
 
@@ -104,6 +106,8 @@ def _read_extensions(tar: "_Tar", header: bytes) -> tuple[bytes, _Extensions]:
 def _check_attributes(kind: bytes, attributes: dict[bytes, bytes]) -> None:
     if kind == _SPARSE or any(name.startswith(b"GNU.sparse.") for name in attributes):
         raise LayerError("a layer has a sparse file: make its tar without --sparse")
+    if sum(len(key) + len(value) for key, value in attributes.items() if key.startswith(_XATTR)) > MAX_XATTR_BYTES:
+        raise LayerError(f"a layer has an entry with more than {MAX_XATTR_BYTES} bytes of extended attributes")
 
 
 class _Tar:
