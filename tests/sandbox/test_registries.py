@@ -145,6 +145,17 @@ def test_a_proxy_of_the_owner_decides_by_itself(
         images.prepare(f"registry.example/job@{DIGEST}", 10)
 
 
+def test_what_goes_round_the_proxy_leads_to_public_addresses_only(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """These are the very hosts of the owner's own network."""
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "example.org,0.0.0.0")
+    images = Images(engine, Settings(home=tmp_path), tmp_path, lambda: None)
+    with pytest.raises(RegistryError, match=r"0.0.0.0 is not at a public address"):
+        images.prepare(f"0.0.0.0:9/job@{DIGEST}", 10)
+
+
 def test_a_mirror_is_as_good(fake: FakeRegistry, engine: Engine, tmp_path: Path) -> None:
     """The named registry is not even asked."""
     content = fake.add_manifest(fake.make_manifest())

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 from urllib.parse import urljoin, urlsplit
-from urllib.request import getproxies
+from urllib.request import getproxies, proxy_bypass
 
 import httpx2
 
@@ -146,34 +146,36 @@ class Registry:
             raise RegistryError(f"the registry {self._reference.host} sends to an address that is none") from error
 
     def _get(self, url: str, accept: str, target: Target) -> None:
-        """Get an answer. The client lives and ends in the thread that uses it; others only cut its connections."""
-        timeout = httpx2.Timeout(READ_SECONDS, connect=CONNECT_SECONDS)
+        """Get an answer. Clients live and end in the thread that uses them; others only cut their connections."""
         try:
-            with httpx2.Client(timeout=timeout, trust_env=not self._is_plain, follow_redirects=False) as client:
-                self._get_with(client, url, accept, target)
+            self._get_through(url, accept, target)
         finally:
             self._sockets.close()
 
-    def _get_with(self, client: httpx2.Client, url: str, accept: str, target: Target) -> None:
-        status, headers = self._request(client, url, accept, target)
+    def _get_through(self, url: str, accept: str, target: Target) -> None:
+        status, headers = self._request(url, accept, target)
         if status == 401:  # a token that was given before may have expired
-            self._token = self._fetch_token(client, headers.get("www-authenticate", ""))
-            status, headers = self._request(client, url, accept, target)
+            self._token = self._fetch_token(headers.get("www-authenticate", ""))
+            status, headers = self._request(url, accept, target)
         for _ in range(REDIRECTS):
             if status not in (301, 302, 303, 307, 308):
                 break
             url = self._follow(url, headers.get("location", ""))
-            status, headers = self._request(client, url, accept, target)
+            status, headers = self._request(url, accept, target)
         self._check_status(status)
 
-    def _request(self, client: httpx2.Client, url: str, accept: str, target: Target) -> tuple[int, httpx2.Headers]:
+    def _request(self, url: str, accept: str, target: Target) -> tuple[int, httpx2.Headers]:
         """Make one request; the body of a good answer goes to the target, of any other nothing is read."""
-        checked = self._resolve(url)
+        proxy = None if self._is_plain else _find_proxy(url)
+        checked = self._resolve(url, proxy)
         headers = {"Accept": accept, "Accept-Encoding": "identity", **target.get_headers(), **checked.headers}
         if self._token and urlsplit(url).netloc == self._reference.api_host:
             headers["Authorization"] = f"Bearer {self._token}"
         extensions = {"trace": self._sockets.trace, **checked.extensions}
-        with client.stream("GET", checked.url, headers=headers, extensions=extensions) as response:
+        with (
+            _open_client(proxy) as client,
+            client.stream("GET", checked.url, headers=headers, extensions=extensions) as response,
+        ):
             if response.status_code in (200, 206):
                 target.begin(response.status_code)
                 for chunk in response.iter_raw():
@@ -181,12 +183,12 @@ class Registry:
                         break
             return response.status_code, response.headers
 
-    def _resolve(self, url: str) -> Place:
+    def _resolve(self, url: str, proxy: str | None) -> Place:
         """Return where to connect to: a job may name any host, and its registry redirect to any other.
 
         Behind a proxy of the machine's owner nothing is looked up here, and the proxy decides.
         """
-        if self._is_trusted or (urlsplit(url).scheme == "https" and getproxies().get("https")):
+        if self._is_trusted or proxy:
             return Place(url, {}, {})
         try:
             return resolve(url, self._allow_loopback)
@@ -202,7 +204,7 @@ class Registry:
             raise RegistryError(f"the registry {self._reference.host} redirects to {location[:200]!r}")
         return target
 
-    def _fetch_token(self, client: httpx2.Client, challenge: str) -> str:
+    def _fetch_token(self, challenge: str) -> str:
         """Return an anonymous token; a registry that gives none keeps the image from everybody without credentials."""
         parameters = dict(_PARAMETER.findall(challenge))
         realm = parameters.get("realm", "")
@@ -211,7 +213,7 @@ class Registry:
         query = {"service": parameters.get("service", ""), "scope": f"repository:{self._reference.path}:pull"}
         url = str(httpx2.URL(realm).copy_merge_params(query))
         body = _Body("the registry's token", TOKEN_BYTES)
-        status, _ = self._request(client, url, "application/json", body)
+        status, _ = self._request(url, "application/json", body)
         self._check_status(status)
         answer = parse_json(bytes(body.content), "the registry's token")
         token = answer.get("token") or answer.get("access_token")
@@ -228,6 +230,23 @@ class Registry:
 
     def _not_public(self) -> BrokenImageError:
         return BrokenImageError(f"{self._reference} is not there, or not for everybody: push it, make it public")
+
+
+def _find_proxy(url: str) -> str | None:
+    """Return the proxy that the machine's owner wants for a URL, as the environment's variables say it."""
+    parts, proxies = urlsplit(url), getproxies()
+    proxy = proxies.get("https") or proxies.get("all")
+    if parts.scheme != "https" or not proxy or proxy_bypass(parts.netloc):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _open_client(proxy: str | None) -> httpx2.Client:
+    """Return a client that goes through this proxy, or straight to where it is told: nothing else decides its way."""
+    timeout = httpx2.Timeout(READ_SECONDS, connect=CONNECT_SECONDS)
+    return httpx2.Client(
+        timeout=timeout, trust_env=False, follow_redirects=False, proxy=proxy, verify=httpx2.create_ssl_context()
+    )
 
 
 def open_registry(reference: Reference, settings: SandboxSettings) -> Registry:
