@@ -98,6 +98,15 @@ def test_a_token_that_expired_is_fetched_anew(fake: FakeRegistry) -> None:
     assert given == ["t0", "t1", "t2"]
 
 
+@pytest.mark.parametrize("content", [b"<html>", b"[]", b"{}", b" " * 100_000])
+def test_a_server_of_tokens_in_trouble_is_no_finding(fake: FakeRegistry, content: bytes) -> None:
+    reference = parse_reference(fake.add_manifest(fake.make_manifest()))
+    challenge = {"WWW-Authenticate": f'Bearer realm="http://{fake.host}/token",service="s"'}
+    fake.rules |= {"/manifests/": lambda _: (401, challenge, b""), "/token": lambda _: (200, {}, content)}
+    with open_registry(reference, LOOPBACK) as registry, pytest.raises(RegistryError, match="a token that is none"):
+        registry.get_manifest(lambda: None)
+
+
 PLACES = {
     "127.0.0.1:9": "127.0.0.1 is not at a public address",
     "localhost:9": "localhost is not at a public address",

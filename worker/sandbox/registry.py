@@ -213,9 +213,12 @@ class Registry:
         query = {"service": parameters.get("service", ""), "scope": f"repository:{self._reference.path}:pull"}
         url = str(httpx2.URL(realm).copy_merge_params(query))
         body = _Body("the registry's token", TOKEN_BYTES)
-        status, _ = self._request(url, "application/json", body)
+        try:
+            status, _ = self._request(url, "application/json", body)
+            answer = parse_json(bytes(body.content), "the registry's token") if status == 200 else {}
+        except BrokenImageError as error:
+            raise RegistryError(f"the registry {self._reference.host} gives a token that is none: {error}") from error
         self._check_status(status)
-        answer = parse_json(bytes(body.content), "the registry's token")
         token = answer.get("token") or answer.get("access_token")
         if not isinstance(token, str) or not token.isascii():
             raise RegistryError(f"the registry {self._reference.host} gives a token that is none")
