@@ -33,6 +33,17 @@ def test_an_image_within_the_contract_is_pulled_once(fake: FakeRegistry, images:
     assert images.find(image) is None
 
 
+def test_an_image_with_a_name_that_the_engine_cannot_read_is_pulled(fake: FakeRegistry, images: Images) -> None:
+    """It has it under our own name; the longest that the chain takes has 512 characters, the engine takes 255."""
+    digest = fake.add_manifest(fake.make_manifest()).partition("@")[2]
+    image = f"{fake.host}/{'a' * 300}@{digest}"
+    try:
+        assert images.prepare(image, 10) == images.prepare(image, 10)
+        assert images.remove(image)
+    finally:
+        images.remove(image)
+
+
 def _change(**changes: Any) -> Callable[[FakeRegistry], dict[str, Any]]:
     return lambda fake: fake.make_manifest() | changes
 

@@ -167,11 +167,13 @@ class Engine:
             return stream.status == 200
 
     def image(self, reference: str) -> Json | None:
-        """Return an image that is here, None when it is not."""
+        """Return an image that is here, None when it is not: of a name that the engine cannot read none is."""
         with _calling("inspect an image"):
             try:
                 image: Json = self._api.inspect_image(reference)
-            except docker.errors.ImageNotFound:
+            except docker.errors.APIError as error:
+                if error.status_code not in (400, 404):
+                    raise
                 return None
         return image
 
@@ -186,7 +188,7 @@ class Engine:
             try:
                 self._api.remove_image(reference, force=False)
             except docker.errors.APIError as error:
-                if error.status_code not in (404, 409):
+                if error.status_code not in (400, 404, 409):
                     raise
 
     def load(self) -> EngineStream:
