@@ -3,15 +3,18 @@
 import secrets
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.sandbox.fake_registry import Answer, FakeRegistry, Held, Server, make_layer
 from worker.sandbox import OwnFailureError, RegistryError
 from worker.sandbox import SandboxSettings as Settings
+from worker.sandbox import pulls as pulls_module
 from worker.sandbox.engine import Engine
 from worker.sandbox.fetch import LayerCopy, Pace
 from worker.sandbox.images import Images
+from worker.sandbox.loading import load
 from worker.sandbox.registry import ATTEMPTS
 
 
@@ -71,6 +74,55 @@ def test_a_layer_that_never_comes_holds_up_no_other_image_with_the_same_layer(
         held.let_go()
         images.remove(good)
         other.stop()
+
+
+def test_a_pull_that_fails_leaves_the_record_of_the_same_image_pulled_from_elsewhere(
+    fake: FakeRegistry, held: Held, images: Images, tmp_path: Path
+) -> None:
+    """Without its record it would never make room for another."""
+    other = Server()
+    manifest = fake.make_manifest()
+    other.registry.content = fake.content
+    evil, good = fake.add_manifest(manifest), other.registry.add_manifest(manifest)
+    fake.rules[manifest["layers"][0]["digest"]] = held
+    waiting = threading.Thread(target=_find_no_layer, args=(images, evil))
+    waiting.start()
+    try:
+        assert held.asked.wait(60)
+        images.prepare(good, 10)
+        held.let_go()
+        waiting.join()
+        assert (tmp_path / "images" / good.partition("@sha256:")[2]).exists()
+    finally:
+        held.let_go()
+        waiting.join()
+        images.remove(good)
+        other.stop()
+
+
+def _find_no_layer(images: Images, image: str) -> None:
+    with pytest.raises(RegistryError, match="not given"):
+        images.prepare(image, 10)
+
+
+def test_an_image_that_the_engine_has_after_all_makes_room_later(
+    fake: FakeRegistry, images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Engines finish what they began, also when nobody waits for it any more."""
+
+    def load_and_give_up(*arguments: Any) -> None:
+        load(*arguments)
+        raise OwnFailureError("nobody waits any more")
+
+    monkeypatch.setattr(pulls_module, "load", load_and_give_up)
+    image = fake.add_manifest(fake.make_manifest())
+    try:
+        with pytest.raises(OwnFailureError, match="nobody waits"):
+            images.prepare(image, 10)
+        assert images.find(image) is not None
+        assert (tmp_path / "images" / image.partition("@sha256:")[2]).exists()
+    finally:
+        images.remove(image)
 
 
 def test_a_layer_goes_on_where_the_line_broke(

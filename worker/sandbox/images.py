@@ -48,8 +48,8 @@ class Images:
         self._settings = settings
         self._root = root
         self._check_open = check_open
-        self._puller = Puller(engine, settings, root, self._make_room)
-        self._evicting = threading.Lock()
+        self._puller = Puller(engine, settings, root, self._make_room, self._record)
+        self._records = threading.Lock()  # so that none goes between a look for its image and the end of a pull
         self._folder = settings.home / "manifests"
         self._pulled = settings.home / "images"  # a file for each: name digest, time last use
         # By name, not by digest alone: a slow registry holds up its own images, not those that lie elsewhere too.
@@ -83,7 +83,10 @@ class Images:
 
     def remove(self, image: str) -> bool:
         """Remove an image under all its names; False if a container uses it: its record stays as well."""
-        reference = parse_reference(image)
+        with self._records:
+            return self._remove(parse_reference(image))
+
+    def _remove(self, reference: Reference) -> bool:
         for name in self._get_names(reference):
             self.engine.remove_image(name)
         is_gone = self._find(reference) is None
@@ -105,6 +108,17 @@ class Images:
     def _get_record(self, reference: Reference) -> Path:
         return get_path(self._pulled, reference.digest)
 
+    def _record(self, reference: Reference) -> None:
+        """Note that an image is pulled here, which therefore makes room later. Raises OwnFailureError."""
+        with self._records:
+            write(self._pulled, reference.digest, str(reference).encode("ascii"))
+
+    def _forget_missing(self, reference: Reference) -> None:
+        """Drop the record of an image that the engine did not take, unless it was pulled under another name."""
+        with self._records:
+            if self.engine.image(get_own_name(reference.digest)) is None:
+                self._get_record(reference).unlink(missing_ok=True)
+
     def _list_records(self) -> list[Path]:
         """Return a file for each image that was pulled here, the one not used for longest first."""
         return list(list_by_use(self._pulled))
@@ -120,13 +134,14 @@ class Images:
             total -= size
 
     def _evict(self) -> bool:
-        """Remove the image that was pulled here and not used for longest; False if there is none to be removed."""
-        with self._evicting:
+        """Remove what was pulled here and not used for longest, or a damaged record; False if there is none."""
+        with self._records:
             for record in self._list_records():
                 name = _read_name(record)
                 if not name:
                     record.unlink(missing_ok=True)
-                elif self.remove(name):
+                    return True
+                if self._remove(parse_reference(name)):
                     return True
         return False
 
@@ -191,14 +206,13 @@ class Images:
         return content
 
     def _pull(self, judged: Judged, image_mib: int, check: _Check) -> Json:
-        digest, name = judged.reference.digest, str(judged.reference).encode("ascii")
-        write(self._pulled, digest, name)  # before: whatever happens, an image that is here makes room later
+        digest = judged.reference.digest
         try:
             self._pull_from_any(judged, image_mib, check)
-        except (BrokenImageError, OwnFailureError):
-            self._get_record(judged.reference).unlink(missing_ok=True)
+        except BrokenImageError:
+            self._forget_missing(judged.reference)
             raise
-        write(self._pulled, digest, name)  # while it was on its way, another that needed room may have forgotten it
+        self._record(judged.reference)  # while it was on its way, another that needed room may have forgotten it
         found = self.engine.image(get_own_name(digest))
         if found is None or found["Id"] not in (judged.manifest.config_digest, digest):
             raise OwnFailureError(f"the engine took {judged.reference} and does not have it")

@@ -77,13 +77,22 @@ class Puller:
     """Brings images to the engine."""
 
     def __init__(
-        self, engine: Engine, settings: SandboxSettings, root: Path, make_room: Callable[[int, int], None]
+        self,
+        engine: Engine,
+        settings: SandboxSettings,
+        root: Path,
+        make_room: Callable[[int, int], None],
+        record: Callable[[Reference], None],
     ) -> None:
-        """`make_room` gets bytes and files for which there is to be room in `root`, or raises NoSpaceError."""
+        """`make_room` gets bytes and files for which there is to be room in `root`, or raises NoSpaceError.
+
+        `record` is told of an image before the engine gets it.
+        """
         self._engine = engine
         self._settings = settings
         self._root = root
         self._make_room = make_room
+        self._record = record
         self._counts = Counts(settings.home / "layers")
         self._scratch = settings.home / RUNS / get_process_name()
         self._loading = threading.Lock()  # one at a time: what each needs is compared with all that is free
@@ -173,6 +182,7 @@ class Puller:
         with self._load_alone(check):
             needed = get_size(image) + sum(layer.disk_bytes for layer in new)
             self._make_room(needed, sum(layer.entries for layer in new))
+            self._record(judged.reference)  # an engine that is cut off here may have the image a moment later
             try:
                 load(self._engine, make_archive(image, is_layout=is_layout), self._settings.pull_seconds, check_all)
             except OwnFailureError:
