@@ -119,6 +119,7 @@ def test_a_layer_that_does_not_come_is_the_registry_s_failure(fake: FakeRegistry
     [
         "failed to register layer: write /lib/x: no space left on device",
         "write /var/lib/docker/tmp/GetImageBlob1: disk quota exceeded",
+        f"failed to register layer: write /{'x' * 3000}: no space left on device",
     ],
 )
 def test_a_full_disk_is_not_the_registry_s_failure(words: str) -> None:
@@ -204,6 +205,36 @@ def test_an_image_in_use_makes_no_room_and_is_not_forgotten(
     finally:
         images.engine.remove(container)
         for image in (used, free, third):
+            images.remove(image)
+
+
+def test_an_image_that_the_engine_does_not_remove_is_no_failure_of_the_one_that_needs_room(
+    fake: FakeRegistry, images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next one goes in its place. With none left the disk is full, and the new image is not found broken."""
+    stuck, free, third = (fake.add_manifest(fake.make_manifest(*make_layer(x=size))) for size in (70, 80, 90))
+    for image in (stuck, free):
+        images.prepare(image, 10)
+        time.sleep(0.02)
+    remove_image = Engine.remove_image
+
+    def remove(engine: Engine, name: str) -> None:
+        if name == get_own_name(parse_reference(stuck).digest):
+            raise EngineRefusedError("the engine failed to remove an image: device or resource busy")
+        remove_image(engine, name)
+
+    room = [False, True, True]
+    monkeypatch.setattr(images_module, "check_space", lambda *_: _require(room.pop(0) if room else True))
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(Engine, "remove_image", remove)
+            images.prepare(third, 10)
+            assert [images.find(image) is not None for image in (stuck, free, third)] == [True, False, True]
+            room[:] = [True, *[False] * 9]
+            with pytest.raises(NoSpaceError):
+                images.prepare(free, 10)
+    finally:
+        for image in (stuck, free, third):
             images.remove(image)
 
 

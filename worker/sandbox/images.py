@@ -25,6 +25,7 @@ from worker.sandbox.storage import check_space
 from worker.sandbox.types import (
     MIB,
     BrokenImageError,
+    EngineRefusedError,
     NoSpaceError,
     OwnFailureError,
     RegistryError,
@@ -141,8 +142,11 @@ class Images:
                 if not name:
                     record.unlink(missing_ok=True)
                     return True
-                if self._remove(parse_reference(name)):
-                    return True
+                try:
+                    if self._remove(parse_reference(name)):
+                        return True
+                except EngineRefusedError as error:  # another may go: what is wrong with this one is not the next one's
+                    log.warning("image_not_removed", image=name, reason=str(error))
         return False
 
     def _make_room(self, needed: int, files: int) -> None:

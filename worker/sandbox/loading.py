@@ -96,6 +96,5 @@ def _get_error(record: dict[str, object]) -> str:
 
 def raise_for(error: str) -> None:
     """Raise what the engine's words for a failed load mean."""
-    error = sanitise(error.rstrip(), REASON_CHARACTERS)
-    words = f"the engine failed to unpack an image: {error}"
-    raise (OwnFailureError if error.endswith(_OWN) else EngineRefusedError)(words)
+    words = f"the engine failed to unpack an image: {sanitise(error.rstrip(), REASON_CHARACTERS)}"
+    raise (OwnFailureError if error.rstrip().endswith(_OWN) else EngineRefusedError)(words)  # before it was cut

@@ -120,14 +120,13 @@ class Puller:
             is_layout = uses_containerd(self._engine.info())
             here = 0 if is_last or is_layout else self._count_layers_here(pull.judged.diff_ids)
             self._fetch(pull, here, check)
-            try:
-                return self._load(pull, here, check, is_layout=is_layout)
-            except EngineRefusedError as error:
-                check()
-                check_layers(self._engine)
-                if is_last:
-                    raise BrokenImageError(f"{pull.judged.reference} cannot be unpacked: {error}") from error
-        return None
+            refusal = self._load(pull, here, check, is_layout=is_layout)
+            if refusal is None:
+                return
+            check()
+            check_layers(self._engine)
+            if is_last:
+                raise BrokenImageError(f"{pull.judged.reference} cannot be unpacked: {refusal}") from refusal
 
     def _fetch(self, pull: _Pull, here: int, check: _Check) -> None:
         """Fetch and measure what is missing; the first `here` layers are on the engine already."""
@@ -165,8 +164,8 @@ class Puller:
         except LayerError as error:
             raise BrokenImageError(f"{pull.judged.reference}: {error}") from error
 
-    def _load(self, pull: _Pull, here: int, check: _Check, *, is_layout: bool) -> None:
-        """Give the engine what was fetched."""
+    def _load(self, pull: _Pull, here: int, check: _Check, *, is_layout: bool) -> EngineRefusedError | None:
+        """Give the engine what was fetched; return why it does not take it."""
 
         def check_all() -> None:
             check()
@@ -185,11 +184,14 @@ class Puller:
             self._record(judged.reference)  # an engine that is cut off here may have the image a moment later
             try:
                 load(self._engine, make_archive(image, is_layout=is_layout), self._settings.pull_seconds, check_all)
-            except OwnFailureError:
+            except OwnFailureError as error:
                 if is_layout:  # containerd's store keeps what it cannot unpack
                     with contextlib.suppress(OwnFailureError):  # the first failure says what is wrong
                         self._engine.remove_image(image.name)
+                if isinstance(error, EngineRefusedError):
+                    return error
                 raise
+        return None
 
     def _make_folder(self) -> tempfile.TemporaryDirectory[str]:
         self._scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
