@@ -15,7 +15,7 @@ import docker
 import pytest
 
 from tests.sandbox.support import LIMITS, get_spec, list_mounts, wait_for, wait_for_line
-from worker.sandbox import DockerSandbox, OwnFailureError, SandboxSettings
+from worker.sandbox import DockerSandbox, OwnFailureError, SandboxSettings, kept
 from worker.sandbox.engine import Engine
 from worker.sandbox.host import get_owner
 from worker.sandbox.processes import get_process_name, is_alive, is_surely_dead
@@ -171,6 +171,32 @@ def test_the_living_are_left_alone(settings: SandboxSettings, hostile: str, dead
     training.close(forget=True)
     for sandbox in (command_of_another_home, command, daemon):
         sandbox.close()
+
+
+def test_files_that_a_killed_worker_was_writing_are_removed(
+    settings: SandboxSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing counts them. Those of a living process stay."""
+
+    class Killed(BaseException):
+        pass
+
+    def die(_: int) -> None:
+        raise Killed
+
+    sandbox = DockerSandbox(settings)
+    boot, namespace, pid, start = sandbox.host.process.split("-")
+    for process in (sandbox.host.process, f"{boot}-{namespace}-{pid}-{int(start) + 1}"):
+        with monkeypatch.context() as patch:
+            patch.setattr(kept, "get_process_name", lambda process=process: process)
+            patch.setattr(os, "fsync", die)
+            for folder in ("manifests", "images", "layers"):
+                with pytest.raises(Killed):
+                    kept.write(settings.home / folder, "sha256:" + "ab" * 32, b"x")
+    sandbox.remove_orphans()
+    left = [path.name for folder in ("manifests", "images", "layers") for path in (settings.home / folder).iterdir()]
+    assert [name.split(".")[1] for name in left] == [sandbox.host.process] * 3
+    sandbox.close()
 
 
 def test_a_process_is_known_by_more_than_its_number() -> None:

@@ -17,7 +17,7 @@ import structlog
 from worker.sandbox.apart import LOOK_SECONDS
 from worker.sandbox.contract import CONFIG_BYTES, check_config, check_manifest, check_pulled, check_size
 from worker.sandbox.engine import Engine, Json
-from worker.sandbox.kept import get_path, list_by_use, load, write
+from worker.sandbox.kept import IMAGES, MANIFESTS, get_path, list_by_use, load, write
 from worker.sandbox.pulls import Judged, Puller, get_own_name
 from worker.sandbox.reference import Reference, parse_reference
 from worker.sandbox.registry import open_registry
@@ -51,8 +51,8 @@ class Images:
         self._check_open = check_open
         self._puller = Puller(engine, settings, root, self._make_room, self._record)
         self._records = threading.Lock()  # so that none goes between a look for its image and the end of a pull
-        self._folder = settings.home / "manifests"
-        self._pulled = settings.home / "images"  # a file for each: name digest, time last use
+        self._folder = settings.home / MANIFESTS
+        self._pulled = settings.home / IMAGES  # a file for each: name digest, time last use
         # By name, not by digest alone: a slow registry holds up its own images, not those that lie elsewhere too.
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 

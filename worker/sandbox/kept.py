@@ -5,7 +5,11 @@ import os
 import threading
 from pathlib import Path
 
+from worker.sandbox.processes import get_process_name, is_alive
 from worker.sandbox.types import OwnFailureError
+
+MANIFESTS, IMAGES, LAYERS = FOLDERS = ("manifests", "images", "layers")
+"""Where in a worker's home they lie."""
 
 
 def get_path(folder: Path, digest: str) -> Path:
@@ -27,7 +31,7 @@ def load(folder: Path, digest: str) -> bytes | None:
 def write(folder: Path, digest: str, content: bytes) -> None:
     """Write a file that is there whole or not at all, whatever breaks meanwhile. Raises OwnFailureError."""
     path = get_path(folder, digest)
-    part = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}")
+    part = path.with_name(f"{path.name}.{get_process_name()}.{threading.get_ident()}")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with part.open("wb") as file:
@@ -39,6 +43,13 @@ def write(folder: Path, digest: str, content: bytes) -> None:
         with contextlib.suppress(OSError):  # the first error says what is wrong
             part.unlink()
         raise OwnFailureError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove what processes were writing when they were killed; nothing else counts it, and nobody would remove it."""
+    for part in folder.glob("*.*.*"):
+        if not is_alive(part.name.split(".")[1]):
+            part.unlink(missing_ok=True)
 
 
 def list_by_use(folder: Path) -> dict[Path, int]:

@@ -17,6 +17,7 @@ from worker.sandbox.container import DIE_SECONDS
 from worker.sandbox.disks import find_mounts, unmount
 from worker.sandbox.engine import Json
 from worker.sandbox.host import RUNS, Host
+from worker.sandbox.kept import FOLDERS, remove_parts
 from worker.sandbox.processes import is_alive, is_surely_dead
 from worker.sandbox.spec import ATTEMPT_LABEL, OWNER_LABEL, PROCESS_LABEL
 from worker.sandbox.types import OrphanReport, OwnFailureError
@@ -36,6 +37,8 @@ def remove_orphans(host: Host, keep_attempts: Collection[str]) -> OrphanReport:
         for volume in host.engine.volumes(OWNER_LABEL):
             if _is_orphan(host, volume["Name"], volume["Labels"] or {}):
                 host.engine.remove_volume(volume["Name"])
+        for name in FOLDERS:
+            remove_parts(host.home / name)
         attempts = [_clear_attempt(host, folder, keep_attempts) or 0 for folder in _list(host.home / ATTEMPTS)]
         return OrphanReport(len(dead), mounts + sum(attempts), len(folders))
 

@@ -18,7 +18,7 @@ from worker.sandbox.engine import Engine, uses_containerd
 from worker.sandbox.fetch import fetch_layer
 from worker.sandbox.folders import count_common
 from worker.sandbox.host import RUNS
-from worker.sandbox.kept import list_by_use
+from worker.sandbox.kept import IMAGES, LAYERS, list_by_use
 from worker.sandbox.layers import MAX_ENTRIES, Counts, Layer, measure_layer
 from worker.sandbox.loading import load
 from worker.sandbox.processes import get_process_name
@@ -93,7 +93,7 @@ class Puller:
         self._root = root
         self._make_room = make_room
         self._record = record
-        self._counts = Counts(settings.home / "layers")
+        self._counts = Counts(settings.home / LAYERS)
         self._scratch = settings.home / RUNS / get_process_name()
         self._loading = threading.Lock()  # one at a time: what each needs is compared with all that is free
 
@@ -214,7 +214,7 @@ class Puller:
 
     def _count_layers_here(self, diff_ids: tuple[str, ...]) -> int:
         """Return how many of the first layers the engine has, in images that were pulled here."""
-        names = [get_own_name(path.name) for path in list_by_use(self._settings.home / "images")]
+        names = [get_own_name(path.name) for path in list_by_use(self._settings.home / IMAGES)]
         found = [image for image in map(self._engine.image, names) if image is not None]
         chains = [image["RootFS"].get("Layers") or [] for image in found]
         return max((count_common(diff_ids, chain) for chain in chains), default=0)
