@@ -1,12 +1,18 @@
 """An image is tried as checkers and workers will use it, before anybody pays for it."""
 
+import contextlib
+import gzip
+import secrets
 from pathlib import Path
 
 import pytest
 
-from tests.sandbox.fake_registry import FakeRegistry
+from tests.sandbox.fake_registry import FakeRegistry, digest_of, make_layer
 from tests.sandbox.support import JOBS, LIMITS, TRAINING
 from worker.sandbox import BrokenImageError, SandboxSettings, Trial, trial, try_image
+from worker.sandbox.engine import Engine
+from worker.sandbox.pulls import get_own_name
+from worker.sandbox.reference import parse_reference
 
 
 def _try(image: str, docker_host: str, home: Path, steps: list[str]) -> Trial:
@@ -16,11 +22,19 @@ def _try(image: str, docker_host: str, home: Path, steps: list[str]) -> Trial:
 
 def test_the_sample_and_the_first_model_are_measured(docker_host: str, digits_image: str, tmp_path: Path) -> None:
     steps: list[str] = []
-    found = _try(digits_image, docker_host, tmp_path, steps)
+    elsewhere: list[Path] = []
+
+    def look(step: str) -> None:
+        steps.append(step)
+        elsewhere.extend(tmp_path.glob("tmp*"))  # no worker that starts would remove it
+
+    settings = SandboxSettings(allow_loopback=True, home=tmp_path, engine=docker_host, free_reserve_mib=64)
+    found = try_image(digits_image, digits_image, LIMITS, TRAINING, settings, look)
     assert found.sample.has_score
     assert found.first.has_score
     assert found.first_bytes > 1000
-    assert len(steps) == 4
+    assert len([step for step in steps if not step.startswith("layer ")]) == 4
+    assert elsewhere == []
     assert [*tmp_path.glob("attempts/*"), *tmp_path.glob("runs/*/*")] == []
 
 
@@ -31,6 +45,24 @@ def test_a_training_without_a_model_shows_what_it_printed(
     with pytest.raises(BrokenImageError, match=r"wrote no valid model to /lc/out/model: .*memory"):
         _try(hostile, docker_host, tmp_path, [])
     assert list(tmp_path.glob("attempts/*")) == []
+
+
+def test_each_layer_is_told_before_it_is_fetched(docker_host: str, fake: FakeRegistry, tmp_path: Path) -> None:
+    packed, diff = make_layer(**{secrets.token_hex(8): 10})
+    tar = gzip.decompress(make_layer(**{secrets.token_hex(8): 2 << 20})[0])
+    manifest = fake.make_manifest(packed, diff, rootfs={"type": "layers", "diff_ids": [diff, digest_of(tar)]})
+    manifest["layers"].append({"digest": fake.add(tar), "size": len(tar)})
+    steps: list[str] = []
+    image = fake.add_manifest(manifest)
+    try:
+        with pytest.raises(BrokenImageError):
+            _try(image, docker_host, tmp_path, steps)
+    finally:
+        with contextlib.closing(Engine(docker_host)) as engine:
+            engine.remove_image(get_own_name(parse_reference(image).digest))
+    assert steps[:3] == [
+        "fetching and counting the image", "layer 1 of 2, 0.0 MiB", "layer 2 of 2, 2.0 MiB",
+    ]  # fmt: skip
 
 
 def test_an_image_outside_the_contract_is_not_run(docker_host: str, fake: FakeRegistry, tmp_path: Path) -> None:

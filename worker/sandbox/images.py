@@ -43,13 +43,23 @@ _Check = Callable[[], None]
 class Images:
     """The engine's images, as far as the sandbox uses them."""
 
-    def __init__(self, engine: Engine, settings: SandboxSettings, root: Path, check_open: Callable[[], None]) -> None:
-        """`root` is a folder on the disk that holds the engine's images; `check_open` raises once pulls must end."""
+    def __init__(
+        self,
+        engine: Engine,
+        settings: SandboxSettings,
+        root: Path,
+        check_open: Callable[[], None],
+        on_layer: Callable[[str], None] | None = None,
+    ) -> None:
+        """`root` is a folder on the disk that holds the engine's images; `check_open` raises once pulls must end.
+
+        `on_layer` is told, in words, of each layer before it is fetched.
+        """
         self.engine = engine
         self._settings = settings
         self._root = root
         self._check_open = check_open
-        self._puller = Puller(engine, settings, root, self._make_room, self._record)
+        self._puller = Puller(engine, settings, root, self._make_room, self._record, on_layer)
         self._records = threading.Lock()  # so that none goes between a look for its image and the end of a pull
         self._folder = settings.home / MANIFESTS
         self._pulled = settings.home / IMAGES  # a file for each: name digest, time last use

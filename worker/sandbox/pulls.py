@@ -83,16 +83,18 @@ class Puller:
         root: Path,
         make_room: Callable[[int, int], None],
         record: Callable[[Reference], None],
+        on_layer: Callable[[str], None] | None = None,
     ) -> None:
         """`make_room` gets bytes and files for which there is to be room in `root`, or raises NoSpaceError.
 
-        `record` is told of an image before the engine gets it.
+        `record` is told of an image before the engine gets it, `on_layer` of each layer before it is fetched.
         """
         self._engine = engine
         self._settings = settings
         self._root = root
         self._make_room = make_room
         self._record = record
+        self._on_layer = on_layer
         self._counts = Counts(settings.home / LAYERS)
         self._scratch = settings.home / RUNS / get_process_name()
         self._loading = threading.Lock()  # one at a time: what each needs is compared with all that is free
@@ -137,6 +139,8 @@ class Puller:
         self._make_scratch_room(sum(wanted.values()))
         with open_registry(pull.source, self._settings) as registry:
             for number, (digest, size) in enumerate(wanted.items(), 1):
+                if self._on_layer is not None:
+                    self._on_layer(f"layer {number} of {len(wanted)}, {size / MIB:.1f} MiB")
                 self._fetch_one(pull, registry, digest, size, check)
                 log.info("layer_fetched", digest=digest, mib=round(size / MIB, 1), number=number, of=len(wanted))
 

@@ -6,7 +6,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,8 +59,11 @@ class _Verdict:
 class DockerSandbox:
     """See worker.sandbox.types.Sandbox. Several may share an engine, each with a home of its own."""
 
-    def __init__(self, settings: SandboxSettings) -> None:
-        """Connect to the engine. Raises UnfitEngineError, OwnFailureError."""
+    def __init__(self, settings: SandboxSettings, on_layer: Callable[[str], None] | None = None) -> None:
+        """Connect to the engine. `on_layer` is told of each layer that is fetched, which may take minutes.
+
+        Raises UnfitEngineError, OwnFailureError.
+        """
         settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         home = settings.home.resolve()
         self._engine = Engine(settings.engine)
@@ -77,7 +80,7 @@ class DockerSandbox:
             memory_bytes=int(info.get("MemTotal", 0)),
         )
         self.host.storage = self._choose_storage(settings)
-        self._images = Images(self._engine, settings, root, self.host.check_open)
+        self._images = Images(self._engine, settings, root, self.host.check_open, on_layer)
         self._evaluations = threading.Lock()
         self._samples: dict[tuple[str, EvaluationLimits], _Verdict] = {}
         self._starts = threading.Lock()  # of trainings, one at a time: the end waits for it, and then ends that one too

@@ -48,10 +48,10 @@ def try_image(
 ) -> Trial:
     """Fetch images, evaluate the sample, train until there is a model, and evaluate that one.
 
-    `on_step` is told what goes on. Raises BrokenImageError, of which the text says what checkers or workers would hold
-    against the image, and OwnFailureError.
+    `on_step` is told what goes on, of each layer too before it is fetched. Raises BrokenImageError, of which the text
+    says what checkers or workers would hold against the image, and OwnFailureError.
     """
-    sandbox = DockerSandbox(settings)
+    sandbox = DockerSandbox(settings, on_step)
     try:
         on_step("fetching and counting the image")
         sandbox.prepare(eval_image, limits.image_mib)
@@ -59,7 +59,7 @@ def try_image(
         sample = sandbox.evaluate_sample(eval_image, limits)
         _require_score(sample, "its sample")
         on_step("train, until the first model")
-        with tempfile.TemporaryDirectory(dir=settings.home) as folder:
+        with tempfile.TemporaryDirectory(dir=sandbox.host.get_process_folder()) as folder:
             model = Path(folder, "model")
             size = _train(sandbox, image, training, model)
             on_step("predict and score, on that model")
