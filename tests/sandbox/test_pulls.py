@@ -355,6 +355,42 @@ def test_a_disk_that_can_hold_few_more_files_is_full(fake: FakeRegistry, engine:
             images.remove(image)
 
 
+def test_an_image_of_more_files_than_the_disk_can_hold_costs_no_other(
+    fake: FakeRegistry, engine: Engine, tmp_path: Path
+) -> None:
+    many = make_layer(**{f"{secrets.token_hex(8)}{number}": 0 for number in range(200)})
+    good, evil = fake.add_manifest(fake.make_manifest()), fake.add_manifest(fake.make_manifest(*many))
+    with _small_disk(tmp_path / "root", "size=64m,nr_inodes=100", is_filled=False) as root:
+        images = Images(engine, Settings(allow_loopback=True, home=tmp_path, free_reserve_mib=1), root, lambda: None)
+        images.prepare(good, 10)
+        try:
+            with pytest.raises(NoSpaceError, match="200 are needed"):
+                images.prepare(evil, 10)
+            assert images.find(good) is not None
+        finally:
+            images.remove(good)
+
+
+def test_an_image_whose_files_find_room_once_others_went(fake: FakeRegistry, engine: Engine, tmp_path: Path) -> None:
+    first, second = (
+        fake.add_manifest(fake.make_manifest(*make_layer(**{f"{secrets.token_hex(8)}{n}": 0 for n in range(60)})))
+        for _ in range(2)
+    )
+    with _small_disk(tmp_path / "root", "size=64m,nr_inodes=100", is_filled=False) as root:
+        images = Images(engine, Settings(allow_loopback=True, home=tmp_path, free_reserve_mib=1), root, lambda: None)
+        taken = [root / str(number) for number in range(60)]
+        try:
+            images.prepare(first, 10)
+            for path in taken:  # the engine's own disk is another one: what it unpacks takes none of these
+                path.touch()
+            with pytest.raises(NoSpaceError, match="60 are needed"):
+                images.prepare(second, 10)
+            assert images.find(first) is None
+        finally:
+            images.remove(first)
+            images.remove(second)
+
+
 def test_an_image_is_pulled_from_a_real_registry(sandbox: DockerSandbox, hostile: str) -> None:
     sandbox.remove_image(hostile)
     engine = sandbox.host.engine

@@ -21,7 +21,7 @@ from worker.sandbox.kept import IMAGES, MANIFESTS, get_path, list_by_use, load, 
 from worker.sandbox.pulls import Judged, Puller, get_own_name
 from worker.sandbox.reference import Reference, parse_reference
 from worker.sandbox.registry import open_registry
-from worker.sandbox.storage import check_space
+from worker.sandbox.storage import check_space, has_space
 from worker.sandbox.types import (
     MIB,
     BrokenImageError,
@@ -119,10 +119,10 @@ class Images:
     def _get_record(self, reference: Reference) -> Path:
         return get_path(self._pulled, reference.digest)
 
-    def _record(self, reference: Reference) -> None:
+    def _record(self, reference: Reference, files: int) -> None:
         """Note that an image is pulled here, which therefore makes room later. Raises OwnFailureError."""
         with self._records:
-            write(self._pulled, reference.digest, str(reference).encode("ascii"))
+            write(self._pulled, reference.digest, f"{reference} {files}".encode("ascii"))
 
     def _forget_missing(self, reference: Reference) -> None:
         """Drop the record of an image that the engine did not take, unless it was pulled under another name."""
@@ -148,7 +148,7 @@ class Images:
         """Remove what was pulled here and not used for longest, or a damaged record; False if there is none."""
         with self._records:
             for record in self._list_records():
-                name = _read_name(record)
+                name, _ = _read_record(record)
                 if not name:
                     record.unlink(missing_ok=True)
                     return True
@@ -161,7 +161,8 @@ class Images:
 
     def _make_room(self, needed: int, files: int) -> None:
         """Remove images until the engine's disk has room; none if all of them were too few. Raises NoSpaceError."""
-        if _get_free(self._root) + self._get_removable() < needed + self._reserve:
+        size, freed = self._get_removable()
+        if not has_space(self._root, needed - size, self._reserve, files - freed):
             return check_space(self._root, needed, self._reserve, files)
         while True:
             try:
@@ -170,11 +171,11 @@ class Images:
                 if not self._evict():
                     raise
 
-    def _get_removable(self) -> int:
-        """Return the bytes of all images that were pulled here; layers that several share count for each."""
-        names = filter(None, map(_read_name, self._list_records()))
-        found = [self.find(name) for name in names]
-        return sum(int(image["Size"]) for image in found if image is not None)
+    def _get_removable(self) -> tuple[int, int]:
+        """Return bytes and files of all images that were pulled here; layers that several share count for each."""
+        records = [(name, files) for name, files in map(_read_record, self._list_records()) if name]
+        found = [(image, files) for name, files in records if (image := self.find(name)) is not None]
+        return sum(int(image["Size"]) for image, _ in found), sum(files for _, files in found)
 
     def _get_sources(self, reference: Reference) -> list[Reference]:
         """Return where the image may come from, mirrors first."""
@@ -226,7 +227,6 @@ class Images:
         except BrokenImageError:
             self._forget_missing(judged.reference)
             raise
-        self._record(judged.reference)  # while it was on its way, another that needed room may have forgotten it
         found = self.engine.image(get_own_name(digest))
         if found is None or found["Id"] not in (judged.manifest.config_digest, digest):
             raise OwnFailureError(f"the engine took {judged.reference} and does not have it")
@@ -246,15 +246,11 @@ class Images:
         return self._settings.free_reserve_mib * MIB
 
 
-def _get_free(folder: Path) -> int:
-    status = os.statvfs(folder)
-    return status.f_bavail * status.f_frsize
-
-
-def _read_name(record: Path) -> str:
-    """Return the image of a record; empty for one that is damaged, which counts as none."""
+def _read_record(record: Path) -> tuple[str, int]:
+    """Return the image of a record and the files that it holds; no image for one that is damaged."""
     try:
-        return str(parse_reference(record.read_text(encoding="ascii")))
-    except (OSError, UnicodeDecodeError, BrokenImageError) as error:
+        name, _, files = record.read_text(encoding="ascii").partition(" ")
+        return str(parse_reference(name)), int(files or 0)
+    except (OSError, ValueError, BrokenImageError) as error:
         log.warning("image_record_damaged", record=record.name, reason=str(error))
-        return ""
+        return "", 0

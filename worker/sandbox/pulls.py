@@ -82,12 +82,13 @@ class Puller:
         settings: SandboxSettings,
         root: Path,
         make_room: Callable[[int, int], None],
-        record: Callable[[Reference], None],
+        record: Callable[[Reference, int], None],
         on_layer: Callable[[str], None] | None = None,
     ) -> None:
         """`make_room` gets bytes and files for which there is to be room in `root`, or raises NoSpaceError.
 
-        `record` is told of an image before the engine gets it, `on_layer` of each layer before it is fetched.
+        `record` is told of an image and the files in it when the engine gets it, `on_layer` of each layer before it is
+        fetched.
         """
         self._engine = engine
         self._settings = settings
@@ -185,7 +186,8 @@ class Puller:
         with self._load_alone(check):
             needed = get_size(image) + sum(layer.disk_bytes for layer in new)
             self._make_room(needed, sum(layer.entries for layer in new))
-            self._record(judged.reference)  # an engine that is cut off here may have the image a moment later
+            files = sum(pull.measured[digest].entries for digest in digests)
+            self._record(judged.reference, files)  # an engine that is cut off here may have the image a moment later
             try:
                 load(self._engine, make_archive(image, is_layout=is_layout), self._settings.pull_seconds, check_all)
             except OwnFailureError as error:
@@ -195,6 +197,7 @@ class Puller:
                 if isinstance(error, EngineRefusedError):
                     return error
                 raise
+            self._record(judged.reference, files)  # meanwhile another that needed room may have forgotten it
         return None
 
     def _make_folder(self) -> tempfile.TemporaryDirectory[str]:

@@ -144,6 +144,14 @@ def check_space(folder: Path, needed: int, reserve: int, files: int = 0) -> None
         )
 
 
+def has_space(folder: Path, needed: int, reserve: int, files: int) -> bool:
+    """Return whether the disk of `folder` has room; see check_space."""
+    with contextlib.suppress(NoSpaceError):
+        check_space(folder, needed, reserve, files)
+        return True
+    return False
+
+
 class LoopStorage:
     """Workspaces of loop file systems: hard caps in bytes and inodes, and no path of this machine shows inside."""
 
