@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import os
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tests.worker.claims import DIGEST, MODEL, make_claim
 from tests.worker.test_model_http import add, relay, run
 from worker.models import connections
 from worker.models.store import ModelStore
+from worker.models.transfer import ModelTransfer
 
 LARGE = 24 * MIB
 """More than all buffers between server and client hold."""
@@ -194,6 +196,28 @@ def test_who_takes_in_at_a_pace_gets_all_however_long_it_takes(tmp_path: Path, m
                 await asyncio.sleep(0.06)
             assert clock.time() - start > 2 * 0.5
             writer.close()
+
+    run(script)
+
+
+def test_who_uploads_slowly_what_is_here_already_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a candidate does that was killed before it knew: it would be cut off as a client that asks for nothing."""
+    monkeypatch.setattr(connections, "PATIENCE_SECONDS", 0.5)
+
+    async def read_slowly(path: Path) -> AsyncIterator[bytes]:
+        for byte in MODEL:
+            await asyncio.sleep(0.01)
+            yield bytes([byte])
+
+    monkeypatch.setattr("worker.models.transfer._read_chunks", read_slowly)
+
+    async def script() -> None:
+        async with relay(tmp_path / "s") as (url, store):
+            add(store, tmp_path)
+            transfer = ModelTransfer(ModelStore(tmp_path / "own", MIB), allow_loopback=True)
+            await transfer.upload(tmp_path / "model", make_claim(), url)
+            await transfer.aclose()
+        assert (tmp_path / "s" / f"{DIGEST.hex()}.keep").exists()
 
     run(script)
 

@@ -66,9 +66,11 @@ def _parse(request: Request, digest: bytes) -> UploadClaim:
 
 async def _take_in(store: ModelStore, request: Request, claim: UploadClaim, admission: Admission) -> None:
     try:
-        if store.get_path(claim.digest) is not None and store.keep(claim.digest, admission.promise):
-            return
         async with asyncio.timeout(PATIENCE_SECONDS + claim.size / SLOWEST):
+            if store.get_path(claim.digest) is not None and store.keep(claim.digest, admission.promise):
+                async for _ in request.stream():
+                    pass  # clients listen when they have sent all, and one that is answered before is not waited for
+                return
             await store.add_stream(request.stream(), claim.size, admission.max_bytes, claim.digest, admission.promise)
     except TimeoutError:
         raise HTTPException(408, "the upload is too slow") from None
