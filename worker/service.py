@@ -108,11 +108,19 @@ async def run_with(
 
 
 async def _wait_for_node(client: ChainClient, stop: asyncio.Event) -> None:
-    """Wait until the node answers and has a block: node and worker are often started together."""
+    """Wait until the node answers and has all blocks: node and worker are often started together.
+
+    One that catches up does not know accounts that there are: the worker's own would be registered once more, in vain.
+    """
+    is_told = False
     while not stop.is_set():
         try:
-            await client.get_status()
-            return
+            status = await client.get_status()
+            if not status.catching_up:
+                return
+            if not is_told:  # it may take hours
+                log.warning("waiting_for_node", reason=f"it is at height {status.height} and catches up")
+            is_told = True
         except (errors.NodeUnreachable, errors.BadAnswer) as error:
             log.warning("waiting_for_node", reason=str(error))
         with suppress(TimeoutError):

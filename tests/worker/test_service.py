@@ -2,12 +2,14 @@
 
 import asyncio
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from abci_app.protocol.bech32 import encode_address
 from learningchain.client import Client
+from learningchain.client.transport import NodeInfo
 from learningchain.wallet import SecretKey
 from tests.support import virtual_time
 from tests.support.fake_sandbox import FakeSandbox
@@ -32,6 +34,33 @@ def test_a_worker_can_be_stopped_while_it_waits_for_its_account(tmp_path: Path) 
         worker = start(tmp_path, WorkerSettings(), "nobody", stop)
         await asyncio.sleep(0.5)
         assert not worker.done()  # no block takes its Register
+        stop.set()
+        await asyncio.wait_for(worker, 5)
+
+    virtual_time.run(main())
+
+
+def test_nothing_is_registered_while_the_node_catches_up(tmp_path: Path) -> None:
+    """It does not know yet that the account exists."""
+    is_behind = True
+
+    class Behind(MemoryTransport):
+        async def get_node_info(self) -> NodeInfo:
+            return replace(await super().get_node_info(), catching_up=is_behind)
+
+    async def main() -> None:
+        nonlocal is_behind
+        stop, transport = asyncio.Event(), Behind(Market())
+        transport.make_block()
+        key = SecretKey(hashlib.sha256(b"nobody").digest())
+        run = run_with(tmp_path, WorkerSettings(), key, Client(transport), FakeSandbox(), stop)
+        worker = asyncio.create_task(run)
+        await asyncio.sleep(10)
+        assert transport.broadcasts == []
+        is_behind = False
+        async with asyncio.timeout(10):
+            while not transport.broadcasts:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
         stop.set()
         await asyncio.wait_for(worker, 5)
 
