@@ -7,7 +7,9 @@ from pathlib import Path
 
 import structlog
 
+from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from abci_app.protocol.bech32 import encode_address
+from worker.policy import Policy
 from worker.sandbox import LogLine, Progress
 from worker.state import WorkerState
 
@@ -28,6 +30,7 @@ class Report:
         self._lines: dict[int, deque[str]] = {}
         self._progress: dict[int, Progress] = {}
         self._last = ""
+        self._is_jailed = False
         self._is_behind = False
 
     def add_line(self, job_id: int, line: Progress | LogLine) -> None:
@@ -39,6 +42,7 @@ class Report:
 
     def write(self, state: WorkerState) -> None:
         """Replace the status file if anything changed; a disk that refuses it is warned of, once."""
+        self._tell_of_jail(state)
         text = json.dumps(self._describe(state), indent=1)
         if text == self._last:
             return
@@ -53,6 +57,12 @@ class Report:
             return
         self._last, self._is_behind = text, False
 
+    def _tell_of_jail(self, state: WorkerState) -> None:
+        is_jailed = state.view is not None and state.view.me.account.checker_jailed_ms > 0
+        if is_jailed and not self._is_jailed:
+            log.warning("jailed_as_checker", hint="no committee is drawn from this account until lc tx unjail")
+        self._is_jailed = is_jailed
+
     def _describe(self, state: WorkerState) -> dict[str, object]:
         view = state.view
         if view is None:
@@ -65,6 +75,7 @@ class Report:
             "height": str(view.height),
             "balance": str(view.me.account.balance),
             "bond": str(view.me.account.bond),
+            "seats": describe_seats(state.policy, view.me.account, view.params.min_bond),
             "doing": [f"{type(i).__name__} {i.job_id}" for i in state.running],
             "refused": {str(i): {"filter": r.filter, "reason": r.reason} for i, r in state.refusals.items()},
             "training": {
@@ -78,3 +89,13 @@ class Report:
             ],
             "lines": {str(job_id): list(lines) for job_id, lines in self._lines.items()},
         }
+
+
+def describe_seats(policy: Policy, account: pb.Account, min_bond: int) -> str:
+    """Return in words whether committees are drawn from an account, and what its owner can do about it."""
+    if account.checker_jailed_ms:
+        return "none: jailed for missed votes, lc tx unjail lifts it after a while"
+    is_drawn = account.checker > 0 and account.bond >= min_bond
+    if policy.check:
+        return "may be drawn" if is_drawn else "none: lc tx bond and lc tx set-checker have it drawn"
+    return "drawn but silent: set check = true, or run lc tx set-checker off" if is_drawn else "none: check = false"

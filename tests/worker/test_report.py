@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from abci_app.pb.learningchain.v1 import state_pb2 as pb
+from abci_app.protocol.limits import UCREDIT
 from tests.worker.worlds import TAG, make_job, make_view
 from worker import events as ev
 from worker.policy import Policy
@@ -44,3 +46,27 @@ def test_a_full_disk_is_warned_of_once_and_the_status_is_written_later(
     assert [entry["event"] for entry in logs] == ["status_not_written"]
     report.write(state)
     assert json.loads((tmp_path / "status.json").read_text())["state"] == "running"
+
+
+@pytest.mark.parametrize(
+    ("account", "check", "told"),
+    [
+        (pb.Account(checker=1, bond=UCREDIT), True, "may be drawn"),
+        (pb.Account(checker=1, bond=UCREDIT - 1), True, "lc tx bond"),
+        (pb.Account(bond=UCREDIT), True, "lc tx set-checker"),
+        (pb.Account(checker=1, bond=UCREDIT, checker_jailed_ms=5), True, "lc tx unjail"),
+        (pb.Account(checker=1, bond=UCREDIT), False, "set check = true"),
+        (pb.Account(), False, "check = false"),
+    ],
+)
+def test_whether_the_worker_gets_seats_is_shown_and_a_jail_told_once(
+    tmp_path: Path, account: pb.Account, check: bool, told: str
+) -> None:
+    """A checker that is jailed would else be silent for ever, and its owner would wonder."""
+    state, report = WorkerState(Policy(check=check), Memory(TAG)), Report(tmp_path / "status.json")
+    with capture_logs() as logs:
+        for height in (10, 11):
+            state.handle(ev.Observed(make_view(account=account, height=height)))
+            report.write(state)
+    assert told in json.loads((tmp_path / "status.json").read_text())["seats"]
+    assert [entry["event"] for entry in logs] == ["jailed_as_checker"] * ("unjail" in told)
