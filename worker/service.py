@@ -196,6 +196,8 @@ def _listen(listen: str) -> socket.socket:
         if listen.startswith("unix:"):
             return _listen_unix(Path(listen.removeprefix("unix:")))
         host, _, port = listen.rpartition(":")
+        if not 0 <= int(port) < 1 << 16:
+            raise ValueError("ports are 0 to 65535")
         return socket.create_server(
             (host.strip("[]"), int(port)), family=socket.AF_INET6 if ":" in host else socket.AF_INET
         )
