@@ -201,7 +201,7 @@ class Measuring:
             sources = await self._list_sources(digest, current.locations)
             seconds = self._get_seconds_left(job)
             path = await self._tools.transfer.fetch(
-                digest, current.size, sources, max(seconds, FETCH_PAUSE_SECONDS), patience
+                digest, current.size, sources, max(seconds, FETCH_PAUSE_SECONDS), patience, job.bounty
             )
             if path is not None or seconds <= pause:
                 return path

@@ -7,10 +7,11 @@ import pytest
 
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from abci_app.pb.learningchain.v1 import tx_pb2
-from abci_app.protocol.limits import UCREDIT
+from abci_app.protocol.limits import MIB, UCREDIT
 from tests.support.fake_sandbox import FakeSandbox
 from tests.support.market import IMAGE
 from tests.worker.fleet import RACE_MS, Fleet, play, start_checkers, submit
+from tests.worker.test_model_http import dripping
 
 
 @pytest.mark.parametrize("fault", ["broken", "sampleless", "dark"])
@@ -57,6 +58,29 @@ def test_jobs_of_less_bounty_do_not_keep_the_places_of_checks(tmp_path: Path, mo
         good = await fleet.settle(submit(fleet))
         assert fleet.chain.job(missing).state == pb.JOB_STATE_VOTE
         assert good.outcome == pb.OUTCOME_ACCEPTED
+
+    play(tmp_path, script)
+
+
+def test_models_of_less_bounty_that_drip_do_not_fill_the_store(tmp_path: Path) -> None:
+    """Else no relay would have room for the model of a large job, and no checker could fetch it."""
+
+    async def script(fleet: Fleet) -> None:
+        for number in range(5):
+            fleet.start(f"checker{number}", checks=True, max_size=1)
+        await fleet.wait_for(fleet.has_relays)
+        cheap = fleet.chain.submit(bounty=UCREDIT)
+        fleet.chain.announce("worker1", cheap, 0)
+        fleet.chain.expire(cheap)
+        async with dripping() as source:
+            fleet.chain.must("worker1", fleet.chain.revelation("worker1", cheap, size=800_000, locations=[source]))
+            fleet.start("worker0", (b" " * (3 * MIB // 10) + b"0.5",))
+            good = submit(fleet)
+            await fleet.wait_for(lambda: fleet.chain.job(good).state == pb.JOB_STATE_REVEAL)
+            window = fleet.chain.job(good)
+            await fleet.wait_for(lambda: fleet.chain.job(good).state != pb.JOB_STATE_REVEAL)
+            assert fleet.chain.time_ms < (window.window_opened_ms + window.deadline_ms) // 2  # a relay had room at once
+            assert (await fleet.settle(good)).outcome == pb.OUTCOME_ACCEPTED
 
     play(tmp_path, script)
 

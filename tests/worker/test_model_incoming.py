@@ -21,19 +21,19 @@ async def fill(started: asyncio.Event) -> AsyncIterator[bytes]:
     await asyncio.Event().wait()
 
 
-async def begin(store: ModelStore, size: int, promise: Promise) -> "asyncio.Task[None]":
-    """Begin an upload that stays on its way."""
+async def begin(store: ModelStore, size: int, promise: Promise | None = None, bounty: int = 0) -> "asyncio.Task[None]":
+    """Begin an upload, or without promise a fetch, that stays on its way."""
     started = asyncio.Event()
-    task = asyncio.create_task(store.add_stream(fill(started), size, size, digest_of(b"?"), promise))
+    task = asyncio.create_task(store.add_stream(fill(started), size, size, digest_of(b"?"), promise, bounty))
     await started.wait()
     return task
 
 
-async def send(store: ModelStore, data: bytes, promise: Promise) -> bytes:
+async def send(store: ModelStore, data: bytes, promise: Promise | None = None, bounty: int = 0) -> bytes:
     async def whole() -> AsyncIterator[bytes]:
         yield data
 
-    await store.add_stream(whole(), len(data), len(data), digest_of(data), promise)
+    await store.add_stream(whole(), len(data), len(data), digest_of(data), promise, bounty)
     return digest_of(data)
 
 
@@ -87,6 +87,30 @@ def test_an_upload_whose_turn_is_over_gives_way_while_it_is_on_its_way(tmp_path:
         with pytest.raises(StoreFull, match="another relay"):
             await dripping
         assert list_kept(tmp_path / "s") == {honest}
+
+    asyncio.run(play())
+
+
+def test_what_comes_to_be_checked_gives_way_to_what_comes_for_more_bounty(tmp_path: Path) -> None:
+    """The models of cheap jobs that drip would else keep that of a large one from its checkers."""
+    store = ModelStore(tmp_path / "s", 20)
+
+    async def play() -> None:
+        cheap, dear = await begin(store, 8, bounty=1), await begin(store, 10, bounty=5)
+        with pytest.raises(StoreFull, match="max_size"):
+            await send(store, b"x" * 5, bounty=1)
+        with pytest.raises(StoreFull, match="max_size"):
+            await send(store, b"x" * 11, bounty=5)
+        checked = await send(store, b"model", bounty=2)
+        with pytest.raises(StoreFull, match="a job with more bounty"):
+            await cheap
+        assert (dear.done(), store.get_path(checked) is not None) == (False, True)
+        uploaded = await send(store, b"u" * 10, make_kept(bounty=6))
+        assert list_kept(tmp_path / "s") == {uploaded}
+        assert not dear.done()  # the one that was checked made room
+        await send(store, b"y" * 10, bounty=6)
+        with pytest.raises(StoreFull, match="a job with more bounty"):
+            await dear
 
     asyncio.run(play())
 

@@ -108,7 +108,9 @@ def test_a_socket_of_an_earlier_worker_is_replaced_and_no_other_file(tmp_path: P
     assert path.read_text() == "precious"
 
 
-@pytest.mark.parametrize("listen", ["127.0.0.1", "127.0.0.1:x", "127.0.0.1:65536", "127.0.0.1:-1", f"unix:/{'x' * 200}"])
+@pytest.mark.parametrize(
+    "listen", ["127.0.0.1", "127.0.0.1:x", "127.0.0.1:65536", "127.0.0.1:-1", f"unix:/{'x' * 200}"]
+)
 def test_where_nothing_can_listen_is_named(listen: str) -> None:
     with pytest.raises(SettingsError, match="give a free host:port"):
         _listen(listen)

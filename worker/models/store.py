@@ -23,6 +23,7 @@ FAIR_PACE = MIB
 """Bytes per second. A slower upload makes room for another one of the same model: a relay can repeat the claims that it
 is told at all others, and drip."""
 _NO_ROOM_FOR_OTHERS = "this node keeps as many models for others as it may, and they matter as much: try another relay"
+_NO_ROOM_TO_CHECK = "a model of a job with more bounty needs the room: raise models.max_size"
 _LEAST = Rank(Need.NOBODY, -math.inf)
 
 
@@ -44,10 +45,14 @@ class StoreFull(ModelStoreError):
 
 @dataclass(slots=True)
 class _Incoming:
-    """A model on its way in, and how it is told to give way to another one."""
+    """A model on its way in, and how it is told to give way to another one.
+
+    `bounty` (ucredit) is that of the job for which it comes, None for one that this machine made.
+    """
 
     size: int
     promise: Promise | None = None
+    bounty: int | None = None
     give_way: Callable[[], None] = lambda: None
     received: int = 0
     since: float = field(default_factory=time.monotonic)
@@ -193,17 +198,19 @@ class ModelStore:
         return writer.digest
 
     async def add_stream(
-        self, chunks: AsyncIterator[bytes], size: int, max_bytes: int, digest: bytes, promise: Promise | None = None
-    ) -> None:
+        self, chunks: AsyncIterator[bytes], size: int, max_bytes: int, digest: bytes, promise: Promise | None = None,
+        bounty: int = 0,
+    ) -> None:  # fmt: skip
         """Take in a model of exactly `size` bytes with this digest, and keep it for others if it is promised.
 
-        Raises ModelStoreError; nothing is left then. One that is promised gives way, also while it comes, to one that
-        matters more, and raises StoreFull.
+        Raises ModelStoreError; nothing is left then. While it comes it gives way to one that matters more, and raises
+        StoreFull: one that is promised as its promise says, any other to that of a job with more `bounty` (ucredit).
         """
         loop = asyncio.get_running_loop()
+        worth = bounty if promise is None else promise.bounty
         try:
             async with asyncio.timeout(None) as patience:
-                coming = _Incoming(size, promise, lambda: patience.reschedule(loop.time()))
+                coming = _Incoming(size, promise, worth, lambda: patience.reschedule(loop.time()))
                 with self._receive(coming, max_bytes) as writer:
                     async for chunk in chunks:
                         writer.write(chunk)
@@ -212,7 +219,7 @@ class ModelStore:
         except TimeoutError:
             if not patience.expired():
                 raise
-            raise StoreFull(_NO_ROOM_FOR_OTHERS) from None
+            raise StoreFull(_NO_ROOM_TO_CHECK if promise is None else _NO_ROOM_FOR_OTHERS) from None
 
     @contextmanager
     def _receive(self, coming: _Incoming, max_bytes: int) -> Iterator["_Writer"]:
@@ -225,7 +232,7 @@ class ModelStore:
                 rank = self._rank_upload(coming.size, coming.promise)
                 if not self._make_promise_room(coming.size, coming.promise, rank):
                     raise StoreFull(_NO_ROOM_FOR_OTHERS)
-            self._make_room(coming.size)
+            self._make_room(coming)
             self._incoming[part] = coming
         try:
             with _own_disk():
@@ -248,10 +255,13 @@ class ModelStore:
         if coming.promise is not None:
             self._promises.add(digest, coming.promise, coming.size, time.time())
 
-    def _make_room(self, size: int) -> None:
-        """Evict what is not kept, least recently used first, then what is kept for no turn, the lowest rank first."""
-        models = self._list_models()
-        used = sum(status.st_size for _, status in models) + sum(coming.size for coming in self._incoming.values())
+    def _make_room(self, coming: _Incoming) -> None:
+        """Evict what is not kept, least recently used first, then what is kept for no turn, the lowest rank first.
+
+        Where that is too little models give way that are on their way to be checked for less bounty.
+        """
+        size, models = coming.size, self._list_models()
+        used = sum(status.st_size for _, status in models) + sum(other.size for other in self._incoming.values())
         now = time.time()
         order = []
         for path, status in models:
@@ -259,14 +269,28 @@ class ModelStore:
             rank = self._promises.find_rank(digest, status.st_size, now)
             if digest not in self._held and (rank is None or rank.need is not Need.COMMITTEE):
                 order.append(((rank or (), status.st_mtime), path, status.st_size))
-        if used + size - sum(freed for _, _, freed in order) > self._max_bytes:
-            raise StoreFull(f"{size} bytes do not fit: raise models.max_size ({self._max_bytes // MIB} MiB)")
+        used -= self._stop_checks(coming, used + size - sum(freed for _, _, freed in order) - self._max_bytes)
         for _, path, freed in sorted(order, key=lambda entry: entry[0]):
             if used + size <= self._max_bytes:
                 return
             self._promises.drop(bytes.fromhex(path.name))  # first: after a crash in between it is just not kept
             path.unlink(missing_ok=True)
             used -= freed
+
+    def _stop_checks(self, coming: _Incoming, missing: int) -> int:
+        """End what comes to be checked for less bounty until so many bytes are free. Returns them. Raises StoreFull."""
+        checks = [entry for entry in self._incoming.items() if entry[1].promise is None]
+        worths = [(other.bounty, part, other.size) for part, other in checks if other.bounty is not None]
+        lower = [entry for entry in worths if coming.bounty is not None and entry[0] < coming.bounty]
+        if missing > sum(size for _, _, size in lower):
+            raise StoreFull(f"{coming.size} bytes do not fit: raise models.max_size ({self._max_bytes // MIB} MiB)")
+        freed = 0
+        for _, part, size in sorted(lower):
+            if freed >= missing:
+                break
+            self._stop(part)
+            freed += size
+        return freed
 
     def _list_models(self) -> list[tuple[Path, os.stat_result]]:
         found = []

@@ -157,12 +157,12 @@ class ModelTransfer(Uploader):
         self._store = store
 
     async def fetch(
-        self, digest: bytes, size: int, sources: Sequence[str], seconds: float, patience: int = 1
+        self, digest: bytes, size: int, sources: Sequence[str], seconds: float, patience: int = 1, bounty: int = 0
     ) -> Path | None:
         """Return the model's file, from the store or the first source that gives exactly its bytes.
 
         None if no source did within `seconds`; each gets `patience` times its usual share of them. Raises StoreFull:
-        this machine's own failure.
+        this machine's own failure, be it that the room goes to a model of a job with more than `bounty` (ucredit).
         """
         # A Reveal may tell another size than the model has: then nobody can fetch it, and who has it must not differ.
         held = self._store.get_path(digest) if self._store.find_size(digest) == size else None
@@ -174,7 +174,7 @@ class ModelTransfer(Uploader):
                 for source in sources:
                     try:
                         async with asyncio.timeout(share):
-                            await self._fetch_from(source, digest, size)
+                            await self._fetch_from(source, digest, size, bounty)
                         return self._store.get_path(digest)
                     except StoreFull:
                         raise
@@ -184,14 +184,14 @@ class ModelTransfer(Uploader):
             log.info("sources_timed_out", seconds=seconds)
         return None
 
-    async def _fetch_from(self, url: str, digest: bytes, size: int) -> None:
+    async def _fetch_from(self, url: str, digest: bytes, size: int, bounty: int) -> None:
         target = await self._resolve(url)
         headers = {**target.headers, **AS_IS}
         async with self._http.stream("GET", target.url, headers=headers, extensions=target.extensions) as response:
             if response.status_code != 200:
                 raise TransferError(f"{url} answered {response.status_code}")
             try:
-                await self._store.add_stream(response.aiter_raw(), size, size, digest)
+                await self._store.add_stream(response.aiter_raw(), size, size, digest, bounty=bounty)
             except StoreFull:
                 raise
             except ModelStoreError as error:
