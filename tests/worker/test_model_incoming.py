@@ -132,9 +132,10 @@ def test_a_promise_that_is_asked_for_again_costs_the_disk_nothing(tmp_path: Path
 
 def test_the_loop_goes_on_while_the_disk_takes_in_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Gigabytes may be on their way to it when the last byte has come: votes are due meanwhile."""
-    store = ModelStore(tmp_path / "s", 20)
+    store = ModelStore(tmp_path / "s", 10)
+    monkeypatch.setattr("worker.models.store.GRACE_SECONDS", 0.0)
     waiting, go_on = threading.Event(), threading.Event()
-    sync = os.fsync
+    sync, promise, patch = os.fsync, make_kept(), pytest.MonkeyPatch()
 
     def take_long(descriptor: int) -> None:
         waiting.set()
@@ -143,12 +144,16 @@ def test_the_loop_goes_on_while_the_disk_takes_in_a_model(tmp_path: Path, monkey
         sync(descriptor)
 
     async def play() -> None:
-        monkeypatch.setattr("worker.models.store.os.fsync", take_long)
-        sending = asyncio.create_task(send(store, b"model", make_kept()))
+        patch.setattr("worker.models.store.os.fsync", take_long)
+        sending = asyncio.create_task(send(store, b"model", promise))
         await asyncio.to_thread(waiting.wait)
-        monkeypatch.undo()
+        patch.undo()
         assert store.get_path(digest_of(b"model")) is None
-        go_on.set()
+        try:
+            with pytest.raises(StoreFull, match="another relay"):  # that the disk is slow does not make the upload slow
+                await send(store, b"model", promise)
+        finally:
+            go_on.set()
         assert store.get_path(await sending) is not None
 
     asyncio.run(play())

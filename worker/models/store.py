@@ -62,9 +62,9 @@ class _Incoming:
         return self.promise is not None and self.promise.turn == promise.turn
 
     def is_slow(self) -> bool:
-        """Tell whether it has had some time, and used it badly."""
+        """Tell whether it has had some time, and used it badly. One that only waits for the disk has not."""
         age = time.monotonic() - self.since
-        return age >= GRACE_SECONDS and self.received < FAIR_PACE * age
+        return age >= GRACE_SECONDS and self.received < min(self.size, FAIR_PACE * age)
 
 
 class ModelStore:
