@@ -62,6 +62,8 @@ class Measuring:
             return
         for _ in range(self._state.policy.evaluations):
             async with self._turns.take((1, -job.bounty)):
+                if not self._is_as_before(job):  # the wait may have been long: others need the time
+                    raise ActionFailed("the job went on without this model")
                 result = await self._measure(job, todo.digest)
             if result.may_change:
                 raise ActionFailed(f"the image cannot be tried now: {result.detail}")

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import threading
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,8 @@ from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from abci_app.pb.learningchain.v1 import tx_pb2
 from abci_app.protocol.limits import UCREDIT
 from tests.support.fake_sandbox import FakeSandbox
+from tests.support.market import IMAGE
+from tests.support.virtual_time import wait_for_test
 from tests.worker.fleet import RACE_MS, Fleet, play, start_checkers, submit
 from worker.cli import app as worker_commands
 from worker.sandbox import Evaluation, EvaluationLimits
@@ -47,6 +51,41 @@ def test_a_model_that_cannot_lead_is_run_once_and_one_that_leads_as_often_as_an_
         await fleet.wait_for(lambda: status.exists() and '"300000000"' in status.read_text())
         assert [model for _, model in fleet.sandboxes["worker0"].evaluated] == [b"0.2"] * 3
         assert [model for _, model in fleet.sandboxes["worker1"].evaluated] == [b"0.3"]
+
+    play(tmp_path, script)
+
+
+@dataclass
+class FirstHeldSandbox(FakeSandbox):
+    """Evaluates with the image named `first` only after the event."""
+
+    held_until: threading.Event = field(default_factory=threading.Event)
+
+    def evaluate(self, image: str, model: Path, limits: EvaluationLimits) -> Evaluation:
+        if "first" in image:
+            wait_for_test(self.held_until)
+        return super().evaluate(image, model, limits)
+
+
+def test_a_model_whose_job_closed_while_it_waited_for_its_turn_is_not_measured(tmp_path: Path) -> None:
+    """An evaluation may take an hour, and all others would wait for it."""
+
+    async def script(fleet: Fleet) -> None:
+        sandbox = fleet.sandboxes["worker0"] = FirstHeldSandbox((b"0.5",))
+        fleet.start("checker0", checks=True)
+        fleet.start("worker0", max_parallel=2)
+        images = {name: IMAGE.replace("/job@", f"/{name}@") for name in ("first", "second")}
+        long = fleet.chain.time_ms + 30 * RACE_MS
+        first = fleet.chain.submit(image=images["first"], expiry_ms=long, bounty=20 * UCREDIT)
+        await fleet.wait_for(lambda: any(training.closed for training in sandbox.trainings))
+        second = fleet.chain.submit(image=images["second"], expiry_ms=fleet.chain.time_ms + RACE_MS)
+        await fleet.wait_for(lambda: images["second"] in sandbox.prepared[1:])
+        await fleet.settle(second)
+        height = fleet.chain.height
+        await fleet.wait_for(lambda: fleet.chain.height > height + 2)
+        sandbox.held_until.set()
+        await fleet.wait_for(lambda: len(fleet.chain.job(first).candidates) == 1)
+        assert {image for image, _ in sandbox.evaluated} == {images["first"]}
 
     play(tmp_path, script)
 
