@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from abci_app.pb.learningchain.v1.proof_pb2 import AbsenceOp
-from abci_app.pb.tendermint.crypto.proof_pb2 import ProofOps, ValueOp
+from abci_app.pb.tendermint.crypto.proof_pb2 import Proof, ProofOp, ProofOps, ValueOp
 from abci_app.protocol import tree
 from abci_app.protocol.proof import ProofError, check, check_absence, check_value, prove
 from abci_app.protocol.proof.build import ABSENT, PRESENT
-from abci_app.protocol.tree import update_state
-from tests.support.trees import DictPages, DictState
+from abci_app.protocol.tree import MAX_KEY_BYTES, update_state
+from tests.support.trees import DictPages, DictState, get_bits, hash_leaf
 
 KEYS = [b"a%d" % number for number in range(40)]
 small_trees = pytest.mark.parametrize("digits", [1, 2, 15])
@@ -174,6 +174,24 @@ def test_a_leaf_beside_the_way_does_not_show_absence() -> None:
         check_absence(app_hash, op.witness_key, proof)
 
 
+@pytest.mark.parametrize("with_witness", [True, False])
+def test_only_an_operation_of_absence_shows_absence(with_witness: bool) -> None:
+    state, app_hash = make_large_state()
+    key, proof = find_absent(state, with_witness)
+    with pytest.raises(ProofError, match="no proof of absence"):
+        check_absence(app_hash, key, ProofOps())
+    proof.ops[0].type = PRESENT
+    with pytest.raises(ProofError, match="no proof of absence"):
+        check_absence(app_hash, key, proof)
+
+
+def test_a_record_with_the_longest_key_is_proved_and_shows_the_absence_of_others() -> None:
+    longest = b"a" * MAX_KEY_BYTES
+    state, app_hash = make_state({longest: b"x"})
+    check_value(app_hash, longest, b"x", prove(state, longest))
+    check_absence(app_hash, b"a1", prove(state, b"a1"))
+
+
 def test_an_inner_node_does_not_pass_for_an_empty_one() -> None:
     state, app_hash = make_large_state()
     key, proof = find_absent(state, with_witness=False)
@@ -199,6 +217,33 @@ def test_an_operation_at_another_place_is_refused(part: str) -> None:
         check_value(app_hash, b"a7", b"value 7", proof)
 
 
+def test_a_total_that_does_not_fit_the_hashes_is_refused_also_where_they_lead_to_the_root() -> None:
+    """In the left half of a tree a smaller total leaves the way up as it is."""
+    state, app_hash = make_large_state()
+    key = min(state.records, key=lambda key: sha256(key).digest() if key[:1] == b"a" else b"\xff")
+    proof = prove(state, key)
+    op = ValueOp.FromString(proof.ops[0].data)
+    op.proof.total -= 1
+    proof.ops[0].data = op.SerializeToString()
+    with pytest.raises(ProofError, match="wrong number of hashes"):
+        check_value(app_hash, key, state.records[key], proof)
+
+
+@pytest.mark.parametrize(("trees", "hashes"), [(1, 61), (2, 61), (5, 17), (6, 0), (6, 1)])
+def test_a_proof_of_more_bits_than_trees_and_paths_have_is_refused(trees: int, hashes: int) -> None:
+    state, app_hash = make_large_state()
+    proof = prove(state, b"a7")
+    op = ValueOp.FromString(proof.ops[0].data)
+    start = 60 * (trees - 1)
+    index = int(get_bits(b"a7")[start : start + hashes] or "0", 2)
+    op.proof.CopyFrom(Proof(total=1 << hashes, index=index, leaf_hash=op.proof.leaf_hash, aunts=[bytes(32)] * hashes))
+    first = ProofOp(type=PRESENT, key=b"a7", data=op.SerializeToString())
+    further = ProofOp(type=PRESENT, data=ValueOp(proof=Proof(total=1)).SerializeToString())
+    ops = [first, *[further] * (trees - 1), proof.ops[1]]
+    with pytest.raises(ProofError, match=r"wrong number of hashes$"):
+        check_value(app_hash, b"a7", b"value 7", ProofOps(ops=ops))
+
+
 def test_a_proof_from_another_store_is_refused() -> None:
     state, app_hash = make_state({b"a1": b"x", b"j1": b"x"})
     with pytest.raises(ProofError, match="not about this key"):
@@ -216,6 +261,50 @@ def test_a_witness_that_no_state_can_have_is_refused_like_any_wrong_proof(witnes
     proof.ops[0].data = op.SerializeToString()
     with pytest.raises(ProofError, match="the leaf shown instead of the key"):
         check_absence(app_hash, key, proof)
+
+
+def test_a_tree_of_another_store_shows_no_absence() -> None:
+    """In the tree of jobs there is no account, whatever accounts there are."""
+    state, app_hash = make_state({b"a1": b"x"})
+    with pytest.raises(ProofError, match="not about this key's store"):
+        check_absence(app_hash, b"a1", prove(state, b"j2"))
+
+
+def test_a_record_that_holds_the_root_of_a_tree_does_not_pass_for_that_tree() -> None:
+    """Records are written by anybody: only a leaf without key stands for a further tree."""
+    root = hash_leaf(b"a2", b"made up")
+    state, app_hash = make_state({b"a1": root})
+    proof = prove(state, b"a1")
+    made_up = ValueOp(key=b"a2", proof=Proof(total=1, leaf_hash=root))
+    first = ProofOp(type=PRESENT, key=b"a2", data=made_up.SerializeToString())
+    with pytest.raises(ProofError, match="not about this key's store"):
+        check_value(app_hash, b"a2", b"made up", ProofOps(ops=[first, *proof.ops]))
+
+
+@pytest.mark.parametrize(("total", "index"), [(6, 0), (5, 1)])
+def test_a_store_at_another_place_is_refused(total: int, index: int) -> None:
+    state, app_hash = make_large_state()
+    proof = prove(state, b"a7")
+    op = ValueOp.FromString(proof.ops[1].data)
+    assert (op.proof.total, op.proof.index) == (5, 0)
+    op.proof.total, op.proof.index = total, index
+    proof.ops[1].data = op.SerializeToString()
+    with pytest.raises(ProofError, match="puts the store in a wrong place"):
+        check_value(app_hash, b"a7", b"value 7", proof)
+
+
+@pytest.mark.parametrize("change", ["none", "fewer", "more", "shorter"])
+def test_hashes_beside_the_way_to_the_app_hash_are_as_many_and_as_long_as_they_are(change: str) -> None:
+    state, app_hash = make_large_state()
+    proof = prove(state, b"a7")
+    op = ValueOp.FromString(proof.ops[1].data)
+    first, *others = op.proof.aunts
+    changed = {"none": [], "fewer": others, "more": [first, first, *others], "shorter": [first[:-1], *others]}[change]
+    op.proof.ClearField("aunts")
+    op.proof.aunts.extend(changed)
+    proof.ops[1].data = op.SerializeToString()
+    with pytest.raises(ProofError, match="wrong number of hashes"):
+        check_value(app_hash, b"a7", b"value 7", proof)
 
 
 def test_a_proof_cut_short_or_drawn_out_is_refused() -> None:
@@ -236,6 +325,21 @@ def test_garbage_is_refused() -> None:
                 check_value(app_hash, b"a7", b"value 7", proof)
             with pytest.raises(ProofError):
                 check_absence(app_hash, b"a7", proof)
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_what_an_operation_says_of_itself_has_to_fit_what_is_in_it(index: int) -> None:
+    state, app_hash = make_large_state()
+    absent = find_absent(state, with_witness=True)[0]
+    for part, changed, words in (("type", "ics23:iavl", "unknown type"), ("key", b"a8", "names two keys")):
+        proof = prove(state, b"a7")
+        setattr(proof.ops[index], part, changed)
+        with pytest.raises(ProofError, match=words):
+            check_value(app_hash, b"a7", b"value 7", proof)
+        proof = prove(state, absent)
+        setattr(proof.ops[index], part, changed)
+        with pytest.raises(ProofError, match=words if index else f"{words}|no proof of absence"):
+            check_absence(app_hash, absent, proof)
 
 
 def test_the_place_of_a_leaf_follows_from_its_key_alone() -> None:
