@@ -54,6 +54,7 @@ def test_a_large_record_is_looked_up_again_also_one_that_has_grown(store: Counti
     recent = RecentRecords(store)
     large = b"x" * (MAX_VALUE_BYTES + 1)
     commit(store, recent, {b"a1": large[1:]})
+    assert (recent.get(b"a1"), store.asked) == (large[1:], [])
     commit(store, recent, {b"a1": large})
     assert [recent.get(b"a1"), recent.get(b"a1")] == [large, large]
     assert store.asked == [b"a1", b"a1"]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from abci_app.protocol.keys import STORE_OF, STORES
 from abci_app.protocol.proof import check_value, prove
-from abci_app.protocol.tree import ROOTS_PAGE, update_state
+from abci_app.protocol.tree import MAX_KEY_BYTES, ROOTS_PAGE, update_state
 from abci_app.protocol.tree_page import EMPTY_HASH, get_top
 from abci_app.protocol.tree_top import build_upper_pages
 from abci_app.store import upper_pages
@@ -188,7 +188,18 @@ def test_damage_below_them_is_found_at_the_start(tmp_path: Path, damage: bytes |
 
 
 @pytest.mark.usefixtures("deep")
-@pytest.mark.parametrize("entry", [b"a", b"a00", b"a0000g", b"b\xff\xff\xff\xff\xff", b"a00000/" + bytes(200)])
+@pytest.mark.parametrize(
+    "entry",
+    [
+        b"a",
+        b"a00",
+        b"a0000g",
+        b"b\xff\xff\xff\xff\xff",
+        b"a00000/" + bytes(200),
+        b"a000000/" + bytes(MAX_KEY_BYTES + 1),
+        b"a000000/" + bytes(300),
+    ],
+)
 def test_an_entry_that_nobody_wrote_is_found_at_the_start(tmp_path: Path, entry: bytes) -> None:
     store = LmdbStore(tmp_path / "state")
     commit(store, {b"a%d" % number: b"x" for number in range(10)})
@@ -197,6 +208,17 @@ def test_an_entry_that_nobody_wrote_is_found_at_the_start(tmp_path: Path, entry:
     store.close()
     with pytest.raises(StoreDamagedError, match="of the state tree"):
         LmdbStore(tmp_path / "state")
+
+
+@pytest.mark.usefixtures("deep")
+def test_a_record_with_the_longest_key_is_found_again(tmp_path: Path) -> None:
+    store = LmdbStore(tmp_path / "state")
+    longest = b"a" * MAX_KEY_BYTES
+    app_hash = commit(store, {longest: b"x"})
+    store.close()
+    store = LmdbStore(tmp_path / "state")
+    check_value(app_hash, longest, b"x", prove(store, longest))
+    store.close()
 
 
 @pytest.mark.usefixtures("deep")
