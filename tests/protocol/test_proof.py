@@ -293,6 +293,17 @@ def test_a_store_at_another_place_is_refused(total: int, index: int) -> None:
         check_value(app_hash, b"a7", b"value 7", proof)
 
 
+@pytest.mark.parametrize("value_hash", [b"", bytes(31), bytes(33)])
+def test_a_witness_whose_value_has_no_hash_is_refused(value_hash: bytes) -> None:
+    state, app_hash = make_large_state()
+    key, proof = find_absent(state, with_witness=True)
+    op = AbsenceOp.FromString(proof.ops[0].data)
+    op.witness_value_hash = value_hash
+    proof.ops[0].data = op.SerializeToString()
+    with pytest.raises(ProofError, match="the leaf shown instead of the key"):
+        check_absence(app_hash, key, proof)
+
+
 @pytest.mark.parametrize("change", ["none", "fewer", "more", "shorter"])
 def test_hashes_beside_the_way_to_the_app_hash_are_as_many_and_as_long_as_they_are(change: str) -> None:
     state, app_hash = make_large_state()
