@@ -93,8 +93,11 @@ def test_another_layout_is_refused(folder: Path, version: int, words: str, monke
     monkeypatch.setattr(lmdb_store, "SCHEMA_VERSION", version)
     LmdbStore(folder).close()
     monkeypatch.undo()
-    with pytest.raises(StoreError, match=f"has layout {version}, this version of the node reads 2: {words}"):
+    with pytest.raises(StoreError, match=f"has layout {version}, this version of the node reads 2: {words}") as refusal:
         LmdbStore(folder)
+    monkeypatch.setattr(lmdb_store, "SCHEMA_VERSION", version)
+    LmdbStore(folder).close()  # nothing stayed open, though its traceback is kept
+    assert refusal.value.__traceback__ is not None
 
 
 def test_a_damaged_file_is_refused(folder: Path) -> None:
