@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from abci_app.store.interface import HeightNotHeldError
 from abci_app.store.lmdb_store import LmdbStore
 from abci_app.store.lmdb_view import LmdbView
 from tests.store.test_store import commit
@@ -36,3 +37,27 @@ def test_a_read_whose_view_ends_before_it_begins_is_answered_from_the_next(
     commit(store, {b"a1": b"old"})
     monkeypatch.setattr(LmdbView, "get", get_late)
     assert store.get(b"a1") == b"newest"
+
+
+def test_a_view_ends_when_the_last_of_its_users_leaves(store: LmdbStore) -> None:
+    commit(store, {b"a1": b"old"})
+    with store.view(1) as view:
+        with store.view(1):
+            commit(store, {b"a1": b"new"})
+            commit(store, {b"a1": b"newest"})
+        assert view.get(b"a1") == b"old"
+    with pytest.raises(HeightNotHeldError):
+        view.get(b"a1")
+
+
+def test_views_in_use_end_with_the_store_and_are_not_called_damaged(tmp_path: Path) -> None:
+    store = LmdbStore(tmp_path / "state")
+    commit(store, {b"a1": b"old"})
+    with store.view(1) as lent:
+        commit(store, {b"a1": b"new"})
+        commit(store, {b"a1": b"newest"})
+        with store.view(3) as last:
+            store.close()
+            for view in (lent, last):
+                with pytest.raises(HeightNotHeldError):
+                    view.get(b"a1")

@@ -47,6 +47,8 @@ def commit(store: Store, records: Writes, index: Writes | None = None) -> bytes:
 def test_a_fresh_store_holds_nothing(store: Store) -> None:
     assert store.meta == NOTHING_COMMITTED
     assert store.heights() == ()
+    with pytest.raises(HeightNotHeldError, match="none yet"), store.view(0):
+        pass
     assert store.get(b"a1") is None
     assert list(store.scan(b"", b"\xff")) == []
     assert list(store.records()) == []
