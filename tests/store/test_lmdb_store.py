@@ -29,7 +29,7 @@ SMALL_MAP = 1 << 20
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return tmp_path / "state"
+    return tmp_path / "home" / "state"  # neither is there yet
 
 
 def fill(store: LmdbStore, height: int, count: int = 200) -> bytes:
@@ -71,8 +71,10 @@ def test_only_the_owner_can_read_the_files(folder: Path) -> None:
 
 def test_a_store_in_use_is_refused_and_names_the_process(folder: Path) -> None:
     store = LmdbStore(folder)
+    files = os.listdir("/proc/self/fd")
     with pytest.raises(StoreError, match=f"is in use by process {os.getpid()}: stop that node"):
         LmdbStore(folder)
+    assert os.listdir("/proc/self/fd") == files
     store.close()
     LmdbStore(folder).close()
 
@@ -101,7 +103,7 @@ def test_another_layout_is_refused(folder: Path, version: int, words: str, monke
 
 
 def test_a_damaged_file_is_refused(folder: Path) -> None:
-    folder.mkdir()
+    folder.mkdir(parents=True)
     (folder / "data.mdb").write_bytes(b"no store" * 1_024)
     with pytest.raises(StoreError, match=r"holds no readable store.*move the folder away"):
         LmdbStore(folder)

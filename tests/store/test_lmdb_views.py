@@ -50,6 +50,17 @@ def test_a_view_ends_when_the_last_of_its_users_leaves(store: LmdbStore) -> None
         view.get(b"a1")
 
 
+def test_a_view_that_nobody_uses_any_more_ends_when_its_height_is_no_longer_held(store: LmdbStore) -> None:
+    commit(store, {b"a1": b"old"})
+    with store.view(1) as view:
+        pass
+    commit(store, {b"a1": b"new"})
+    assert view.get(b"a1") == b"old"
+    commit(store, {b"a1": b"newest"})
+    with pytest.raises(HeightNotHeldError):
+        view.get(b"a1")
+
+
 def test_views_in_use_end_with_the_store_and_are_not_called_damaged(tmp_path: Path) -> None:
     store = LmdbStore(tmp_path / "state")
     commit(store, {b"a1": b"old"})
