@@ -199,7 +199,6 @@ class LmdbStore:
                     self._environment.set_mapsize(2 * size)
             except lmdb.Error as error:  # the map is gone, so nothing may be read any more
                 raise StoreError(_NO_ADDRESS_SPACE.format(folder=self._folder, error=error)) from error
-            self._free_pages.adjust()
 
     def _retire(self, view: LmdbView) -> None:
         if view.users:

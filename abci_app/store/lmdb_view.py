@@ -38,7 +38,7 @@ def read_meta(txn: Transaction[bytes], databases: Databases) -> Meta:
     height = txn.get(b"height", db=databases.meta)
     if height is None:
         return NOTHING_COMMITTED
-    facts = {key: bytes(value) for key, value in txn.cursor(databases.meta)}
+    facts = dict(txn.cursor(databases.meta))
     return Meta(
         chain_id=facts[b"chain_id"].decode(),
         chain_tag=facts[b"chain_tag"],

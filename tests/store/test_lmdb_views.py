@@ -1,11 +1,12 @@
-"""Views of the durable store that end while somebody uses them."""
+"""Views of the durable store: how long they last, and what they say when they cannot read."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import lmdb
 import pytest
 
-from abci_app.store.interface import HeightNotHeldError
+from abci_app.store.interface import HeightNotHeldError, StoreDamagedError
 from abci_app.store.lmdb_store import LmdbStore
 from abci_app.store.lmdb_view import LmdbView
 from tests.store.test_store import commit
@@ -37,6 +38,30 @@ def test_a_read_whose_view_ends_before_it_begins_is_answered_from_the_next(
     commit(store, {b"a1": b"old"})
     monkeypatch.setattr(LmdbView, "get", get_late)
     assert store.get(b"a1") == b"newest"
+
+
+def test_what_lmdb_cannot_read_is_named_as_damage_by_every_read(
+    store: LmdbStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken:
+        def get(self, *_: object, **__: object) -> bytes:
+            raise lmdb.CorruptedError("a page cannot be right")
+
+        cursor = get
+
+    commit(store, {b"a1": b"x"}, {b"d1": b""})
+    with monkeypatch.context() as patch:
+        patch.setattr(store._views[-1], "_txn", Broken())
+        reads: list[Callable[[], object]] = [
+            lambda: store.get(b"a1"),
+            lambda: store.get_page(b"a"),
+            lambda: list(store.records()),
+            lambda: list(store.scan(b"d", b"e")),
+        ]
+        for read in reads:
+            with pytest.raises(StoreDamagedError, match=r"is damaged: a page cannot be right"):
+                read()
+    assert store.get(b"a1") == b"x"
 
 
 def test_a_view_ends_when_the_last_of_its_users_leaves(store: LmdbStore) -> None:

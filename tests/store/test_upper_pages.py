@@ -128,6 +128,14 @@ def test_upper_pages_are_not_written(store: LmdbStore) -> None:
     assert len(stored) - len(names) - 1 == len(records)
 
 
+@pytest.mark.usefixtures("deep")
+def test_a_block_that_changes_no_record_neither_makes_nor_copies_them(store: LmdbStore) -> None:
+    commit(store, make_records(100))
+    upper = store._views[-1].upper
+    commit(store, {})
+    assert store._views[-1].upper is upper
+
+
 def test_they_reach_deeper_as_the_state_grows(store: LmdbStore) -> None:
     seen = []
     for count in (20, 64, 400, 1_200):
