@@ -129,6 +129,18 @@ def test_a_key_whose_length_needs_two_bytes_is_refused() -> None:
     assert update_state(DictPages(), {key[1:]: b"x"}).app_hash == compute_app_hash({key[1:]: b"x"})
 
 
+def test_an_update_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one change"):
+        update_tree(DictPages(), b"a", [])
+
+
+@pytest.mark.parametrize("size", [0, 159, 161, 192])
+def test_roots_of_another_size_are_found(size: int) -> None:
+    pages = DictPages({ROOTS_PAGE: bytes(size)})
+    with pytest.raises(TreeError, match=f"the page of the roots has {size} bytes"):
+        update_state(pages, {b"a1": b"x"})
+
+
 def test_a_missing_page_is_named() -> None:
     pages = DictPages()
     records: Change = {b"a%d" % number: b"x" for number in range(200)}

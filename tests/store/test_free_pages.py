@@ -53,3 +53,16 @@ def test_room_is_made_again_when_the_state_grows(tmp_path: Path) -> None:
     store.close()
     used, pages = count_pages(tmp_path)
     assert used / SHARE <= pages - used < 2 * used / SHARE
+
+
+def test_room_does_not_run_out_while_the_state_grows_block_by_block(tmp_path: Path) -> None:
+    """Again and again pages are kept from use until there is room, for a few blocks each time."""
+    store, random, room = LmdbStore(tmp_path), Random(1), []
+    for start in range(0, RECORDS // 2, CHANGES):
+        commit(store, {b"a%d" % number: random.randbytes(120) for number in range(start, start + CHANGES)})
+        with store._environment.begin() as txn:
+            facts = [txn.stat(database) for database in store._databases]
+        used = sum(entry["branch_pages"] + entry["leaf_pages"] + entry["overflow_pages"] for entry in facts)
+        room.append((store._environment.info()["last_pgno"] - used) / used)
+    store.close()
+    assert min(room[len(room) // 5 :]) > 0.8 / SHARE
