@@ -40,7 +40,9 @@ class Log:
         """Return what an error message should show: from the line that says why, else the end."""
         try:
             with self.path.open("rb") as file:
-                file.seek(max(self.start, self.path.stat().st_size - _MOST_READ))
+                size = self.path.stat().st_size
+                start = self.start if self.start <= size else 0  # somebody has emptied the file meanwhile
+                file.seek(max(start, size - _MOST_READ))
                 lines = file.read().decode("utf-8", "replace").strip().splitlines()
         except OSError:
             return ""

@@ -25,6 +25,14 @@ def test_the_last_words_are_those_of_this_run(tmp_path: Path) -> None:
     assert log.read_last_words() == "one\ntwo"
 
 
+def test_the_last_words_are_found_in_a_log_that_was_emptied_meanwhile(tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    path.write_text("long ago\n" * 1_000)
+    log = Log.begin(path)
+    path.write_text("panic: full\n")
+    assert log.read_last_words() == "panic: full"
+
+
 def test_a_panic_is_shown_instead_of_the_stack_traces_after_it(tmp_path: Path) -> None:
     log = Log.begin(tmp_path / "a.log")
     log.path.write_text("starting\npanic: no blocks\n\n" + "goroutine 1 [running]\n" * 500)
