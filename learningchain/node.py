@@ -44,6 +44,8 @@ LAST_WORDS_SECONDS: Final = 2.0
 FREE_SECONDS: Final = 5.0
 POLL_SECONDS: Final = 0.1
 STATUS_SECONDS: Final = 5.0
+_DAMAGE: Final = (-signal.SIGABRT, -signal.SIGBUS, -signal.SIGSEGV)
+"""How the application may end when pages of its store were overwritten: LMDB does not report all that it finds."""
 
 
 class StartInterrupted(NodeError):
@@ -139,7 +141,13 @@ class RunningNode:
 
     def _describe(self, name: str, returncode: int) -> str:
         log = self._logs[name]
-        return f"{name} {describe_end(returncode)}; from {log.path}:\n{log.read_last_words()}"
+        hint = ""
+        if name == "abci_app" and returncode in _DAMAGE:
+            hint = (
+                f", as it does on a damaged store: if that comes again, move {self.home.app / 'state'} away and start "
+                "the node, which builds the state anew from CometBFT's blocks"
+            )
+        return f"{name} {describe_end(returncode)}{hint}; from {log.path}:\n{log.read_last_words()}"
 
 
 def start_node(

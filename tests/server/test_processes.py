@@ -1,19 +1,34 @@
 """Processes of a node: how they ended, and their last words."""
 
 import signal
+import subprocess
 import sys
 import tracemalloc
 from pathlib import Path
 
 import pytest
 
-from learningchain.node_home import NodeError
+from learningchain.node import RunningNode
+from learningchain.node_home import NodeError, NodeHome
 from learningchain.processes import Log, describe_end, get_module_command, start_process, stop_process
 
 
 def test_an_end_names_the_code_or_the_signal() -> None:
     assert describe_end(3) == "ended with code 3"
     assert describe_end(-signal.SIGBUS) == "was ended by SIGBUS"
+
+
+ABORT = "import os, resource; resource.setrlimit(resource.RLIMIT_CORE, (0, 0)); os.abort()"
+
+
+def test_an_application_that_ends_as_on_a_damaged_store_is_told_with_what_to_do(tmp_path: Path) -> None:
+    node = RunningNode(NodeHome(tmp_path), -1)
+    node.app = subprocess.Popen([sys.executable, "-c", ABORT])
+    node.cometbft = subprocess.Popen(["sleep", "60"])
+    ended = node.wait(lambda: False)
+    assert ended is not None
+    assert ended.startswith("abci_app was ended by SIGABRT, as it does on a damaged store: ")
+    assert f"move {tmp_path / 'app' / 'state'} away" in ended
 
 
 def test_the_last_words_are_those_of_this_run(tmp_path: Path) -> None:
