@@ -101,7 +101,7 @@ def _read_limits(document: dict[str, Any]) -> ConsensusLimits:
     where = "consensus_params"
     params = _get_object(document, where, "")
     block, evidence = _get_object(params, "block", where), _get_object(params, "evidence", where)
-    validator, abci = _get_object(params, "validator", where), _get_object(params, "abci", where)
+    validator, abci = _get_object(params, "validator", where), _get_object(params, "abci", where, {})
     age_blocks = _get_int(evidence, "max_age_num_blocks", f"{where}.evidence")
     age_ns = _get_int(evidence, "max_age_duration", f"{where}.evidence")
     if min(age_blocks, age_ns) <= 0:
@@ -110,7 +110,7 @@ def _read_limits(document: dict[str, Any]) -> ConsensusLimits:
         raise BadGenesis(f"{where}.block.max_gas must be -1 (no limit) or more")
     if _get_int(abci, "vote_extensions_enable_height", f"{where}.abci") < 0:
         raise BadGenesis(f"{where}.abci.vote_extensions_enable_height must be 0 (never) or more")
-    if not _get_int(_get_object(params, "version", where), "app", f"{where}.version", 2**64 - 1) >= 0:
+    if not _get_int(_get_object(params, "version", where, {}), "app", f"{where}.version", 2**64 - 1) >= 0:
         raise BadGenesis(f"{where}.version.app must be 0 or more")
     return ConsensusLimits(
         block_max_bytes=_get_int(block, "max_bytes", f"{where}.block"),
@@ -144,7 +144,7 @@ def _read_validators(document: dict[str, Any]) -> dict[bytes, int]:
         address = _get_hex(entry, "address", where)
         if address and address != compute_consensus_address(key):
             raise BadGenesis(f"{where}.address is not that of its pub_key: leave it out, or correct one of them")
-        if not isinstance(entry.get("name") or "", str):
+        if not isinstance(entry.get("name"), str | None):
             raise BadGenesis(f"{where}.name must be text")
         powers[key] = _get_int(entry, "power", where)
     return powers
@@ -160,8 +160,11 @@ def _read_key(pub_key: dict[str, Any], where: str) -> bytes:
     return key
 
 
-def _get_object(holder: dict[str, Any], name: str, where: str) -> dict[str, Any]:
+def _get_object(holder: dict[str, Any], name: str, where: str, default: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return an object, `default` if it is missing. Raises BadGenesis for what is none."""
     value = holder.get(name)
+    if value is None:
+        value = default
     if not isinstance(value, dict):
         raise BadGenesis(f"{_join(where, name)} must be an object")
     return value
