@@ -138,4 +138,5 @@ def _configure_logging() -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until it serves either signal ends it at once, without a traceback
     sys.exit(main())

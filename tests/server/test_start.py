@@ -1,5 +1,6 @@
 """`python -m abci_app`: what it refuses, how it stops, what it says."""
 
+import os
 import re
 import signal
 import subprocess
@@ -44,6 +45,19 @@ def test_a_signal_stops_it_cleanly(tmp_path: Path, transport: str, number: int) 
     assert "stopped" in err
     assert out == ""
     assert not (tmp_path / "abci.sock").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_start_at_once_and_says_nothing(tmp_path: Path, number: int) -> None:
+    home = write_config(tmp_path, "")
+    (config := home / "config" / "config.toml").unlink()
+    os.mkfifo(config)
+    process = run("--home", tmp_path, "--cometbft-home", home)
+    with config.open("wb"):  # it reads now, and waits for more
+        process.send_signal(number)
+        _, err = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == -number
+    assert err == ""
 
 
 @pytest.mark.parametrize("transport", ["socket", "grpc"])
