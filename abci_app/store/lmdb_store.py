@@ -17,7 +17,9 @@ from typing import Any, Final
 
 import lmdb
 
+from abci_app.protocol.keys import STORES
 from abci_app.protocol.tree import PageSource, compute_app_hash, get_roots
+from abci_app.protocol.tree_page import EMPTY_HASH
 from abci_app.store.free_pages import FreePages
 from abci_app.store.interface import (
     PINNED_HEIGHTS,
@@ -263,7 +265,7 @@ def _open_view(environment: lmdb.Environment, databases: Databases, folder: Path
         view = LmdbView(environment, databases)
         roots = get_roots(view)
     hashes = {compute_app_hash(roots)} | ({view.upper.compute_app_hash()} if view.upper.digits else set())
-    if view.meta.height and hashes != {view.meta.app_hash}:
+    if hashes != {view.meta.app_hash if view.meta.height else compute_app_hash([EMPTY_HASH] * len(STORES))}:
         view.close()
         raise StoreDamagedError(folder, "the state tree does not have the app hash of the last block")
     return view

@@ -15,7 +15,7 @@ from lmdb import Environment, Transaction
 
 from abci_app.protocol.tree import TreeError
 from abci_app.store.interface import NOTHING_COMMITTED, HeightNotHeldError, Meta, StoreDamagedError
-from abci_app.store.layout import get_letter, get_record_key, locate_record
+from abci_app.store.layout import MAX_UPPER_DIGITS, get_letter, get_record_key, locate_record
 from abci_app.store.upper_pages import UpperPages, load_upper_pages
 
 CHUNK_ENTRIES: Final = 256
@@ -34,18 +34,21 @@ class Databases(NamedTuple):
 
 
 def read_meta(txn: Transaction[bytes], databases: Databases) -> Meta:
-    """Return the facts of the last committed block as `txn` sees them."""
+    """Return the facts of the last committed block as `txn` sees them. Raises TreeError for what cannot be such."""
     height = txn.get(b"height", db=databases.meta)
     if height is None:
         return NOTHING_COMMITTED
     facts = dict(txn.cursor(databases.meta))
-    return Meta(
-        chain_id=facts[b"chain_id"].decode(),
-        chain_tag=facts[b"chain_tag"],
-        height=int.from_bytes(height, "big"),
-        app_hash=facts[b"app_hash"],
-        time_ms=int.from_bytes(facts[b"time_ms"], "big"),
-    )
+    try:
+        return Meta(
+            chain_id=facts[b"chain_id"].decode(),
+            chain_tag=facts[b"chain_tag"],
+            height=int.from_bytes(height, "big"),
+            app_hash=facts[b"app_hash"],
+            time_ms=int.from_bytes(facts[b"time_ms"], "big"),
+        )
+    except (KeyError, UnicodeDecodeError) as error:
+        raise TreeError(f"the facts of the last block are no such: {error}") from error
 
 
 def write_meta(txn: Transaction[bytes], databases: Databases, meta: Meta) -> None:
@@ -62,8 +65,11 @@ def write_meta(txn: Transaction[bytes], databases: Databases, meta: Meta) -> Non
 
 
 def read_upper_digits(txn: Transaction[bytes], databases: Databases) -> int:
-    """Return how deep the pages reach that are not on the disk."""
-    return int.from_bytes(txn.get(_UPPER_DIGITS, b"", db=databases.meta), "big")
+    """Return how deep the pages reach that are not on the disk. Raises TreeError for what cannot be written."""
+    digits = int.from_bytes(txn.get(_UPPER_DIGITS, b"", db=databases.meta), "big")
+    if digits > MAX_UPPER_DIGITS:
+        raise TreeError(f"upper pages of {digits} digits are more than {MAX_UPPER_DIGITS}")
+    return digits
 
 
 def write_upper_digits(txn: Transaction[bytes], databases: Databases, digits: int) -> None:

@@ -82,8 +82,9 @@ def deepen(txn: Transaction[bytes], state: Any, upper: UpperPages) -> UpperPages
 def _scan_names(cursor: Cursor[bytes], digits: int) -> Iterator[tuple[bytes, bytes, bytes]]:
     """Yield each name of so many digits under which anything is stored, in ascending order, and the first entry there.
 
-    Raises TreeError for an entry under no name.
+    Raises TreeError for an entry under no name, or out of order: in a damaged file this could go round for ever.
     """
+    before = b""
     is_name = re.compile(rb"[a-z][0-9a-f]{%d}" % digits).fullmatch
     found = cursor.set_range(FIRST_STORE)
     while found:
@@ -91,6 +92,9 @@ def _scan_names(cursor: Cursor[bytes], digits: int) -> Iterator[tuple[bytes, byt
         name = key[: digits + 1]
         if not is_name(name):
             raise TreeError(f"entry {key.hex()} is neither a record nor a page of the state tree")
+        if name <= before:
+            raise TreeError(f"entry {key.hex()} of the state tree is out of order")
+        before = name
         yield name, key, value
         found = cursor.set_range(name + END_OF_NAMES)
 
