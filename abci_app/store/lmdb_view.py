@@ -177,6 +177,8 @@ class LmdbView:
         while True:
             with self._lock, naming_damage(self._environment), self._live().cursor(database) as cursor:
                 chunk = list(islice(cursor.iternext(), count)) if cursor.set_range(start) else []
+                if chunk and chunk[0][0] < start:  # only in a damaged file, where this could go round for ever
+                    raise TreeError(f"entry {chunk[0][0].hex()} is out of order")
             yield from chunk
             if len(chunk) < count:
                 return
