@@ -234,11 +234,10 @@ class _Update:
         if position <= TOP or leaf is None:
             return self._update_many(depth, entries, Page(stored))
         if not is_leaf:
-            child = self._update_page(depth, entries, load_page(self._pages, path[: depth + 1]))
-            if child is None or child[1] is not None:
-                page = Page(stored)
-                page.replace(position, child)
-                return self._close_page(path[:depth], page)
+            name = path[: depth + 1]
+            child = self._update_page(depth, entries, load_page(self._pages, name))
+            if child is None or child[1] is not None:  # a record that is set leaves the others where they were
+                raise TreeError(f"page {name.decode()} of the state tree has less than two leaves")
             leaf = child[0]
         self._writes[path[:depth]], top = replace_node(stored, position, leaf)
         return top, None

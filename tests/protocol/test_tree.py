@@ -150,6 +150,17 @@ def test_a_missing_page_is_named() -> None:
         write(pages, records)
 
 
+@pytest.mark.parametrize("left", [0, 1])
+def test_a_page_with_less_than_two_leaves_is_found_by_the_record_that_is_set_below_it(left: int) -> None:
+    pages = DictPages()
+    keys = [key for key in (b"a%d" % number for number in range(200)) if get_bits(key).startswith(("0000", "1111"))]
+    write(pages, dict.fromkeys(keys, b"x"))
+    key = max(keys, key=lambda key: get_bits(key).startswith("0000"))
+    pages[b"a0"] = tree_page.encode_page({1: bytes(32)}, {1: key}) if left else tree_page.encode_page({}, {})
+    with pytest.raises(TreeError, match="page a0 of the state tree has less than two leaves"):
+        write(pages, {key: b"new"})
+
+
 def test_a_large_tree_that_shrinks_and_grows_is_that_of_the_definition_at_every_step() -> None:
     """Its upper pages are full, with inner nodes in all slots, until what lies below them is deleted."""
     random = Random(3)
