@@ -161,6 +161,50 @@ def test_a_page_with_less_than_two_leaves_is_found_by_the_record_that_is_set_bel
         write(pages, {key: b"new"})
 
 
+def find_keys(*starts: str) -> list[bytes]:
+    """Return a key for each beginning of a path in hexadecimal digits, each another one."""
+    found: dict[int, bytes] = {}
+    for number in range(1_000_000):
+        digits = sha256(b"a%d" % number).hexdigest()
+        place = next((at for at, start in enumerate(starts) if at not in found and digits.startswith(start)), None)
+        if place is not None:
+            found[place] = b"a%d" % number
+        if len(found) == len(starts):
+            break
+    return [found[at] for at in range(len(starts))]
+
+
+@pytest.mark.parametrize(
+    ("digits", "first", "second"),
+    [
+        (15, ["22"], ["22", "22", "25"]),  # a leaf, and records before and after it of which two are beside it
+        (3, ["222", "222"], ["223", "224", "25"]),  # the same with a further tree in the leaf's place,
+        (3, ["222", "222"], ["222", "223", "224", "25"]),  # and a record for that tree as well
+        (1, ["222", "222"], ["223", "25"]),
+        (2, ["2222", "2222"], ["3"]),  # trees whose only leaf is a further tree
+        (1, ["222", "222"], ["222"]),
+    ],
+)
+def test_records_that_meet_on_their_way_make_the_same_tree_in_any_order(
+    digits: int, first: list[str], second: list[str]
+) -> None:
+    keys = find_keys(*first, *second)
+    blocks = [keys[: len(first)], keys[len(first) :]]
+    for order in (blocks, blocks[::-1]):
+        pages, written = DictPages(), dict[bytes, bytes]()
+        with trees_of(digits):
+            for block in order:
+                written.update(dict.fromkeys(block, b"x"))
+                assert write(pages, dict.fromkeys(block, b"x")) == compute_root(written, 4 * digits)
+            fresh = DictPages()
+            write(fresh, dict.fromkeys(keys, b"x"))
+            assert pages == fresh
+            for block in order:
+                written = {key: value for key, value in written.items() if key not in block}
+                assert write(pages, dict.fromkeys(block)) == compute_root(written, 4 * digits)
+            assert pages == {}
+
+
 def test_a_large_tree_that_shrinks_and_grows_is_that_of_the_definition_at_every_step() -> None:
     """Its upper pages are full, with inner nodes in all slots, until what lies below them is deleted."""
     random = Random(3)
