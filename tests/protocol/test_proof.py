@@ -58,6 +58,27 @@ def test_every_key_is_proved_present_or_absent(digits: int, records: dict[bytes,
                 check_absence(app_hash, key, proof)
 
 
+def test_what_lies_below_two_further_trees_is_proved_present_and_absent() -> None:
+    by_digits: dict[str, list[bytes]] = {}
+    for number in range(2_000):
+        by_digits.setdefault(sha256(b"a%d" % number).hexdigest()[:2], []).append(b"a%d" % number)
+    for keys in by_digits.values():  # each shares two trees of a single digit with the others
+        with trees_of(1):
+            state, app_hash = make_state(dict.fromkeys([*keys[:2], b"a-other"], b"x"))
+            for key in keys[:2]:
+                proof = prove(state, key)
+                assert len(proof.ops) >= 4
+                check_value(app_hash, key, b"x", proof)
+            for key in keys[2:]:
+                check_absence(app_hash, key, prove(state, key))
+
+
+def test_a_key_that_reads_like_the_name_of_a_page_is_that_of_a_record() -> None:
+    state, app_hash = make_state({b"aa": b"x"})
+    check_value(app_hash, b"aa", b"x", prove(state, b"aa"))
+    check_absence(app_hash, b"a1", prove(state, b"a1"))
+
+
 def check_other_way(app_hash: bytes, key: bytes, proof: ProofOps, present: bool) -> None:
     if present:
         check_absence(app_hash, key, proof)
