@@ -103,7 +103,6 @@ class Page:
 
     def remove(self, position: int) -> None:
         """Take a subtree out and let a leaf that is now alone rise."""
-        self.reshaped = True
         del self.nodes[position]
         self.leaves.pop(position, None)
         self.settle(position >> 1)
@@ -133,13 +132,13 @@ class Page:
 
     def rehash(self) -> None:
         """Bring all inner nodes up to date, each hashed once."""
-        nodes, leaves, stale = self.nodes, self.leaves, self.stale
+        nodes, stale = self.nodes, self.stale
         get = nodes.get
         while stale > 1:  # bit 0 stands for what is above the top
             position = stale.bit_length() - 1
             stale ^= 1 << position
             left, right = get(2 * position), get(2 * position + 1)
-            if (left or right) and position not in leaves:
+            if left or right:  # else it is a leaf, or nothing any more
                 nodes[position] = sha256(b"\1" + (left or EMPTY_HASH) + (right or EMPTY_HASH)).digest()
             stale |= 1 << (position >> 1)
         self.stale = 0
