@@ -10,17 +10,15 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import lmdb
 import pytest
 
-from abci_app.protocol.tree import ROOTS_PAGE
 from abci_app.store import lmdb_store
-from abci_app.store.interface import HeightNotHeldError, StoreDamagedError, StoreError, stage
+from abci_app.store.interface import HeightNotHeldError, StoreError, stage
 from abci_app.store.lmdb_store import LmdbStore
-from tests.store.test_store import commit, stage_next
+from tests.store.test_store import commit, fill, stage_next
 from tests.support.trees import compute_app_hash
 
 SMALL_MAP = 1 << 20
@@ -30,10 +28,6 @@ SMALL_MAP = 1 << 20
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path / "home" / "state"  # neither is there yet
-
-
-def fill(store: LmdbStore, height: int, count: int = 200) -> bytes:
-    return commit(store, {b"a%d" % number: b"%d " % height * 100 for number in range(count)})
 
 
 def test_what_was_committed_is_there_after_a_restart(folder: Path) -> None:
@@ -100,103 +94,6 @@ def test_another_layout_is_refused(folder: Path, version: int, words: str, monke
     monkeypatch.setattr(lmdb_store, "SCHEMA_VERSION", version)
     LmdbStore(folder).close()  # nothing stayed open, though its traceback is kept
     assert refusal.value.__traceback__ is not None
-
-
-def test_a_damaged_file_is_refused(folder: Path) -> None:
-    folder.mkdir(parents=True)
-    (folder / "data.mdb").write_bytes(b"no store" * 1_024)
-    with pytest.raises(StoreError, match=r"holds no readable store.*move the folder away"):
-        LmdbStore(folder)
-
-
-def test_a_file_that_was_cut_off_is_found_damaged_and_kills_nothing(folder: Path) -> None:
-    """A read behind the end of a mapped file would end the process with SIGBUS: tried in a process of its own."""
-    store = LmdbStore(folder)
-    for height in range(1, 20):
-        fill(store, height)
-    store.close()
-    whole = (folder / "data.mdb").read_bytes()
-    page = os.sysconf("SC_PAGESIZE")
-    for size in (2 * page, *(len(whole) * part // (8 * page) * page for part in range(1, 8))):
-        (folder / "data.mdb").write_bytes(whole[:size])
-        result = subprocess.run(
-            [sys.executable, "-c", READER, str(folder)], capture_output=True, text=True, check=False, timeout=60
-        )
-        assert result.returncode == 0, size
-        assert result.stdout == "whole\n" or "is damaged" in result.stdout, (size, result.stdout)
-    assert result.stdout
-    (folder / "data.mdb").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(StoreDamagedError, match=r"is damaged: .*move the folder away"):
-        read_all(folder)
-
-
-def test_a_start_on_any_page_that_was_overwritten_goes_well_or_names_the_damage(folder: Path) -> None:
-    store = LmdbStore(folder)
-    fill(store, 1, 20)
-    commit(store, {}, {b"d%02d" % number: b"x" for number in range(20)})
-    store.close()
-    whole, page = (folder / "data.mdb").read_bytes(), os.sysconf("SC_PAGESIZE")
-    told = []
-    for start in range(0, len(whole), page):
-        (folder / "data.mdb").write_bytes(whole[:start] + b"\xff" * page + whole[start + page :])
-        try:
-            LmdbStore(folder).close()
-        except StoreError as error:
-            told.append(str(error))
-    assert told
-    assert all("move the folder away" in text for text in told)
-
-
-READER = """
-import sys
-from pathlib import Path
-from tests.store.test_lmdb_store import read_all
-from abci_app.store.interface import StoreDamagedError
-try:
-    read_all(Path(sys.argv[1]))
-    print("whole")
-except StoreDamagedError as error:
-    print(error)
-"""
-
-
-def read_all(folder: Path) -> None:
-    """Open a store and read everything that is in it."""
-    store = LmdbStore(folder)
-    try:
-        assert store.meta.app_hash == compute_app_hash(dict(store.records()))
-        stage_next(store, {key: b"new" for key, _ in store.records()})
-    finally:
-        store.close()
-
-
-@pytest.mark.parametrize(
-    ("roots", "finding"),
-    [
-        (bytes(160), "the state tree does not have the app hash of the last block"),
-        (bytes(159), "the page of the roots has 159 bytes"),
-        (bytes(192), "the page of the roots has 192 bytes"),
-        (b"", "the page of the roots has 0 bytes"),
-    ],
-)
-def test_garbage_in_the_tree_is_found_at_the_start(folder: Path, roots: bytes, finding: str) -> None:
-    store = LmdbStore(folder)
-    commit(store, {b"a1": b"one", b"j1": b"job"})
-    block = stage_next(store, {b"a1": b"two"})
-    store.commit(replace(block, pages={**block.pages, ROOTS_PAGE: roots}))
-    store.close()
-    with pytest.raises(StoreDamagedError, match=f"is damaged: {finding}"):
-        LmdbStore(folder)
-
-
-def test_a_page_of_the_tree_that_is_missing_is_found_by_the_block_that_needs_it(folder: Path) -> None:
-    store = LmdbStore(folder)
-    fill(store, 1)
-    block = stage_next(store, {b"j1": b"x"})
-    store.commit(replace(block, pages={**block.pages, b"a0": None}))
-    with pytest.raises(StoreDamagedError, match="page a0 of the state tree is missing"):
-        stage_next(store, {b"a%d" % number: b"new" for number in range(200)})
-    store.close()
 
 
 def test_a_full_disk_at_the_start_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,6 +44,10 @@ def commit(store: Store, records: Writes, index: Writes | None = None) -> bytes:
     return block.meta.app_hash
 
 
+def fill(store: Store, height: int, count: int = 200) -> bytes:
+    return commit(store, {b"a%d" % number: b"%d " % height * 100 for number in range(count)})
+
+
 def test_a_fresh_store_holds_nothing(store: Store) -> None:
     assert store.meta == NOTHING_COMMITTED
     assert store.heights() == ()
