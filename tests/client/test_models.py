@@ -204,6 +204,17 @@ def test_who_leaves_out_a_relay_or_knows_one_more_has_the_same_order_as_others()
             assert order_relays(others, digest) == [relay for relay in order if relay != missing]
 
 
+def test_relays_are_ordered_by_the_hash_of_digest_and_account() -> None:
+    """Every model begins elsewhere, and other programs must find the same place."""
+    orders = []
+    for number in range(100):
+        digest = hashlib.sha256(b"%d" % number).digest()
+        places = {hashlib.sha256(digest + relay.account).hexdigest(): relay for relay in RELAYS}
+        orders.append(order_relays(RELAYS, digest))
+        assert orders[-1] == [places[place] for place in sorted(places)]
+    assert len({order[0].account for order in orders}) > len(RELAYS) // 2
+
+
 def test_accounts_with_like_addresses_do_not_follow_each_other() -> None:
     """Who has some that begin alike would else get all copies of a model, and could lose it."""
     digests = [hashlib.sha256(b"%d" % number).digest() for number in range(100)]
