@@ -15,6 +15,10 @@ CODE_INTERNAL: Final = 999
 """Code of a CheckTx that failed for a defect of this program, not for the transaction."""
 QUERY_INTERNAL: Final = 5
 """The same for a Query."""
+_HINT: Final = (
+    "If the chain goes on without this node, its store may be damaged: stop it, move the folder 'state' of the "
+    "application away and start it again, and it builds the state anew from CometBFT's blocks"
+)
 
 
 class NodeFailure(RuntimeError):
@@ -65,4 +69,4 @@ class Dispatcher:
                 return abci.ResponseCheckTx(code=CODE_INTERNAL, codespace="learningchain", log="internal_error")
             if name == "query":
                 return abci.ResponseQuery(code=QUERY_INTERNAL, codespace="learningchain.query", log="internal error")
-            raise NodeFailure(f"{name} failed: {type(error).__name__}: {error}") from error
+            raise NodeFailure(f"{name} failed: {type(error).__name__}: {error}. {_HINT}") from error

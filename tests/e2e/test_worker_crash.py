@@ -34,7 +34,7 @@ from worker.sandbox.spec import OWNER_LABEL
 pytestmark = [pytest.mark.e2e, pytest.mark.docker, pytest.mark.slow, pytest.mark.timeout(400)]
 
 CONTRACTOR, SECOND, OPERATOR, TRAINER = Wallet("contractor"), Wallet("second"), Wallet("operator 0"), Wallet("trainer")
-OPEN_SECONDS = 40
+OPEN_SECONDS = 60
 LAST_SECONDS = 2.0
 """So long before the expiry the trainer is killed for the last time."""
 
