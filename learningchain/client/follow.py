@@ -56,7 +56,11 @@ class BlockFollower:
             # ValueError and RecursionError: what came is no JSON, or nested to confuse.
             with contextlib.suppress(OSError, WebSocketException, TimeoutError, ValueError, RecursionError):
                 async with self._connect() as connection:
-                    await self._listen(connection)
+                    try:
+                        await self._listen(connection)
+                    except asyncio.CancelledError:
+                        await connection.close()  # left to the library it ends with the code of an internal error
+                        raise
             self.subscribed = False
             await asyncio.sleep(RETRY_S)
 

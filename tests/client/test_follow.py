@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.frames import CloseCode
 
 from learningchain.client import follow
 from learningchain.client.follow import BlockFollower
@@ -59,6 +60,23 @@ def test_an_event_wakes_everybody_who_waits() -> None:
         assert [request["method"] for request in asked] == ["subscribe"]
 
     virtual_time.run(with_node(node, test))
+
+
+def test_a_subscription_that_is_no_longer_needed_ends_without_an_error_in_the_log_of_the_node() -> None:
+    ends: list[int | None] = []
+
+    async def node(connection: ServerConnection) -> None:
+        await connection.recv()
+        await connection.send(EMPTY)
+        await connection.wait_closed()
+        ends.append(connection.close_code)
+
+    async def test(follower: BlockFollower) -> None:
+        await follower.wait(5)
+        assert follower.subscribed
+
+    virtual_time.run(with_node(node, test))
+    assert ends == [CloseCode.NORMAL_CLOSURE]
 
 
 def test_without_a_place_for_a_subscription_it_polls() -> None:
