@@ -2,7 +2,9 @@
 
 import asyncio
 import traceback
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -16,7 +18,7 @@ from worker.policy import Policy
 from worker.relaying import Relaying
 from worker.report import Report
 from worker.state import WorkerState
-from worker.tools import EXPECTED_FAILURES, Tools
+from worker.tools import EXPECTED_FAILURES, Overtaken, Tools
 from worker.training import Trainer
 from worker.view import ChainView
 
@@ -134,13 +136,16 @@ class Daemon:
             await self._act(todo)
         except errors.TxRefused as error:
             self.deliver(ev.Failed(todo, f"{error.name}: {error.hint}"))
-            log.warning("transaction_refused", todo=repr(todo), error=error.name)
+            log.warning("transaction_refused", **_describe(todo), error=error.name)
+        except Overtaken as error:
+            self.deliver(ev.Failed(todo, str(error)))
+            log.info("overtaken", **_describe(todo), reason=str(error))
         except (*EXPECTED_FAILURES, errors.ClientError) as error:
             self.deliver(ev.Failed(todo, str(error)))
-            log.warning("failed", todo=repr(todo), reason=str(error))
+            log.warning("failed", **_describe(todo), reason=str(error))
         except Exception as error:  # noqa: BLE001 (one input that nobody thought of must not end all other jobs)
             kind, frames = type(error).__name__, traceback.format_tb(error.__traceback__)
-            log.error("failed_unexpectedly", todo=repr(todo), error=kind, reason=str(error), frames=frames)
+            log.error("failed_unexpectedly", **_describe(todo), error=kind, reason=str(error), frames=frames)
             self.deliver(ev.Failed(todo, f"{kind}: {error}"))  # tried again, but not before RETRY_BLOCKS
         else:
             if not isinstance(todo, ev.Train | ev.Evaluate):  # these say themselves how they ended
@@ -168,3 +173,11 @@ class Daemon:
             await trainer.run(job, view.params.classes[job.terms.job_class], attempt, view.now_ms)
         finally:
             del self._trainers[job_id]
+
+
+def _describe(todo: ev.Instruction) -> dict[str, Any]:
+    """Return an instruction as fields of a line in the log, named as in other lines."""
+    names = {"job_id": "job", "digest": "model"}
+    values = {names.get(field.name, field.name): getattr(todo, field.name) for field in fields(todo)}
+    shown = {name: value.hex() if isinstance(value, bytes) else value for name, value in values.items()}
+    return {"todo": type(todo).__name__, **shown}

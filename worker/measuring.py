@@ -19,7 +19,7 @@ from worker import events as ev
 from worker.models.keeping import make_promise
 from worker.sandbox import BrokenImageError, Evaluation, EvaluationLimits, Finding, RegistryError, limits_of_class
 from worker.state import WorkerState
-from worker.tools import RELAYS, ActionFailed, Tools
+from worker.tools import RELAYS, ActionFailed, Overtaken, Tools
 from worker.turns import Turns
 
 log = structlog.get_logger()
@@ -63,7 +63,7 @@ class Measuring:
         for _ in range(self._state.policy.evaluations):
             async with self._turns.take((1, -job.bounty)):
                 if not self._is_as_before(job):  # the wait may have been long: others need the time
-                    raise ActionFailed("the job went on without this model")
+                    raise Overtaken("the job went on without this model")
                 result = await self._measure(job, todo.digest)
             if result.may_change:
                 raise ActionFailed(f"the image cannot be tried now: {result.detail}")
@@ -83,7 +83,7 @@ class Measuring:
         job = self._get_job(todo.job_id)
         found = None if self._state.view is None else self._state.view.rounds.get(job.id)
         if self._state.view is None or found is None or found.number != todo.round:
-            raise ActionFailed("the round is over")
+            raise Overtaken("the round is over")
         try:
             async with asyncio.timeout(max(0, job.deadline_ms - self._state.view.now_ms) / 1000) as patience:
                 self._waiting[todo] = job.bounty, patience
@@ -182,7 +182,7 @@ class Measuring:
             while pulling not in (await asyncio.wait({pulling}, timeout=wait))[0]:
                 wait = min(self._get_seconds_left(job), IMAGE_LOOK_SECONDS)
                 if not self._is_as_before(job):
-                    raise ActionFailed("the job went on without this image")
+                    raise Overtaken("the job went on without this image")
                 if wait <= 0:
                     raise RegistryError(f"{image} is too slow")
             return pulling.result()
@@ -219,7 +219,7 @@ class Measuring:
     def _get_job(self, job_id: int) -> pb.Job:
         job = None if self._state.view is None else self._state.view.jobs.get(job_id)
         if job is None:
-            raise ActionFailed("the job is over")
+            raise Overtaken("the job is over")
         return job
 
     def _get_class(self, job: pb.Job) -> pb.EvaluationClass:

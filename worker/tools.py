@@ -20,6 +20,10 @@ class ActionFailed(Exception):
     """An instruction could not be carried out now; the text says why."""
 
 
+class Overtaken(ActionFailed):
+    """The chain went on meanwhile, as in every race: what was to be done is of no use any more."""
+
+
 class ModelGone(ActionFailed):
     """The model is not in the store any more."""
 

@@ -68,9 +68,11 @@ class Trainer:
             return
         log.info("training_started", job=job.id, attempt=attempt)
         try:
-            await self._follow(job, training)
+            is_stopped = await self._follow(job, training)
         finally:
             await asyncio.to_thread(training.close, forget=self._forget)
+        if is_stopped:  # not before it is closed: a job that is over is forgotten at once, with the attempt
+            self._deliver(ev.TrainingEnded(job.id, "stopped: the job takes no announcements any more", final=False))
 
     async def _forget_attempt(self, attempt: str) -> None:
         """Free the disk of an attempt that will not go on; at the job's end it is tried again."""
@@ -94,7 +96,8 @@ class Trainer:
         deadline_ms = int(time.time() * 1000) + job.deadline_ms - now_ms
         return TrainingSpec(attempt, job.id, job.terms.image, limits, deadline_ms)
 
-    async def _follow(self, job: pb.Job, training: Training) -> None:
+    async def _follow(self, job: pb.Job, training: Training) -> bool:
+        """Return whether it was stopped; that a training ended by itself is told before its state goes."""
         clock = asyncio.get_running_loop()
         next_checkpoint = clock.time()
         while True:
@@ -108,11 +111,10 @@ class Trainer:
                 next_checkpoint = clock.time() + self._policy.checkpoint_ms / 1000
             if not running:
                 self._end(job, status, training.spec.limits)
-                return
+                return False
             if self._stop.is_set():
                 await asyncio.to_thread(training.stop)
-                self._deliver(ev.TrainingEnded(job.id, "stopped: the job takes no announcements any more", final=False))
-                return
+                return True
             await self._pause()
 
     async def _pause(self) -> None:

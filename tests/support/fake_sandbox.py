@@ -137,6 +137,8 @@ class FakeSandbox:
         return training
 
     def forget_attempt(self, attempt: str) -> None:
+        if any(training.spec.attempt == attempt and not training.closed for training in self.trainings):
+            raise OwnFailureError(f"attempt {attempt} is running")
         self.forgotten_attempts.append(attempt)
 
     def remove_image(self, image: str) -> None:

@@ -1,6 +1,7 @@
 """The whole worker: a race, what it refuses and reports, and how it ends."""
 
 import asyncio
+import hashlib
 import json
 import threading
 from dataclasses import dataclass, field
@@ -155,6 +156,7 @@ def test_a_failure_that_nobody_thought_of_ends_one_action_which_is_tried_again_a
     logged = [line for line in capsys.readouterr().out.splitlines() if "failed_unexpectedly" in line]
     assert len(logged) >= 2
     assert all("RuntimeError" in line and "nobody thought of" in line and "Evaluate" in line for line in logged)
+    assert all(hashlib.sha256(b"7").hexdigest() in line for line in logged)
     assert "\x1b[31m this" not in "".join(logged)
 
 

@@ -9,10 +9,11 @@ import pytest
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from tests.support.fake_sandbox import FakeSandbox, FakeTraining
 from tests.worker.fleet import RACE_MS, Fleet, play, submit
+from worker.events import Happening, Instruction, TrainingEnded
 from worker.journal import Journal
 from worker.models.store import ModelStore, StoreFull
 from worker.sandbox import StopReason, TrainingLimits, TrainingSpec, TrainingState, TrainingStatus
-from worker.state import Memory
+from worker.state import Memory, WorkerState
 from worker.training import get_scratch_name, is_end_of_training
 
 LIMITS = TrainingLimits(milli_cpus=500, memory_mib=96, state_mib=4, image_mib=8, model_mib=4, seconds=60)
@@ -127,6 +128,47 @@ def test_a_training_that_will_not_go_on_keeps_nothing_on_the_disk(tmp_path: Path
         image = f"registry.example/{name}@sha256:{'0' * 64}"
         fleet.chain.submit(expiry_ms=fleet.chain.time_ms + 10 * RACE_MS, image=image)
         await fleet.wait_for(lambda: bool(sandbox.forgotten_attempts or any(t.forgotten for t in sandbox.trainings)))
+
+    play(tmp_path, script)
+
+
+class EndlessTraining(FakeTraining):
+    """Runs until it is stopped."""
+
+    def status(self) -> TrainingStatus:
+        return super().status() if self.stopped else TrainingStatus(TrainingState.RUNNING, 1.0)
+
+
+@dataclass
+class EndlessSandbox(FakeSandbox):
+    """None of its trainings ends by itself."""
+
+    def start_training(self, spec: TrainingSpec, *rest: Any) -> FakeTraining:
+        self.trainings.append(EndlessTraining(spec, []))
+        return self.trainings[-1]
+
+
+def test_a_training_that_is_stopped_is_closed_before_its_job_is_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the attempt to forget it fails, since it is running, and comes again some blocks later."""
+    sandbox = EndlessSandbox()
+    handle = WorkerState.handle
+    closed: list[bool] = []
+
+    def look(state: WorkerState, happening: Happening) -> list[Instruction]:
+        if isinstance(happening, TrainingEnded):
+            closed.append(sandbox.trainings[0].closed)
+        return handle(state, happening)
+
+    monkeypatch.setattr(WorkerState, "handle", look)
+
+    async def script(fleet: Fleet) -> None:
+        fleet.sandboxes["worker0"] = sandbox
+        fleet.start("worker0")
+        await fleet.settle(submit(fleet))
+        await fleet.wait_for(lambda: bool(sandbox.forgotten_attempts))
+        assert closed == [True]
 
     play(tmp_path, script)
 
