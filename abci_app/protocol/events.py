@@ -3,7 +3,6 @@
 Events are hints: they never carry what could not be read from the state.
 """
 
-from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from abci_app.protocol.bech32 import encode_address
@@ -17,11 +16,6 @@ class Event(NamedTuple):
 
     type: str
     attributes: tuple[tuple[str, str], ...]
-
-
-def parse_attributes(event: Event) -> Mapping[str, str]:
-    """Return the attributes by name; the worker and the clients read events through this."""
-    return dict(event.attributes)
 
 
 def _event(kind: str, **attributes: int | str | bytes) -> Event:

@@ -1,6 +1,6 @@
 """The index as a function of the records, and the totals that the invariants compare.
 
-`get_index_entries` alone defines the index; it is rebuilt from the records on restore and compared in audits.
+`get_index_entries` alone defines the index; it can be rebuilt from the records and is compared in audits.
 """
 
 from collections.abc import Iterable

@@ -6,6 +6,8 @@ from abci_app.protocol.state import StateRead, StateWrite
 
 UNSETTLED = (pb.JOB_STATE_OPEN, pb.JOB_STATE_REVEAL, pb.JOB_STATE_VOTE, pb.JOB_STATE_TALLY)
 """The states of a job that still holds credits; each has a deadline and a default outcome."""
+SETTLED = (pb.JOB_STATE_PAID, pb.JOB_STATE_REFUNDED, pb.JOB_STATE_EXPIRED, pb.JOB_STATE_CANCELLED)
+"""The states in which a job ends."""
 
 
 def get_job(state: StateRead, job_id: int) -> pb.Job:

@@ -11,6 +11,7 @@ from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from abci_app.pb.learningchain.v1 import tx_pb2
 from abci_app.protocol import keys
 from abci_app.protocol.bech32 import encode_address
+from abci_app.protocol.jobs import SETTLED
 from abci_app.protocol.jsonform import enum_from_json, enum_to_json, message_to_json
 from learningchain.amounts import format_credits, format_duration, format_loss
 from learningchain.cli import exit_codes
@@ -109,8 +110,7 @@ def describe_job(view: JobView) -> dict[str, Any]:
 
 def get_time_left(job: pb.Job, now_ms: int) -> str:
     """Return what remains of the present state's window, for people."""
-    settled = (pb.JOB_STATE_PAID, pb.JOB_STATE_REFUNDED, pb.JOB_STATE_EXPIRED, pb.JOB_STATE_CANCELLED)
-    return "-" if job.state in settled else format_duration(job.deadline_ms - now_ms)
+    return "-" if job.state in SETTLED else format_duration(job.deadline_ms - now_ms)
 
 
 def list_candidates(job: pb.Job) -> list[list[str]]:

@@ -7,11 +7,12 @@ from typing import Any, Final
 
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from abci_app.protocol.bech32 import encode_address
+from abci_app.protocol.jobs import SETTLED
 from abci_app.protocol.limits import UCREDIT
 from learningchain.amounts import format_credits, format_loss
 from learningchain.demo.cheater import Cheater
 from learningchain.demo.stage import DemoFailed, Stage
-from learningchain.demo.watch import SETTLED, Story, Watcher
+from learningchain.demo.watch import Story, Watcher
 from learningchain.devnet.plan import CONTRACTOR
 
 BOUNTY: Final = 50

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from abci_app.pb.learningchain.v1 import tx_pb2
-from abci_app.protocol.events import Event, parse_attributes
+from abci_app.protocol.events import Event
 from abci_app.protocol.limits import RESERVED_LOSS
 from learningchain.amounts import format_credits, format_loss
 from learningchain.client import JobView, errors
@@ -14,7 +14,6 @@ from learningchain.demo.picture import Point
 from learningchain.demo.stage import DemoFailed, Stage
 
 BLOCK_SECONDS = 1.0
-SETTLED = (pb.JOB_STATE_PAID, pb.JOB_STATE_REFUNDED, pb.JOB_STATE_EXPIRED, pb.JOB_STATE_CANCELLED)
 
 
 @dataclass(slots=True)
@@ -80,7 +79,7 @@ class Watcher:
         for height in range(self._height + 1, last + 1):
             block = client.get_block_events(height)
             for event in block.events:
-                values = parse_attributes(event)
+                values = dict(event.attributes)
                 if values.get("job_id") == str(self._job_id) or event.type == "account.banned":
                     self._tell(event, values, block.time_ms)
         self._height = last

@@ -11,7 +11,7 @@ from abci_app.pb.learningchain.v1 import tx_pb2
 from abci_app.protocol import events
 from abci_app.protocol.bech32 import encode_address
 from abci_app.protocol.block import BlockResult
-from abci_app.protocol.events import INDEXED, Event, parse_attributes
+from abci_app.protocol.events import INDEXED, Event
 from abci_app.protocol.limits import UCREDIT
 from tests.support.chain import consensus_key
 from tests.support.market import JOB_MS, TERMS, Market, digest_of, measured
@@ -73,7 +73,7 @@ def test_names_and_attributes_are_frozen() -> None:
 
 def test_attributes_are_strings_addresses_bech32_other_bytes_hexadecimal() -> None:
     for event in make_all():
-        for name, value in parse_attributes(event).items():
+        for name, value in event.attributes:
             if name in BYTES:
                 assert value == "6b" * 32
             elif name in TEXTS:
@@ -84,7 +84,7 @@ def test_attributes_are_strings_addresses_bech32_other_bytes_hexadecimal() -> No
 
 @pytest.mark.parametrize("name", sorted(INDEXED))
 def test_only_ids_and_addresses_are_indexed(name: str) -> None:
-    values = {parse_attributes(event)[name] for event in make_all() if name in parse_attributes(event)}
+    values = {dict(event.attributes)[name] for event in make_all() if name in dict(event.attributes)}
     assert values == ({"-7"} if name == "job_id" else {encode_address(ADDRESS)})
 
 
@@ -102,7 +102,7 @@ def test_each_argument_stands_under_its_own_name() -> None:
         else:
             values = list(texts)
         expected = dict(zip((renamed.get(name, name) for name in names), texts, strict=True))
-        assert parse_attributes(function(*values)) == expected, function.__name__
+        assert dict(function(*values).attributes) == expected, function.__name__
 
 
 # --- what happens on a chain ---
@@ -111,7 +111,7 @@ def test_each_argument_stands_under_its_own_name() -> None:
 def collect(result: BlockResult) -> list[tuple[str, dict[str, str]]]:
     """Return all events of a block as type and attributes."""
     every = [*result.events, *(event for tx in result.tx_results for event in tx.events)]
-    return [(event.type, dict(parse_attributes(event))) for event in every]
+    return [(event.type, dict(event.attributes)) for event in every]
 
 
 def test_the_events_of_a_job_say_what_its_records_say() -> None:
