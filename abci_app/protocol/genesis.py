@@ -20,7 +20,7 @@ MAX_CHAIN_ID_BYTES = 50
 MAX_BLOCK_BYTES = 1024 * 1024
 BLOCK_FRAME_BYTES = 731
 """What CometBFT sets aside in a block for framing, header and the commit's own fields (types/block.go)."""
-SIGNATURE_BYTES = 111
+COMMIT_SIGNATURE_BYTES = 111
 """What it sets aside for the signature of each validator."""
 TX_FRAME_BYTES = 8
 """What a block needs for a transaction besides its bytes."""
@@ -75,7 +75,7 @@ def compute_least_block_bytes(params: pb.Params, evidence_max_bytes: int) -> int
 
     CometBFT panics where a proposal has no room left, and what never fits into a block never happens.
     """
-    signatures = SIGNATURE_BYTES * (params.max_validators + 1)  # one more may be kept
+    signatures = COMMIT_SIGNATURE_BYTES * (params.max_validators + 1)  # one more may be kept
     return BLOCK_FRAME_BYTES + signatures + evidence_max_bytes + MAX_TX_BYTES + TX_FRAME_BYTES
 
 

@@ -59,12 +59,12 @@ TABLE_USE: Final = b"t"
 """First byte of `index_table_use`."""
 
 _CHAIN_RECORDS: Final[dict[bytes, type[Message]]] = {
-    b"cp": pb.Params,
-    b"cs": pb.Supply,
-    b"cn": pb.Counters,
-    b"cr": pb.RegistrationLoad,
-    b"co": pb.Outage,
-    b"ce": pb.CurrentEpoch,
+    PARAMS: pb.Params,
+    SUPPLY: pb.Supply,
+    COUNTERS: pb.Counters,
+    REGISTRATION_LOAD: pb.RegistrationLoad,
+    OUTAGE: pb.Outage,
+    CURRENT_EPOCH: pb.CurrentEpoch,
     b"ct": pb.CheckerTable,
 }
 _RECORDS: Final[dict[int, type[Message]]] = {

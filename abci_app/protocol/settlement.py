@@ -7,13 +7,6 @@ from abci_app.protocol.conduct import add_capped, count_win
 from abci_app.protocol.context import BlockContext
 from abci_app.protocol.state import StateWrite
 
-_NAMES = {
-    pb.JOB_STATE_PAID: "PAID",
-    pb.JOB_STATE_REFUNDED: "REFUNDED",
-    pb.JOB_STATE_EXPIRED: "EXPIRED",
-    pb.JOB_STATE_CANCELLED: "CANCELLED",
-}
-
 
 def return_deposit(state: StateWrite, context: BlockContext, candidate: pb.Candidate) -> None:
     """Give a candidate its deposit back; `candidate` belongs to the caller's editable job."""
@@ -69,4 +62,5 @@ def settle(state: StateWrite, context: BlockContext, job: pb.Job, job_state: pb.
     job.settled_ms = context.time_ms
     job.settled_height = context.height
     job.deadline_ms = context.time_ms + context.params.job_retention_ms
-    state.record(events.job_settled(job.id, _NAMES[job_state], job.contractor, job.winner, job.bounty))
+    name = pb.JobState.Name(job_state).removeprefix("JOB_STATE_")
+    state.record(events.job_settled(job.id, name, job.contractor, job.winner, job.bounty))

@@ -58,11 +58,6 @@ class ParsedTx:
             self._signature_ok = is_valid_signature(self.public_key, message, self.signature)
         return self._signature_ok
 
-    @property
-    def is_signature_known(self) -> bool:
-        """Whether the signature was checked before; for counting checks, never for deciding."""
-        return self._signature_ok is not None
-
 
 def parse(tx: bytes) -> ParsedTx:
     """Decode a transaction strictly. Raises EnvelopeError: too large, undecodable, not canonical, bad field length."""

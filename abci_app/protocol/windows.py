@@ -1,10 +1,11 @@
 """The windows of REVEAL, VOTE and TALLY: how long they are, and when one runs once more."""
 
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
-from abci_app.protocol import events, keys
+from abci_app.protocol import events
 from abci_app.protocol.context import BlockContext
 from abci_app.protocol.jobs import get_class, get_round
 from abci_app.protocol.limits import MIB
+from abci_app.protocol.outages import get_outage_end
 from abci_app.protocol.state import StateRead, StateWrite
 
 
@@ -36,8 +37,7 @@ def must_renew(state: StateRead, context: BlockContext, job: pb.Job) -> bool:
     """Tell whether the window that is over runs once more: the chain stood still in it, or the quorum is missing."""
     if job.renewed:
         return False
-    outage = state.get(keys.OUTAGE, pb.Outage)
-    if outage is not None and outage.end_ms > job.window_opened_ms:
+    if get_outage_end(state) > job.window_opened_ms:
         return True
     return job.state != pb.JOB_STATE_REVEAL and not _has_quorum(state, context.params, job)
 
