@@ -7,14 +7,14 @@ from google.protobuf.message import DecodeError
 
 from abci_app.pb.tendermint.abci import types_pb2 as abci
 from abci_app.server.base import BaseApplication
+from abci_app.server.conversions import CODESPACE
+from abci_app.server.query import QUERY_CODESPACE, QUERY_INTERNAL
 from abci_app.store.interface import StoreError
 
 LOG = structlog.get_logger("abci")
 
 CODE_INTERNAL: Final = 999
 """Code of a CheckTx that failed for a defect of this program, not for the transaction."""
-QUERY_INTERNAL: Final = 5
-"""The same for a Query."""
 _HINT: Final = (
     "If the chain goes on without this node, its store may be damaged: stop it, move the folder 'state' of the "
     "application away and start it again, and it builds the state anew from CometBFT's blocks"
@@ -66,7 +66,7 @@ class Dispatcher:
         except Exception as error:
             LOG.exception("a defect of this program: please report it", method=name)
             if name == "check_tx":
-                return abci.ResponseCheckTx(code=CODE_INTERNAL, codespace="learningchain", log="internal_error")
+                return abci.ResponseCheckTx(code=CODE_INTERNAL, codespace=CODESPACE, log="internal_error")
             if name == "query":
-                return abci.ResponseQuery(code=QUERY_INTERNAL, codespace="learningchain.query", log="internal error")
+                return abci.ResponseQuery(code=QUERY_INTERNAL, codespace=QUERY_CODESPACE, log="internal error")
             raise NodeFailure(f"{name} failed: {type(error).__name__}: {error}. {_HINT}") from error

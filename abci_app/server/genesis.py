@@ -1,7 +1,7 @@
 """From InitChain to the first Commit: the genesis state, held in memory because Commit alone writes."""
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
@@ -15,8 +15,7 @@ from abci_app.protocol.genesis import (
 )
 from abci_app.protocol.genesis_json import BadGenesis, parse_genesis
 from abci_app.server.conversions import to_consensus_limits, to_milliseconds, to_validator_powers
-
-Writes = Mapping[bytes, bytes | None]
+from abci_app.store.interface import Writes
 
 
 @dataclass(frozen=True, slots=True)

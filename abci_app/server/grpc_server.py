@@ -58,9 +58,7 @@ class GrpcServer:
 
     def _listen(self, address: Address) -> Address:
         if isinstance(address, TcpAddress):
-            host = f"[{address.host}]" if ":" in address.host else address.host
-            port = self._add_port(f"{host}:{address.port}", address)
-            return TcpAddress(address.host, port)
+            return TcpAddress(address.host, self._add_port(str(address).removeprefix("tcp://"), address))
         remove_stale_socket(address)
         with private_umask():
             self._add_port(f"unix:{address.path}", address)

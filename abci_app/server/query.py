@@ -12,8 +12,8 @@ from abci_app.protocol.keys import STORE_OF, STORES
 from abci_app.store.interface import HeightNotHeldError, Store
 
 QUERY_CODESPACE: Final = "learningchain.query"
-UNKNOWN_PATH, BAD_ARGUMENT, NOT_FOUND, HEIGHT_NOT_HELD = 1, 2, 3, 4
-"""Codes of refused queries; QUERY_INTERNAL is the fifth."""
+UNKNOWN_PATH, BAD_ARGUMENT, NOT_FOUND, HEIGHT_NOT_HELD, QUERY_INTERNAL = 1, 2, 3, 4, 5
+"""Codes of refused queries; the last one is of a query that failed for a defect of this program."""
 MAX_PATH_BYTES: Final = 512
 MAX_KEY_BYTES: Final = 64
 """Longer than any state key, in bytes."""

@@ -45,8 +45,8 @@ _TAGS: Final = {
 }
 """How a request begins, by the name of its method."""
 _FLUSH_REQUEST: Final = abci.Request(flush=abci.RequestFlush()).SerializeToString()
-_CHECK_TX_TAG: Final = abci.Request(check_tx=abci.RequestCheckTx()).SerializeToString()[0]
-_QUERY_TAG: Final = abci.Request(query=abci.RequestQuery()).SerializeToString()[0]
+_CHECK_TX_TAG: Final = _TAGS["check_tx"][0]
+_QUERY_TAG: Final = _TAGS["query"][0]
 _FLUSH_FRAME: Final = encode_frame(abci.Response(flush=abci.ResponseFlush()).SerializeToString())
 _Ready: TypeAlias = "tuple[selectors.SelectorKey, int]"
 

@@ -16,7 +16,7 @@ from abci_app.protocol.bech32 import encode_address
 from abci_app.protocol.ed25519_vectors import VECTORS
 from abci_app.protocol.tree import compute_app_hash, hash_leaf, update_state
 from abci_app.server.dispatch import CODE_INTERNAL
-from abci_app.server.query import BAD_ARGUMENT, HEIGHT_NOT_HELD, NOT_FOUND, UNKNOWN_PATH
+from abci_app.server.query import BAD_ARGUMENT, HEIGHT_NOT_HELD, NOT_FOUND, QUERY_INTERNAL, UNKNOWN_PATH
 from abci_app.server.views import APP_VERSION, Views
 from abci_app.store.memory import MemoryStore
 from learningchain.client.errors import TxRefused
@@ -71,7 +71,7 @@ def test_envelope_and_message_errors_stand_in_their_own_tables() -> None:
 
 def test_the_codes_of_queries_are_all_there() -> None:
     numbers = [int(row[0]) for row in read_table("errors.md", "number") if len(row) == 2]
-    assert numbers == [UNKNOWN_PATH, BAD_ARGUMENT, NOT_FOUND, HEIGHT_NOT_HELD, 5]
+    assert numbers == [UNKNOWN_PATH, BAD_ARGUMENT, NOT_FOUND, HEIGHT_NOT_HELD, QUERY_INTERNAL]
 
 
 def test_the_number_of_a_nodes_own_defect_is_there_and_known_to_clients() -> None:

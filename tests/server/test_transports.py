@@ -12,7 +12,8 @@ import pytest
 
 from abci_app.pb.tendermint.abci import types_pb2 as abci
 from abci_app.server.address import UnixAddress
-from abci_app.server.dispatch import CODE_INTERNAL, METHODS, QUERY_INTERNAL
+from abci_app.server.dispatch import CODE_INTERNAL, METHODS
+from abci_app.server.query import QUERY_INTERNAL
 from tests.server.transports import RefusedError, RunningServer, SocketClient, make_address
 from tests.server.trivial import TrivialApplication
 
