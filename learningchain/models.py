@@ -75,11 +75,12 @@ def fetch_model(
     path: Path,
     seconds: float,
     allow_loopback: bool = False,
-    on_progress: Callable[[str, int], None] | None = None,
+    on_progress: Callable[[int], None] | None = None,
 ) -> str:
     """Write the model to `path` from the first source that gives exactly its bytes, and return that source.
 
-    Nothing is written to `path` before size and digest are right. Raises ModelError after all sources or `seconds`.
+    Nothing is written to `path` before size and digest are right. `on_progress` is told how many bytes a source has
+    given. Raises ModelError after all sources or `seconds`.
     """
     reasons = []
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
@@ -131,7 +132,7 @@ def _download(
     path: Path,
     end: float,
     allow_loopback: bool,
-    on_progress: Callable[[str, int], None] | None,
+    on_progress: Callable[[int], None] | None,
 ) -> None:
     target = resolve(url, allow_loopback)
     hasher, received = hashlib.sha256(), 0
@@ -150,7 +151,7 @@ def _download(
                     hasher.update(chunk)
                     file.write(chunk)
                     if on_progress is not None:
-                        on_progress(url, received)
+                        on_progress(received)
 
     asyncio.run(_within(receive(), end - time.monotonic()))
     if received != model.size or hasher.digest() != model.digest:

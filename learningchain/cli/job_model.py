@@ -179,6 +179,5 @@ class _ProgressReport:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def update(self, source: str, received: int) -> None:
-        del source
+    def update(self, received: int) -> None:
         self._progress.update(self._task, completed=received)

@@ -65,15 +65,13 @@ class Client:
 
     async def get_status(self) -> Status:
         """Return where the node stands."""
-        info = await (await self._reach()).get_node_info()
+        catching_up = await (await self._reach()).is_catching_up()
         view = await self._require_view("/chain")
         return Status(
             decode.get_text(view, "chain_id"),
             decode.get_int(view, "height"),
             decode.get_int(view, "time_ms"),
-            info.catching_up,
-            info.moniker,
-            info.version,
+            catching_up,
         )
 
     async def get_chain(self) -> ChainInfo:
@@ -232,9 +230,9 @@ class Client:
     async def broadcast(self, tx: bytes) -> bytes:
         """Put a transaction into the node's mempool and return its hash. Raises TxRefused with CheckTx's code."""
         tx_hash = compute_tx_hash(tx)
-        answer = await (await self._reach()).broadcast(tx)
-        if answer.code != 0:
-            raise TxRefused(answer.code, tx_hash)
+        code = await (await self._reach()).broadcast(tx)
+        if code != 0:
+            raise TxRefused(code, tx_hash)
         return tx_hash
 
     async def find_tx(self, tx_hash: bytes, from_height: int, to_height: int) -> TxResult | None:

@@ -29,8 +29,6 @@ class Status:
     height: int
     time_ms: int
     catching_up: bool
-    moniker: str
-    node_version: str
 
 
 @dataclass(frozen=True, slots=True)

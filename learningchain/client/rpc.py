@@ -14,7 +14,7 @@ from abci_app.protocol.events import Event
 from learningchain.client import decode
 from learningchain.client.errors import BadAnswer, ClientClosed, NodeUnreachable
 from learningchain.client.follow import BlockFollower
-from learningchain.client.transport import BlockData, CheckAnswer, NodeInfo, ProofOp, QueryAnswer
+from learningchain.client.transport import BlockData, ProofOp, QueryAnswer
 
 TIMEOUT_S: Final = 10.0
 """For one call: longer than CometBFT's own limit of a query, shorter than people's patience."""
@@ -62,9 +62,9 @@ class CometTransport:
         except OSError as error:
             raise NodeUnreachable(f"the node at {self.node} cannot be reached: {error}") from error
 
-    async def query(self, path: str, data: bytes = b"", height: int = 0, prove: bool = False) -> QueryAnswer:
+    async def query(self, path: str, data: bytes = b"", prove: bool = False) -> QueryAnswer:
         """Ask the application."""
-        result = await self.call("abci_query", path=path, data=data.hex(), height=str(height), prove=prove)
+        result = await self.call("abci_query", path=path, data=data.hex(), prove=prove)
         response = _object(result, "response")
         proof = _object(response, "proofOps") if response.get("proofOps") else {}
         return QueryAnswer(
@@ -78,23 +78,21 @@ class CometTransport:
             ),
         )
 
-    async def broadcast(self, tx: bytes) -> CheckAnswer:
-        """Offer a transaction to the mempool; one that is there already is accepted."""
+    async def broadcast(self, tx: bytes) -> int:
+        """Offer a transaction to the mempool and return CheckTx's code; one that is there already is accepted."""
         try:
             result = await self.call("broadcast_tx_sync", tx=base64.b64encode(tx).decode("ascii"))
         except RpcError as error:
             if _IN_CACHE in error.data:
-                return CheckAnswer(0, "already known")
+                return 0
             if _MEMPOOL_FULL in error.data:
                 error.hint = "the node's mempool is full: wait a little and run the same command again"
             raise
-        return CheckAnswer(_int(result, "code"), str(result.get("log") or ""))
+        return _int(result, "code")
 
-    async def get_node_info(self) -> NodeInfo:
-        """Return what the node says about itself."""
-        result = await self.call("status")
-        info, sync = _object(result, "node_info"), _object(result, "sync_info")
-        return NodeInfo(bool(sync.get("catching_up")), str(info.get("moniker")), str(info.get("version")))
+    async def is_catching_up(self) -> bool:
+        """Tell whether the node says that it does not have all blocks yet."""
+        return bool(_object(await self.call("status"), "sync_info").get("catching_up"))
 
     async def get_block(self, height: int) -> BlockData:
         """Return a committed block with its results."""
@@ -105,7 +103,6 @@ class CometTransport:
         if len(outcomes) != len(txs):
             raise BadAnswer(f"block {height} has {len(txs)} transactions but {len(outcomes)} results")
         return BlockData(
-            height=height,
             time_ms=parse_time_ms(str(_object(block, "header").get("time"))),
             txs=txs,
             codes=[_int(outcome, "code") for outcome in outcomes],

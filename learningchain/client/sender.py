@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+import threading
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -274,22 +275,17 @@ def get_default_intent(message: Message) -> str:
     return f"{message.DESCRIPTOR.name} {message.SerializeToString(deterministic=True).hex()}"
 
 
-async def register(
-    client: ChainClient,
-    key: SecretKey,
-    timeout_s: float = 600.0,
-    on_progress: Callable[[int, int], None] | None = None,
-) -> bytes:
+async def register(client: ChainClient, key: SecretKey, timeout_s: float = 600.0) -> bytes:
     """Make the account of a key and return its address, at once if it exists already.
 
-    Searches the work in a thread, which is stopped when this is cancelled; `on_progress` is told hashes tried and the
-    number expected. Raises TxRefused, TxFailed, TxPending, TxExpired, NodeUnreachable.
+    Searches the work in a thread, which is stopped when this is cancelled. Raises TxRefused, TxFailed, TxPending,
+    TxExpired, NodeUnreachable.
     """
     if await client.get_account(key.address) is not None:
         return key.address
     chain = await client.get_chain()
     bits = await client.get_required_bits() + SPARE_BITS
-    solution = await search_registration(chain.chain_tag, key.public_key, bits, on_progress)
+    solution = await search_registration(chain.chain_tag, key.public_key, bits)
     pending = await sign_register(client, key, solution)
     try:
         await client.broadcast(pending.tx)
@@ -309,23 +305,15 @@ async def sign_register(client: ChainClient, key: SecretKey, solution: bytes) ->
     return Pending(signed.tx, signed.tx_hash, 0, height, signed.expires_at_height, "Register")
 
 
-async def search_registration(
-    chain_tag: bytes, public_key: bytes, bits: int, on_progress: Callable[[int, int], None] | None = None
-) -> bytes:
+async def search_registration(chain_tag: bytes, public_key: bytes, bits: int) -> bytes:
     """Return a solution whose work has `bits` leading zero bits, searched in a thread that ends with this call."""
-    stopped = False
-
-    def look(tried: int) -> bool:
-        if on_progress is not None:
-            on_progress(tried, 1 << bits)
-        return stopped
-
+    stopped = threading.Event()
     try:
-        return await asyncio.to_thread(search_work, chain_tag, public_key, bits, look)
+        return await asyncio.to_thread(search_work, chain_tag, public_key, bits, stopped.is_set)
     except SearchStopped as error:
         raise ClientError("the search for the registration's work was stopped", "run it again") from error
     finally:
-        stopped = True
+        stopped.set()
 
 
 def _require_success(pending: Pending, found: TxResult | None) -> TxResult:

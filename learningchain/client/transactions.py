@@ -91,11 +91,10 @@ def build_set_key(
     return pb.SetKey(public_key=new_key.public_key, proof=proof, scope=scope, expires_at_ms=expires_at_ms)
 
 
-def search_work(chain_tag: bytes, public_key: bytes, bits: int, should_stop: Callable[[int], bool]) -> bytes:
+def search_work(chain_tag: bytes, public_key: bytes, bits: int, should_stop: Callable[[], bool]) -> bytes:
     """Return a solution whose hash starts with at least `bits` zero bits, trying 0, 1, 2 … in 8 bytes big-endian.
 
-    `should_stop` is told the number of hashes tried so far, every BATCH of them. Raises SearchStopped, or ValueError
-    above MAX_BITS.
+    `should_stop` is asked after every BATCH of them. Raises SearchStopped, or ValueError above MAX_BITS.
     """
     if not 0 <= bits <= MAX_BITS:
         raise ValueError(f"work of {bits} bits cannot be found; is this the right chain?")
@@ -112,5 +111,5 @@ def search_work(chain_tag: bytes, public_key: bytes, bits: int, should_stop: Cal
             if digest.startswith(prefix) and digest[zeros] < limit:
                 return value.to_bytes(SOLUTION_BYTES, "big")
         tried += BATCH
-        if should_stop(tried):
+        if should_stop():
             raise SearchStopped

@@ -28,18 +28,9 @@ class QueryAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class CheckAnswer:
-    """CheckTx's answer to a broadcast."""
-
-    code: int
-    log: str
-
-
-@dataclass(frozen=True, slots=True)
 class BlockData:
     """A block with its results: per transaction its bytes, code and events."""
 
-    height: int
     time_ms: int
     txs: Sequence[bytes] = ()
     codes: Sequence[int] = ()
@@ -47,26 +38,17 @@ class BlockData:
     events: Sequence[Event] = field(default=())
 
 
-@dataclass(frozen=True, slots=True)
-class NodeInfo:
-    """What a node says about itself."""
-
-    catching_up: bool
-    moniker: str
-    version: str
-
-
 class Transport(Protocol):
     """One node. Every method may raise NodeUnreachable or BadAnswer."""
 
-    async def query(self, path: str, data: bytes = b"", height: int = 0, prove: bool = False) -> QueryAnswer:
+    async def query(self, path: str, data: bytes = b"", prove: bool = False) -> QueryAnswer:
         """Ask the application."""
 
-    async def broadcast(self, tx: bytes) -> CheckAnswer:
-        """Offer a transaction to the mempool; one that is there already is accepted."""
+    async def broadcast(self, tx: bytes) -> int:
+        """Offer a transaction to the mempool and return CheckTx's code; one that is there already is accepted."""
 
-    async def get_node_info(self) -> NodeInfo:
-        """Return what the node says about itself."""
+    async def is_catching_up(self) -> bool:
+        """Tell whether the node says that it does not have all blocks yet."""
 
     async def get_block(self, height: int) -> BlockData:
         """Return a committed block with its results."""

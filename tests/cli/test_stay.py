@@ -42,12 +42,10 @@ def refuse(terminal: Terminal, monkeypatch: pytest.MonkeyPatch, code: int) -> Ca
     """Have the node refuse every transaction with one reason; give the number of refusals."""
     refused: list[bytes] = []
 
-    async def broadcast(tx: bytes) -> object:
-        from learningchain.client.transport import CheckAnswer
-
+    async def broadcast(tx: bytes) -> int:
         refused.append(tx)
         terminal.market.block()
-        return CheckAnswer(code, "")
+        return code
 
     monkeypatch.setattr(terminal.transport, "broadcast", broadcast)
     monkeypatch.setattr("learningchain.cli.job_announce.RETRY_S", 0.0)

@@ -42,7 +42,7 @@ def hanging(terminal: Terminal, name: str, first: Callable[..., Any] | None = No
         yield
 
 
-@pytest.mark.parametrize("question", ["query", "get_node_info"])
+@pytest.mark.parametrize("question", ["query", "is_catching_up"])
 @pytest.mark.parametrize(
     "words",
     [
@@ -134,7 +134,7 @@ def test_a_registration_that_is_cut_off_after_its_work_may_land(terminal: Termin
 
 def test_the_work_of_a_registration_is_followed_by_questions_that_are_bounded(terminal: Terminal) -> None:
     terminal.run("keys", "add", "new", "--unencrypted")
-    with hanging(terminal, "get_node_info"):  # what is asked for only after the work
+    with hanging(terminal, "is_catching_up"):  # what is asked for only after the work
         cut = terminal.json("tx", "register", *SHORT)
     assert "searching for work" in cut.err
     assert (cut.code, "nothing was sent" in cut.error["message"]) == (exit_codes.TIMEOUT, True)

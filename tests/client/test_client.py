@@ -221,8 +221,8 @@ def test_a_record_comes_with_its_proof_checked(market: Market) -> None:
 @pytest.mark.parametrize("lie", ["value", "absence", "proof", "type"])
 def test_a_node_that_lies_about_a_record_is_caught(market: Market, lie: str) -> None:
     class Liar(MemoryTransport):
-        async def query(self, path: str, data: bytes = b"", height: int = 0, prove: bool = False) -> QueryAnswer:
-            answer = await super().query(path, data, height, prove)
+        async def query(self, path: str, data: bytes = b"", prove: bool = False) -> QueryAnswer:
+            answer = await super().query(path, data, prove)
             if not path.startswith("/store"):
                 return answer
             values = {"value": answer.value + b"\x08\x01", "absence": b""}
@@ -315,7 +315,7 @@ def test_an_unreachable_node_is_said_to_be_so(market: Market) -> None:
 )
 def test_a_view_that_is_no_view_is_a_bad_answer(market: Market, value: bytes) -> None:
     class Broken(MemoryTransport):
-        async def query(self, path: str, data: bytes = b"", height: int = 0, prove: bool = False) -> QueryAnswer:
+        async def query(self, path: str, data: bytes = b"", prove: bool = False) -> QueryAnswer:
             return QueryAnswer(0, "", value, 1)
 
     with pytest.raises(BadAnswer):
@@ -335,7 +335,7 @@ def test_headers_of_other_blocks_than_asked_for_are_no_endless_search(market: Ma
 @pytest.mark.parametrize("bits", [-2, 60, 10**6])
 def test_work_that_nobody_can_do_is_a_bad_answer(market: Market, bits: int) -> None:
     class Greedy(MemoryTransport):
-        async def query(self, path: str, data: bytes = b"", height: int = 0, prove: bool = False) -> QueryAnswer:
+        async def query(self, path: str, data: bytes = b"", prove: bool = False) -> QueryAnswer:
             return QueryAnswer(0, "", b'{"registration_bits_now": "%d"}' % bits, 1)
 
     with pytest.raises(BadAnswer, match="nobody can do"):
@@ -382,7 +382,7 @@ def test_an_argument_that_no_chain_has_is_not_sent(
     market: Market, question: Callable[[Client], Coroutine[Any, Any, object]]
 ) -> None:
     class Silent(MemoryTransport):
-        async def query(self, path: str, data: bytes = b"", height: int = 0, prove: bool = False) -> QueryAnswer:
+        async def query(self, path: str, data: bytes = b"", prove: bool = False) -> QueryAnswer:
             raise AssertionError(path)
 
     with pytest.raises(ValueError):  # noqa: PT011

@@ -94,7 +94,7 @@ def test_the_first_source_that_has_it_gives_it(tmp_path: Path) -> None:
     told: list[int] = []
     with serve({"/m": MODEL}) as node:
         sources = [f"{node}/nothing", f"{node}/m", f"{node}/never-asked"]
-        assert fetch_model(WANTED, sources, path, 10, True, lambda _, count: told.append(count)) == f"{node}/m"
+        assert fetch_model(WANTED, sources, path, 10, True, told.append) == f"{node}/m"
     assert path.read_bytes() == MODEL
     assert told[-1] == len(MODEL)
     assert [entry.name for entry in tmp_path.iterdir()] == ["model"]

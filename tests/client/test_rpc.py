@@ -95,7 +95,7 @@ def test_a_transaction_that_is_known_already_is_no_error() -> None:
         return {"error": {"code": -32603, "message": "Internal error", "data": "tx already exists in cache"}}
 
     with serve(known) as node:
-        assert ask(node, lambda transport: transport.broadcast(b"tx")).code == 0
+        assert ask(node, lambda transport: transport.broadcast(b"tx")) == 0
 
 
 def test_a_full_mempool_says_to_wait() -> None:
@@ -114,7 +114,7 @@ def test_check_txs_code_comes_back() -> None:
         return {"result": {"code": 26, "log": "wrong_nonce: …", "hash": ""}}
 
     with serve(refuse) as node:
-        assert ask(node, lambda transport: transport.broadcast(b"tx")).code == 26
+        assert ask(node, lambda transport: transport.broadcast(b"tx")) == 26
 
 
 def test_a_block_comes_with_codes_and_events() -> None:
@@ -154,7 +154,7 @@ def test_results_that_do_not_fit_the_block_are_refused() -> None:
 @pytest.mark.parametrize("content", [b"", b"<html>", b"[]", b"{}", b'{"result":[]}', b"[" * 200_000, b"\xff\xfe"])
 def test_something_that_is_no_node_gives_a_bad_answer(content: bytes) -> None:
     with serve(lambda *_: content) as node, pytest.raises(BadAnswer):
-        ask(node, lambda transport: transport.get_node_info())
+        ask(node, lambda transport: transport.is_catching_up())
 
 
 WRONG: tuple[object, ...] = ("x", [5], [[]], {"a": 1}, 1.5, 1e400, True, 10**30, "9" * 25, "\u00e9", "\ud800")
@@ -196,7 +196,7 @@ def replace(value: Any, place: tuple[Any, ...], wrong: object) -> Any:
 CALLS: dict[str, Callable[[CometTransport], Coroutine[Any, Any, object]]] = {
     "abci_query": lambda node: node.query("/chain"),
     "broadcast_tx_sync": lambda node: node.broadcast(b"tx"),
-    "status": lambda node: node.get_node_info(),
+    "status": lambda node: node.is_catching_up(),
     "block": lambda node: node.get_block(5),
     "block_results": lambda node: node.get_block(5),
     "blockchain": lambda node: node.count_txs(1, 9),
@@ -231,7 +231,7 @@ def test_whatever_stands_in_an_answer_is_read_or_is_a_bad_answer(method: str, mo
 def test_nobody_listening_is_unreachable(tmp_path: Path) -> None:
     for node in ("http://127.0.0.1:1", f"unix://{tmp_path}/none.sock"):
         with pytest.raises(NodeUnreachable, match="cannot be reached"):
-            ask(node, lambda transport: transport.get_node_info())
+            ask(node, lambda transport: transport.is_catching_up())
 
 
 @pytest.mark.parametrize(

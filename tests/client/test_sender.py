@@ -13,7 +13,6 @@ from learningchain.client import FileJournal, MemoryJournal, Sender, register
 from learningchain.client.errors import NodeUnreachable, TxExpired, TxFailed, TxPending, TxRefused
 from learningchain.client.journal import JournalError, Pending
 from learningchain.client.transactions import build_set_key
-from learningchain.client.transport import CheckAnswer
 from learningchain.wallet import SecretKey
 from tests.support.sending import Bench, run
 
@@ -181,7 +180,7 @@ def test_a_transaction_that_is_refused_again_for_what_its_block_did_was_carried_
             quiet.transport.make_block()
         broadcast = quiet.transport.broadcast
 
-        async def forget_and_broadcast(tx: bytes) -> CheckAnswer:
+        async def forget_and_broadcast(tx: bytes) -> int:
             if cause == "its last block":
                 quiet.transport.make_block()
             quiet.transport._known.clear()
@@ -314,16 +313,6 @@ def test_registering_an_account_that_exists_returns_at_once(bench: Bench) -> Non
     before = len(bench.transport.broadcasts)
     assert run(register(bench.client, bench.key)) == bench.key.address
     assert len(bench.transport.broadcasts) == before
-
-
-def test_registering_tells_its_progress_in_hashes(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("learningchain.client.transactions.BATCH", 1)
-    told: list[tuple[int, int]] = []
-    run(
-        register(bench.client, SecretKey(b"p" * 32), on_progress=lambda tried, expected: told.append((tried, expected)))
-    )
-    total = 1 << (run(bench.client.get_required_bits()) + 1)
-    assert told[:2] == [(1, total), (2, total)]
 
 
 def test_work_is_searched_for_one_bit_more_than_asked(bench: Bench) -> None:

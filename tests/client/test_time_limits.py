@@ -44,7 +44,7 @@ def hang(monkeypatch: pytest.MonkeyPatch, bench: Bench, name: str, first: Callab
     monkeypatch.setattr(bench.transport, name, never)
 
 
-@pytest.mark.parametrize("question", ["get_node_info", "query"])
+@pytest.mark.parametrize("question", ["is_catching_up", "query"])
 def test_without_an_answer_before_the_broadcast_nothing_is_sent_and_that_is_said(
     bench: Bench, journal: FileJournal, monkeypatch: pytest.MonkeyPatch, question: str
 ) -> None:
@@ -73,7 +73,7 @@ def test_a_broadcast_without_an_answer_is_pending_and_the_same_message_is_paid_o
     assert (bench.paid, journal.read()) == (1, [])
 
 
-@pytest.mark.parametrize("question", ["get_node_info", "broadcast", "count_txs"])
+@pytest.mark.parametrize("question", ["is_catching_up", "broadcast", "count_txs"])
 def test_what_an_earlier_run_sent_stays_pending_when_the_next_run_is_cut_off_too(
     bench: Bench, journal: FileJournal, monkeypatch: pytest.MonkeyPatch, question: str
 ) -> None:

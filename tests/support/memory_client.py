@@ -22,7 +22,7 @@ from abci_app.store.interface import stage
 from abci_app.store.memory import MemoryStore
 from learningchain.client import Client, SyncClient
 from learningchain.client.errors import BadAnswer, NodeUnreachable
-from learningchain.client.transport import BlockData, CheckAnswer, NodeInfo, ProofOp, QueryAnswer
+from learningchain.client.transport import BlockData, ProofOp, QueryAnswer
 from tests.support.chain import CHAIN_ID, Chain, DictState
 
 MEMPOOL: Final = 1_000
@@ -102,7 +102,6 @@ class MemoryTransport:
         result = self._make_block(encoded, **options)
         height = self.chain.height
         self.blocks[height] = BlockData(
-            height,
             self.chain.time_ms,
             encoded,
             [entry.code for entry in result.tx_results],
@@ -132,31 +131,31 @@ class MemoryTransport:
 
     # --- the client's side ----------------------------------------------------------------------------------------
 
-    async def query(self, path: str, data: bytes = b"", height: int = 0, prove: bool = False) -> QueryAnswer:
+    async def query(self, path: str, data: bytes = b"", prove: bool = False) -> QueryAnswer:
         self._require_up()
-        answer = self._router.answer(abci.RequestQuery(path=path, data=data, height=height, prove=prove))
+        answer = self._router.answer(abci.RequestQuery(path=path, data=data, prove=prove))
         proof = tuple(ProofOp(op.type, op.key, op.data) for op in answer.proof_ops.ops)
         return QueryAnswer(answer.code, answer.log, answer.value, answer.height, proof)
 
-    async def broadcast(self, tx: bytes) -> CheckAnswer:
+    async def broadcast(self, tx: bytes) -> int:
         self._require_up()
         if self.failing_broadcasts:
             raise NodeUnreachable("the node went down before it got the transaction (as the test wants)")
         self.broadcasts.append(tx)
         tx_hash = compute_tx_hash(tx)
         if tx_hash in self._known:
-            return CheckAnswer(0, "already known")
+            return 0
         try:
             check_tx(self._check, self.chain.cache, tx)
         except errors.TxError as error:
-            return CheckAnswer(error.code, error.name)
+            return error.code
         self._known.add(tx_hash)
         self.mempool.append(tx)
-        return CheckAnswer(0, "")
+        return 0
 
-    async def get_node_info(self) -> NodeInfo:
+    async def is_catching_up(self) -> bool:
         self._require_up()
-        return NodeInfo(False, "memory", "0")
+        return False
 
     async def get_block(self, height: int) -> BlockData:
         self._require_up()

@@ -2,14 +2,12 @@
 
 import asyncio
 import hashlib
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from abci_app.protocol.bech32 import encode_address
 from learningchain.client import Client
-from learningchain.client.transport import NodeInfo
 from learningchain.wallet import SecretKey
 from tests.support import virtual_time
 from tests.support.fake_sandbox import FakeSandbox
@@ -45,8 +43,8 @@ def test_nothing_is_registered_while_the_node_catches_up(tmp_path: Path) -> None
     is_behind = True
 
     class Behind(MemoryTransport):
-        async def get_node_info(self) -> NodeInfo:
-            return replace(await super().get_node_info(), catching_up=is_behind)
+        async def is_catching_up(self) -> bool:
+            return is_behind
 
     async def main() -> None:
         nonlocal is_behind
