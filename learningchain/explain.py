@@ -96,7 +96,7 @@ def _explain_vote(job: pb.Job, turn: pb.Round, vote: pb.Vote) -> str:
         return f"{seats} and did not commit a vote: missed, unpaid."
     if not vote.finding:
         return f"{seats}, committed a vote and did not reveal it: missed, unpaid."
-    judged = _JUDGEMENTS[judge_vote(job, turn, vote)]
+    judged = _JUDGEMENTS[_judge_vote(job, turn, vote)]
     found = enum_to_json(tx_pb2.Finding.DESCRIPTOR, vote.finding)
     loss = f" {format_loss(vote.loss)}" if vote.finding == tx_pb2.FINDING_MEASURED else ""
     said = f"{seats} and found {found}{loss}, which {judged}"
@@ -119,7 +119,7 @@ def _explain_unpaid(outcome: pb.Outcome, votes: Sequence[pb.Vote], vote: pb.Vote
     return "the outcome pays other findings"
 
 
-def judge_vote(job: pb.Job, turn: pb.Round, vote: pb.Vote) -> Judgement:
+def _judge_vote(job: pb.Job, turn: pb.Round, vote: pb.Vote) -> Judgement:
     """Return what the chain makes of a revealed vote."""
     measure = Measure(turn.candidate.loss, job.terms.tolerance, job.terms.ban_margin, 1, 0, 1, 1)
     return compute_judgement(Ballot(vote.seats, vote.finding, vote.loss, vote.receipt), measure)

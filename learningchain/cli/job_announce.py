@@ -52,7 +52,9 @@ def announce(
     job_id: JobId,
     model: Annotated[Path, typer.Option(dir_okay=False, help="The model's file")],
     secured: Annotated[bool, typer.Option("--secured", help="Lock the job's deposit for a secured place")] = False,
-    evaluations: Annotated[int, typer.Option(min=MIN_EVALUATIONS, max=20, help="Runs; the worst loss counts")] = 3,
+    evaluations: Annotated[
+        int, typer.Option(min=MIN_EVALUATIONS, max=20, help="Runs; the worst loss counts")
+    ] = MIN_EVALUATIONS,
     stay: Annotated[bool, typer.Option("--stay", help="Wait for my turn and reveal the model myself")] = False,
     locations: Locations = None,
 ) -> None:

@@ -47,7 +47,7 @@ def watch(
         _follow(session, view, end, _Lines(session))
     else:
         with Live(console=session.out.data, auto_refresh=False) as live:
-            _follow(session, view, end, _Table(session, live))
+            _follow(session, view, end, _Table(live))
 
 
 class _Lines:
@@ -72,8 +72,7 @@ class _Lines:
 class _Table:
     """A table that changes in place."""
 
-    def __init__(self, session: Session, live: Live) -> None:
-        del session
+    def __init__(self, live: Live) -> None:
         self._live = live
 
     def show(self, view: JobView, now_ms: int) -> None:

@@ -38,7 +38,7 @@ def add(
     """Make a new key (or recover one) and show its 24 backup words once, on stderr."""
     session.keystore.check_new(name)
     owner = None if account is None else read_address(session, account)
-    key = SecretKey.from_words(_read_words()) if recover else SecretKey.generate()
+    key = _recover_key() if recover else SecretKey.generate()
     password = None if unencrypted else ask_new_password(session, name, password_file)
     entry = session.keystore.add(name, key, password, owner)
     # Before anything else that can fail: the words of a key that exists are shown once.
@@ -117,11 +117,12 @@ def ask_new_password(session: Session, name: str, password_file: Path | None) ->
     return first
 
 
-def _read_words() -> str:
+def _recover_key() -> SecretKey:
+    """Return the key of the backup words on stdin. Raises Failure."""
     if sys.stdin.isatty():
         sys.stderr.write("24 words, in one line: ")
         sys.stderr.flush()
     try:
-        return SecretKey.from_words(sys.stdin.readline(2048)).get_words()
+        return SecretKey.from_words(sys.stdin.readline(2048))
     except ValueError as error:
         raise Failure(f"these words are no backup: {error}", "compare them with your paper, in order") from None

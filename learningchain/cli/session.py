@@ -5,7 +5,6 @@ import shlex
 import sys
 from pathlib import Path
 
-from learningchain.amounts import format_credits
 from learningchain.cli import exit_codes
 from learningchain.cli.failure import Failure
 from learningchain.cli.hints import complete_commands
@@ -118,8 +117,3 @@ class Session:
         """Return the journal of a key on this chain."""
         chain_tag = self.client().get_chain().chain_tag
         return FileJournal(self.settings.home / "journal", chain_tag, public_key, self.say)
-
-    @staticmethod
-    def credits(ucredit: int) -> str:
-        """Return an amount for people."""
-        return f"{format_credits(ucredit)} credits"

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -113,17 +113,10 @@ class Stage:
         """Return what the training workers print right now, '' if nothing trains."""
         parts = []
         for name in self.devnet.plan.workers:
-            for line in self._read_status(name).get("training", {}).values():
+            for line in self.devnet.home.read_worker_status(name).get("training", {}).values():
                 loss = f" loss {line['loss'][:7]}" if line["loss"] else ""
                 parts.append(f"{name} trains: step {line['step']}{loss} (its own figure)")
         return " · ".join(parts)
-
-    def _read_status(self, name: str) -> Mapping[str, Any]:
-        try:
-            status: dict[str, Any] = json.loads((self.devnet.home.get_worker(name) / "status.json").read_text())
-        except (FileNotFoundError, ValueError):
-            return {}
-        return status
 
     def get_balances(self) -> dict[str, str]:
         """Return everybody's balance in credits."""

@@ -1,6 +1,5 @@
 """`lc devnet`: a network on this machine to play with."""
 
-import json
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -87,13 +86,9 @@ def _describe_node(name: str, url: str) -> dict[str, Any]:
 
 
 def _describe_worker(home: DevnetHome, name: str) -> dict[str, Any]:
-    folder = home.get_worker(name)
-    try:
-        found: dict[str, Any] = json.loads((folder / "status.json").read_text("utf-8"))
-    except (FileNotFoundError, ValueError):
-        found = {}  # it writes its first status when it has an account; a power cut may leave less than one
+    found = home.read_worker_status(name)
     known = {field: found.get(field) for field in ("account", "doing", "refused")}
-    return {"name": name, "home": str(folder), **known}
+    return {"name": name, "home": str(home.get_worker(name)), **known}
 
 
 def _render(data: dict[str, Any]) -> Callable[[Console], None]:

@@ -6,7 +6,7 @@ import socket
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from abci_app.protocol.limits import UCREDIT
 
@@ -78,6 +78,14 @@ class DevnetHome:
     def get_worker(self, name: str) -> Path:
         """Folder of a worker: settings, keys, journal, models."""
         return self.root / "workers" / name
+
+    def read_worker_status(self, name: str) -> dict[str, Any]:
+        """Return what a worker writes about itself; nothing before it has an account, or if a power cut has torn it."""
+        try:
+            status: dict[str, Any] = json.loads((self.get_worker(name) / "status.json").read_text("utf-8"))
+        except (FileNotFoundError, ValueError):
+            return {}
+        return status
 
 
 def make_plan(chain_id: str, validators: int, workers: int) -> DevnetPlan:

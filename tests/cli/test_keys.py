@@ -270,6 +270,6 @@ def test_a_name_that_cannot_be_is_told_before_anything_is_asked(
         pytest.fail("a password or words are asked for")
 
     monkeypatch.setattr("learningchain.cli.session.Session.ask_password", ask)
-    monkeypatch.setattr("learningchain.cli.keys._read_words", ask)
+    monkeypatch.setattr("learningchain.cli.keys._recover_key", ask)
     words = ["--recover"] if way == "--recover" else []
     assert carl.json("keys", "add", name, *words).code == code
