@@ -23,7 +23,6 @@ from learningchain.cli import exit_codes, interrupts
 from learningchain.cli.command import Sending, Session, command
 from learningchain.cli.failure import Failure
 from learningchain.cli.job_app import app
-from learningchain.cli.job_model import allows_loopback
 from learningchain.cli.job_view import require_job
 from learningchain.cli.parse import JobId
 from learningchain.client import JobView
@@ -313,7 +312,7 @@ def _reveal(session: Session, sending: Sending, view: JobView, claim: Claim, loc
         )
     client = session.client()
     seconds = (view.job.deadline_ms - client.get_status().time_ms) / 2_000  # the Reveal is in time without relays too
-    uploading = worker_tools.upload(claim, sending.secret, client.list_relays(), allows_loopback(session), seconds)
+    uploading = worker_tools.upload(claim, sending.secret, client.list_relays(), session.allows_loopback(), seconds)
     reached = client.run(uploading)
     if not reached and not locations:
         raise Failure("there is no relay", "serve the model yourself and name it with --location URL")

@@ -30,7 +30,7 @@ from learningchain.models import (
     looks_like_pickle,
     order_relays,
 )
-from learningchain.registry import MODEL_NAME_LABEL, ImageError, is_loopback, resolve_image
+from learningchain.registry import MODEL_NAME_LABEL, ImageError, resolve_image
 
 SECONDS: Final = 3600.0
 
@@ -143,7 +143,7 @@ def _fetch(session: Session, turn: pb.Round, wanted: WantedModel, path: Path, se
     session.say(f"fetching {wanted.size} bytes from up to {len(sources)} sources")
     with _ProgressReport(session, wanted.size) as report:
         try:
-            return fetch_model(wanted, sources, path, seconds, allows_loopback(session), report.update)
+            return fetch_model(wanted, sources, path, seconds, session.allows_loopback(), report.update)
         except ModelError as error:
             raise Failure(
                 f"no source gave the model: {error}", "relays may be down: try again later", exit_codes.NOT_FOUND
@@ -156,12 +156,6 @@ def _list_sources(session: Session, turn: pb.Round, digest: bytes) -> list[str]:
     winner = client.get_account(turn.candidate.account)
     own = [get_model_url(winner.profile.endpoint, digest)] if winner is not None and winner.profile.endpoint else []
     return [*relays, *own, *turn.locations]
-
-
-def allows_loopback(session: Session) -> bool:
-    """Tell whether sources on this machine are contacted: as in a devnet, where the node is here too."""
-    node = session.settings.node
-    return node.startswith("unix://") or is_loopback(node.partition("://")[2].partition("/")[0])
 
 
 class _ProgressReport:

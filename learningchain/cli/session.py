@@ -12,6 +12,7 @@ from learningchain.cli.output import Output
 from learningchain.client import SyncClient, connect
 from learningchain.client.journal import FileJournal
 from learningchain.client.sync import Patience
+from learningchain.registry import is_loopback
 from learningchain.settings import Settings, load_settings
 from learningchain.wallet import Entry, Keystore, SecretKey
 
@@ -112,6 +113,11 @@ class Session:
         if not sys.stdin.isatty():
             raise Failure(f"the {what} is needed, and there is no terminal", "give it with --password-file FILE")
         return getpass.getpass(f"{what}: ", stream=sys.stderr)
+
+    def allows_loopback(self) -> bool:
+        """Tell whether sources on this machine are contacted: as in a devnet, where the node is here too."""
+        node = self.settings.node
+        return node.startswith("unix://") or is_loopback(node.partition("://")[2].partition("/")[0])
 
     def make_journal(self, public_key: bytes) -> FileJournal:
         """Return the journal of a key on this chain."""

@@ -14,7 +14,6 @@ import structlog
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from learningchain.claims import Claim
 from learningchain.cli.failure import Failure
-from learningchain.cli.job_model import allows_loopback
 from learningchain.cli.output import has_colours
 from learningchain.cli.session import Session
 from learningchain.client import Relay
@@ -95,7 +94,7 @@ def _get_settings(session: Session, *images: str) -> SandboxSettings:
     """Return settings that trust the registries of images which the user names, at private addresses too."""
     hosts = tuple(parse_reference(image).host for image in images)
     return SandboxSettings(
-        home=session.settings.home / "sandbox", trusted_registries=hosts, allow_loopback=allows_loopback(session)
+        home=session.settings.home / "sandbox", trusted_registries=hosts, allow_loopback=session.allows_loopback()
     )
 
 
