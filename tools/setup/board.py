@@ -81,10 +81,6 @@ class Board:
             else:
                 self._say_running()
 
-    def close(self) -> None:
-        """Draw the last state."""
-        self.show()
-
     def _print(self, line: str) -> None:
         print(line, file=self.output, flush=True)
 

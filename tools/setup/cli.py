@@ -113,9 +113,8 @@ def show_status() -> int:
 
 def go_down() -> int:
     """Stop the kept services."""
-    if take_down():
-        return 0
-    print("another process still uses the services; they stop when it ends", file=sys.stderr)
+    if not take_down():
+        print("another process still uses the services; they stop when it ends", file=sys.stderr)
     return 0
 
 

@@ -166,7 +166,7 @@ class Run:
             for thread in threads:
                 if thread.ident is not None:  # begun
                     thread.join()
-            self.board.close()
+            self.board.show()
         if self.errors:
             name, error = self.errors[0]
             if isinstance(error, SetupError):
