@@ -13,7 +13,6 @@ from abci_app.protocol.messages import HANDLERS
 
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = ROOT / "tests" / "protocol"
-ENVELOPE = "envelope"
 
 
 @cache

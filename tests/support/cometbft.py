@@ -160,7 +160,7 @@ class TestNode:
         """Offer a transaction to the mempool; return CheckTx's code."""
         return int(self.rpc("broadcast_tx_sync", tx=base64.b64encode(tx).decode())["code"])
 
-    def wait_for_tx(self, tx: bytes, seconds: float = 60.0) -> Any:
+    def wait_for_tx(self, tx: bytes) -> Any:
         """Wait until the transaction is in a block; return its result."""
         digest = base64.b64encode(compute_tx_hash(tx)).decode()
 
@@ -170,7 +170,7 @@ class TestNode:
             except RpcError:
                 return None
 
-        return wait_for(find, seconds, "the transaction in a block")
+        return wait_for(find, 60, "the transaction in a block")
 
     def app_hashes(self, up_to: int) -> dict[int, str]:
         """Return the app hash after each height, as the headers of the heights after them say."""

@@ -200,6 +200,6 @@ def make_client(chain: Chain, auto_ms: int | None = BLOCK_MS) -> Client:
     return Client(MemoryTransport(chain, auto_ms))
 
 
-def make_sync_client(chain: Chain, auto_ms: int | None = BLOCK_MS) -> SyncClient:
+def make_sync_client(chain: Chain) -> SyncClient:
     """Return the same for plain code; close it at the end."""
-    return SyncClient(make_client(chain, auto_ms))
+    return SyncClient(make_client(chain))

@@ -1,6 +1,5 @@
 """What a worker keeps in its model store, and what gives room to others."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +21,6 @@ from worker.sandbox import TrainingSpec, TrainingState, TrainingStatus
 from worker.state import Memory
 
 LOSSES = (b"0.9", b"0.8", b"0.7", b"0.6", b"0.5", b"0.4")
-MODEL_DIGEST = hashlib.sha256(b"0.5").digest()
 BLANKS = b" " * (3 * MIB // 10)
 
 

@@ -56,9 +56,9 @@ def make_candidate(account: bytes, loss: int, *, secured: bool = False, commitme
     )
 
 
-def commit_to(digest: bytes, salt: bytes = SALT, job_id: int = 1) -> bytes:
-    """This worker's commitment to a model."""
-    return compute_model_commitment(TAG, job_id, ME, digest, salt)
+def commit_to(digest: bytes) -> bytes:
+    """This worker's commitment to a model of job 1."""
+    return compute_model_commitment(TAG, 1, ME, digest, SALT)
 
 
 def start(*jobs: pb.Job, policy: Policy | None = None, memory: Memory | None = None) -> WorkerState:
