@@ -22,9 +22,10 @@ from worker import events as ev
 from worker.measuring import Measuring
 from worker.models.keeping import make_promise
 from worker.models.store import StoreFull
+from worker.models.transfer import RELAYS
 from worker.models.uploads import UploadClaim
 from worker.state import WorkerState
-from worker.tools import RELAYS, ActionFailed, ModelGone, Tools
+from worker.tools import ActionFailed, ModelGone, Tools
 from worker.training import get_scratch_name
 
 log = structlog.get_logger()
@@ -148,13 +149,9 @@ class Actions:
         return (job.id, job.round) if job is not None and is_open else None
 
     def _make_claim(self, todo: ev.Upload, known: ev.Announced, path: Path) -> UploadClaim:
-        tools = self._tools
-        size = path.stat().st_size
-        claim = UploadClaim(
-            todo.job_id, tools.account, tools.key.public_key, todo.digest, size, known.salt, signature=b""
-        )
-        signature = tools.key.sign(claim.get_sign_bytes(tools.chain_tag))
-        return UploadClaim(todo.job_id, tools.account, tools.key.public_key, todo.digest, size, known.salt, signature)
+        tools, size = self._tools, path.stat().st_size
+        claim = UploadClaim(todo.job_id, tools.account, tools.key.public_key, todo.digest, size, known.salt)
+        return claim.sign(tools.key, tools.chain_tag)
 
     async def reveal(self, todo: ev.Reveal) -> None:
         """Name the model and where it is."""

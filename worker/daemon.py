@@ -2,6 +2,7 @@
 
 import asyncio
 import traceback
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,8 @@ class Daemon:
                 height = await self._wait(view.height)
             except (errors.NodeUnreachable, errors.BadAnswer, NodeBehind) as error:
                 log.warning("node_of_no_use", reason=str(error), last_height=height)
-                await self._sleep(RECONNECT_SECONDS)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), RECONNECT_SECONDS)
 
     async def _take_over(self, view: ChainView) -> None:
         for job_id, commitment in self._handover.find(view, self.state.memory):
@@ -99,12 +101,6 @@ class Daemon:
             return block.result()
         except errors.WaitTimeout:
             return height
-
-    async def _sleep(self, seconds: float) -> None:
-        try:
-            await asyncio.wait_for(self._stopping.wait(), seconds)
-        except TimeoutError:
-            return
 
     def deliver(self, happening: ev.Happening) -> None:
         """Take in what happened, make it durable, and start what follows from it."""
@@ -135,18 +131,18 @@ class Daemon:
         try:
             await self._act(todo)
         except errors.TxRefused as error:
-            self.deliver(ev.Failed(todo, f"{error.name}: {error.hint}"))
+            self.deliver(ev.Failed(todo))
             log.warning("transaction_refused", **_describe(todo), error=error.name)
         except Overtaken as error:
-            self.deliver(ev.Failed(todo, str(error)))
+            self.deliver(ev.Failed(todo))
             log.info("overtaken", **_describe(todo), reason=str(error))
         except (*EXPECTED_FAILURES, errors.ClientError) as error:
-            self.deliver(ev.Failed(todo, str(error)))
+            self.deliver(ev.Failed(todo))
             log.warning("failed", **_describe(todo), reason=str(error))
         except Exception as error:  # noqa: BLE001 (one input that nobody thought of must not end all other jobs)
             kind, frames = type(error).__name__, traceback.format_tb(error.__traceback__)
             log.error("failed_unexpectedly", **_describe(todo), error=kind, reason=str(error), frames=frames)
-            self.deliver(ev.Failed(todo, f"{kind}: {error}"))  # tried again, but not before RETRY_BLOCKS
+            self.deliver(ev.Failed(todo))  # tried again, but not before RETRY_BLOCKS
         else:
             if not isinstance(todo, ev.Train | ev.Evaluate):  # these say themselves how they ended
                 self.deliver(ev.Done(todo))

@@ -100,7 +100,7 @@ Instruction = (
     Train | StopTraining | Evaluate | Announce | Upload | Reveal | Check | MakeWay | CommitVote | RevealVote | Forget
 )
 
-# --- events -------------------------------------------------------------------------------------------------------
+# --- happenings ---------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,11 +201,9 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """An instruction failed. `final`: trying again cannot help; else it is tried again after some blocks."""
+    """An instruction failed: it is given again after some blocks if it is still wanted."""
 
     instruction: Instruction
-    reason: str
-    final: bool = False
 
 
 Happening = (

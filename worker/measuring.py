@@ -17,9 +17,10 @@ from abci_app.protocol.windows import compute_window_ms
 from learningchain.models import get_model_url
 from worker import events as ev
 from worker.models.keeping import make_promise
+from worker.models.transfer import RELAYS
 from worker.sandbox import BrokenImageError, Evaluation, EvaluationLimits, Finding, RegistryError, limits_of_class
 from worker.state import WorkerState
-from worker.tools import RELAYS, ActionFailed, Overtaken, Tools
+from worker.tools import ActionFailed, Overtaken, Tools
 from worker.turns import Turns
 
 log = structlog.get_logger()

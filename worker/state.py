@@ -16,7 +16,7 @@ from worker.policy import Policy
 from worker.view import ChainView
 
 RETRY_BLOCKS = 5
-"""Blocks to wait before an instruction that failed is given again."""
+"""Blocks to wait before an instruction that ended is given again."""
 MAX_USE_PERCENT = 50
 """Share of any limit of the class above which an own evaluation stays silent: slower checkers would overrun."""
 KEPT_RESULTS = 16
@@ -57,7 +57,6 @@ class WorkerState:
         self.running: dict[ev.Instruction, None] = {}
         self.refusals: dict[int, Refusal] = {}
         self._not_before: dict[ev.Instruction, int] = {}
-        self._given_up: dict[ev.Instruction, str] = {}
 
     def handle(self, happening: ev.Happening) -> list[ev.Instruction]:
         """Take in what happened and return what to start now; nothing is asked for twice while it runs."""
@@ -83,8 +82,8 @@ class WorkerState:
                 self._lose_model(job_id, digest)
             case ev.Done(instruction):
                 self._finish(instruction)
-            case ev.Failed(instruction, reason, final):
-                self._fail(instruction, reason, final)
+            case ev.Failed(instruction):
+                self._put_off(instruction)
             case _:
                 self._remember(happening)
 
@@ -101,7 +100,7 @@ class WorkerState:
                 self.memory.announced[job_id, digest] = happening
 
     def _end_training(self, job_id: int, reason: str, final: bool) -> None:
-        self._fail(ev.Train(job_id), reason, final)
+        self._put_off(ev.Train(job_id))
         if final:
             self.memory.over[job_id] = reason
 
@@ -133,20 +132,17 @@ class WorkerState:
             del self.memory.fresh[job_id]
 
     def _finish(self, instruction: ev.Instruction) -> None:
-        self.running.pop(instruction, None)
+        # The chain shows the effect of a transaction one view later: do not send it again meanwhile.
+        self._put_off(instruction)
         if isinstance(instruction, ev.Upload):
             self.memory.uploaded[instruction.job_id, instruction.digest] = None
         elif isinstance(instruction, ev.Forget):
             self._forget(instruction.job_id)
-        elif self.view is not None:
-            # The chain shows the effect of a transaction one view later: do not send it again meanwhile.
-            self._not_before[instruction] = self.view.height + RETRY_BLOCKS
 
-    def _fail(self, instruction: ev.Instruction, reason: str, final: bool) -> None:
+    def _put_off(self, instruction: ev.Instruction) -> None:
+        """Note that an instruction runs no more, and give it again some blocks later only."""
         self.running.pop(instruction, None)
-        if final:
-            self._given_up[instruction] = reason
-        elif self.view is not None:
+        if self.view is not None:
             self._not_before[instruction] = self.view.height + RETRY_BLOCKS
 
     def _forget(self, job_id: int) -> None:
@@ -160,10 +156,9 @@ class WorkerState:
         memory.over.pop(job_id, None)
         memory.fresh.pop(job_id, None)
         self._not_before = {i: height for i, height in self._not_before.items() if i.job_id != job_id}
-        self._given_up = {i: reason for i, reason in self._given_up.items() if i.job_id != job_id}
 
     def _may_start(self, instruction: ev.Instruction) -> bool:
-        if instruction in self.running or instruction in self._given_up:
+        if instruction in self.running:
             return False
         return self.view is not None and self.view.height >= self._not_before.get(instruction, 0)
 

@@ -12,9 +12,6 @@ from worker.models.store import ModelStore, StoreFull
 from worker.models.transfer import ModelTransfer, TransferError
 from worker.sandbox import OwnFailureError, Sandbox
 
-RELAYS = 3
-"""Relays that a model is brought to."""
-
 
 class ActionFailed(Exception):
     """An instruction could not be carried out now; the text says why."""

@@ -5,6 +5,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import structlog
 
@@ -115,13 +116,8 @@ class Trainer:
             if self._stop.is_set():
                 await asyncio.to_thread(training.stop)
                 return True
-            await self._pause()
-
-    async def _pause(self) -> None:
-        try:
-            await asyncio.wait_for(self._stop.wait(), POLL_SECONDS)
-        except TimeoutError:
-            return
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), POLL_SECONDS)
 
     def _end(self, job: pb.Job, status: TrainingStatus, limits: TrainingLimits) -> None:
         log.info("training_ended", job=job.id, detail=status.detail, exit_code=status.exit_code, seconds=status.seconds)

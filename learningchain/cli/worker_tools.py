@@ -19,7 +19,7 @@ from learningchain.cli.session import Session
 from learningchain.client import Relay
 from learningchain.models import order_relays
 from learningchain.wallet import SecretKey
-from worker.models.transfer import Uploader
+from worker.models.transfer import RELAYS, Uploader
 from worker.models.uploads import UploadClaim
 from worker.policy import Policy
 from worker.sandbox import (
@@ -37,8 +37,6 @@ from worker.sandbox.reference import parse_reference
 
 TRIAL_SECONDS: Final = 600
 """How long a training that is tried may run at most; it is over with its first model."""
-RELAYS: Final = 3
-"""How many relays get a model."""
 
 
 def evaluate(session: Session, image: str, model: Path, job_class: pb.EvaluationClass) -> Evaluation:
@@ -111,9 +109,8 @@ def _get_own_failure(error: OwnFailureError) -> Failure:
 
 async def upload(claim: Claim, key: SecretKey, relays: list[Relay], allow_loopback: bool, seconds: float) -> list[str]:
     """Bring a claimed model to some relays within `seconds` and return their endpoints."""
-    unsigned = UploadClaim(claim.job_id, claim.account, key.public_key, claim.digest, claim.size, claim.salt, b"")
-    signature = key.sign(unsigned.get_sign_bytes(claim.chain_tag))
-    signed = UploadClaim(claim.job_id, claim.account, key.public_key, claim.digest, claim.size, claim.salt, signature)
+    unsigned = UploadClaim(claim.job_id, claim.account, key.public_key, claim.digest, claim.size, claim.salt)
+    signed = unsigned.sign(key, claim.chain_tag)
     others = [relay for relay in relays if relay.account != claim.account]
     endpoints = [relay.endpoint for relay in order_relays(others, claim.digest)]
     transfer = Uploader(allow_loopback)

@@ -19,19 +19,12 @@ PARAMS = get_params("devnet")
 OWNER = pb.Account(keys=[pb.Key(public_key=KEY.public_key, scope=tx_pb2.KEY_SCOPE_WORK)])
 
 
-def sign(claim: UploadClaim) -> UploadClaim:
-    signature = KEY.sign(claim.get_sign_bytes(TAG))
-    return UploadClaim(
-        claim.job_id, claim.account, claim.public_key, claim.digest, claim.size, claim.salt, signature
-    )  # fmt: skip
-
-
 def make_claim(**changes: object) -> UploadClaim:
     values: dict[str, object] = {
         "job_id": 1, "account": KEY.address, "public_key": KEY.public_key, "digest": DIGEST, "size": len(MODEL),
-        "salt": SALT, "signature": b"",
+        "salt": SALT,
     }  # fmt: skip
-    return sign(UploadClaim(**{**values, **changes}))  # type: ignore[arg-type]
+    return UploadClaim(**{**values, **changes}).sign(KEY, TAG)  # type: ignore[arg-type]
 
 
 def make_turn(state: int = pb.JOB_STATE_REVEAL) -> pb.Job:

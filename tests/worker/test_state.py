@@ -123,7 +123,7 @@ def test_a_model_that_was_run_too_seldom_is_run_again_once_it_would_take_a_place
     assert state.handle(ev.Evaluated(1, b"1" * 32, (7_000,), 1)) == []
     assert state.handle(ev.Evaluated(1, b"2" * 32, (6_000,), 1)) == []
     assert observe(state, make_job(), height=11) == [ev.Evaluate(1, b"2" * 32)]
-    assert state.handle(ev.Failed(ev.Evaluate(1, b"2" * 32), "the model is gone")) == [ev.Evaluate(1, b"1" * 32)]
+    assert state.handle(ev.Failed(ev.Evaluate(1, b"2" * 32))) == [ev.Evaluate(1, b"1" * 32)]
     done = ev.Evaluated(1, b"1" * 32, (7_000, 7_000, 7_000), 1)
     assert state.handle(done) == [ev.Announce(1, b"1" * 32, 7_000, secured=False)]
 
@@ -144,7 +144,7 @@ def test_a_model_that_is_lost_leaves_the_announcement_to_the_next_best() -> None
     assert announce in observe(state, make_job())
     assert state.handle(ev.ModelLost(1, best.digest)) == []
     again = ev.Announce(1, next_best.digest, 3_000, secured=False)
-    assert state.handle(ev.Failed(announce, "the model is not in the store any more")) == [again]
+    assert state.handle(ev.Failed(announce)) == [again]
     assert list(memory.evaluated) == [(1, next_best.digest)]
 
 
@@ -153,7 +153,7 @@ def test_a_newest_checkpoint_that_is_lost_is_not_evaluated_again() -> None:
     state = start(make_job())
     assert state.handle(ev.CheckpointSaved(1, MODEL)) == [evaluate]
     state.handle(ev.ModelLost(1, MODEL))
-    state.handle(ev.Failed(evaluate, "the model is not in the store any more"))
+    state.handle(ev.Failed(evaluate))
     assert observe(state, make_job(), height=100) == []
     assert state.handle(ev.CheckpointSaved(1, MODEL)) == [evaluate]
 
@@ -185,7 +185,7 @@ def test_a_long_training_leaves_few_results_and_the_same_decisions() -> None:
             for state in (few, all_of_them):
                 for todo in expected:
                     if not isinstance(todo, ev.Train):
-                        state.handle(ev.Failed(todo, "tried again later"))
+                        state.handle(ev.Failed(todo))
     assert len(few.memory.evaluated) <= 2 * KEPT_RESULTS + 2 < 100 < len(all_of_them.memory.evaluated)
 
 
@@ -218,7 +218,7 @@ def test_an_announcement_on_its_way_is_not_sent_twice() -> None:
 def test_an_announcement_that_was_lost_is_given_again() -> None:
     state = start(make_job())
     announce = state.handle(GOOD)[0]
-    state.handle(ev.Failed(announce, "the node went away"))
+    state.handle(ev.Failed(announce))
     assert observe(state, make_job(), height=11) == []
     assert observe(state, make_job(), height=10 + RETRY_BLOCKS) == [announce]
 
@@ -291,7 +291,7 @@ def test_after_a_restart_an_upload_is_not_done_again() -> None:
 def test_with_no_relay_reached_the_winner_reveals_in_the_last_third() -> None:
     state = WorkerState(Policy(), won_memory())
     observe(state, reveal_job())
-    state.handle(ev.Failed(ev.Upload(1, MODEL), "no relay"))
+    state.handle(ev.Failed(ev.Upload(1, MODEL)))
     late = reveal_job(deadline_ms=NOW + 1_000, window_opened_ms=NOW - 9_000)
     assert ev.Reveal(1, MODEL) in observe(state, late, height=11)
 
@@ -301,7 +301,7 @@ def test_a_model_that_no_relay_has_is_brought_to_one_until_the_votes_are_in() ->
     state = WorkerState(Policy(), won_memory())
     late = reveal_job(deadline_ms=NOW + 1_000, window_opened_ms=NOW - 9_000)
     assert observe(state, late) == [ev.Upload(1, MODEL), ev.Reveal(1, MODEL)]
-    state.handle(ev.Failed(ev.Upload(1, MODEL), "no relay"))
+    state.handle(ev.Failed(ev.Upload(1, MODEL)))
     vote = reveal_job(state=pb.JOB_STATE_VOTE)
     assert observe(state, vote, height=10 + RETRY_BLOCKS) == [ev.Upload(1, MODEL)]
     assert state.handle(ev.Done(ev.Upload(1, MODEL))) == []

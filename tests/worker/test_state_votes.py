@@ -55,7 +55,7 @@ def test_a_vote_in_the_journal_is_not_measured_again_after_a_restart() -> None:
 def test_without_a_measurement_nothing_is_voted() -> None:
     state = WorkerState(Policy(), Memory(TAG))
     state.handle(ev.Observed(vote_view(pb.JOB_STATE_VOTE)))
-    assert state.handle(ev.Failed(ev.Check(1, 0), "the engine is down")) == []
+    assert state.handle(ev.Failed(ev.Check(1, 0))) == []
     tally = vote_view(pb.JOB_STATE_TALLY, height=11)
     assert state.handle(ev.Observed(tally)) == []
 
@@ -63,7 +63,7 @@ def test_without_a_measurement_nothing_is_voted() -> None:
 def test_a_failed_check_is_tried_again() -> None:
     state = WorkerState(Policy(), Memory(TAG))
     state.handle(ev.Observed(vote_view(pb.JOB_STATE_VOTE)))
-    state.handle(ev.Failed(ev.Check(1, 0), "the engine is down"))
+    state.handle(ev.Failed(ev.Check(1, 0)))
     again = vote_view(pb.JOB_STATE_VOTE, height=10 + RETRY_BLOCKS)
     assert state.handle(ev.Observed(again)) == [ev.Check(1, 0)]
 
@@ -99,7 +99,7 @@ def test_a_check_of_more_bounty_gets_the_place_of_one_of_less(monkeypatch: pytes
     jobs, rounds = seated_jobs(1, 2, 3, 4)
     assert observe(state, *jobs, rounds=rounds, height=11) == [ev.MakeWay(4, 0)]
     assert state.handle(ev.Done(ev.MakeWay(4, 0))) == []
-    assert state.handle(ev.Failed(ev.Check(2, 0), "it gave way")) == [ev.Check(4, 0)]
+    assert state.handle(ev.Failed(ev.Check(2, 0))) == [ev.Check(4, 0)]
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_of_a_check_that_failed_nothing_is_remembered_for_ever() -> None:
     """A worker runs for years, and sees many jobs of which it never holds anything."""
     state = WorkerState(Policy(), Memory(TAG))
     state.handle(ev.Observed(vote_view(pb.JOB_STATE_VOTE)))
-    state.handle(ev.Failed(ev.Check(1, 0), "the engine is down"))
+    state.handle(ev.Failed(ev.Check(1, 0)))
     assert state._not_before
     observe(state, height=10 + RETRY_BLOCKS)
     assert not state._not_before

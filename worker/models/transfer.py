@@ -20,6 +20,8 @@ from worker.models.uploads import UploadClaim
 
 log = structlog.get_logger()
 
+RELAYS = 3
+"""Relays that a model is brought to."""
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 15.0
 """A source that sends nothing for this long is left."""

@@ -1,7 +1,7 @@
 """What makes an upload to a relay rightful: it opens the commitment of the candidate with the turn, and is signed."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from abci_app.pb.learningchain.v1 import tx_pb2
@@ -9,6 +9,7 @@ from abci_app.protocol.accounts import find_key
 from abci_app.protocol.crypto import is_valid_signature
 from abci_app.protocol.hashing import compute_model_commitment, join
 from abci_app.protocol.limits import ADDRESS_BYTES, KEY_BYTES, MAX_INT64, MIB, SALT_BYTES, SIGNATURE_BYTES
+from learningchain.wallet import SecretKey
 from worker.models.keeping import Promise
 
 _LENGTHS = {"account": ADDRESS_BYTES, "key": KEY_BYTES, "salt": SALT_BYTES, "signature": SIGNATURE_BYTES}
@@ -29,7 +30,11 @@ class UploadClaim:
     digest: bytes
     size: int
     salt: bytes
-    signature: bytes
+    signature: bytes = b""
+
+    def sign(self, key: SecretKey, chain_tag: bytes) -> "UploadClaim":
+        """Return the claim with the signature of `key`, which is that of its public key."""
+        return replace(self, signature=key.sign(self.get_sign_bytes(chain_tag)))
 
     def get_sign_bytes(self, chain_tag: bytes) -> bytes:
         """Return what the signature covers."""

@@ -67,7 +67,7 @@ class Engine:
     def attach(self, container: str) -> EngineStream:
         """Return the container's output; call it before start, or lines are lost."""
         query = {"stream": "1", "stdout": "1", "stderr": "1"}
-        stream = self._stream(CALL_SECONDS, "POST", f"/containers/{container}/attach", query)
+        stream = self._stream("POST", f"/containers/{container}/attach", query)
         if stream.status != 101:
             stream.close()
             raise OwnFailureError(f"the engine failed to attach to a container: status {stream.status}")
@@ -164,7 +164,7 @@ class Engine:
         The path may be the program's: where the engine cannot follow it, but can look into the container, there is
         nothing.
         """
-        with self._stream(CALL_SECONDS, "GET", f"/containers/{container}/archive", {"path": path}) as stream:
+        with self._stream("GET", f"/containers/{container}/archive", {"path": path}) as stream:
             if stream.status == 404 or (stream.status != 200 and self._can_look_into(container)):
                 yield None
                 return
@@ -174,7 +174,7 @@ class Engine:
             yield stream.read_chunks(), json.loads(stat)
 
     def _can_look_into(self, container: str) -> bool:
-        with self._stream(CALL_SECONDS, "HEAD", f"/containers/{container}/archive", {"path": "/"}) as stream:
+        with self._stream("HEAD", f"/containers/{container}/archive", {"path": "/"}) as stream:
             return stream.status == 200
 
     def image(self, reference: str) -> Json | None:
@@ -214,8 +214,8 @@ class Engine:
         """Close all connections."""
         self._api.close()
 
-    def _stream(self, seconds: float, method: str, path: str, query: dict[str, str]) -> EngineStream:
-        return EngineStream(self.url, seconds, method, self._get_path(path), query).begin()
+    def _stream(self, method: str, path: str, query: dict[str, str]) -> EngineStream:
+        return EngineStream(self.url, CALL_SECONDS, method, self._get_path(path), query).begin()
 
     def _get_path(self, path: str) -> str:
         return f"/v{self._api.api_version}{path}"
