@@ -53,6 +53,19 @@ def test_a_new_epoch_with_the_same_checkers_changes_no_record() -> None:
     assert chain.hash() == before
 
 
+def test_a_table_with_the_same_sums_but_other_bonds_is_another() -> None:
+    holding = Holding(5 * UCREDIT, 5 * UCREDIT, 1)
+    chain = Chain(accounts={"a": holding, "b": holding})
+    chain.block()
+    first = chain.table()
+    chain.block([("a", tx_pb2.Bond(amount=UCREDIT)), ("b", tx_pb2.Unbond(amount=UCREDIT))])
+    chain.skip(chain.params.epoch_ms)
+    assert chain.table().epoch == first.epoch + 1
+    assert chain.table().class_bonds == first.class_bonds
+    bonds = {entry.account: entry.bond for entry in chain.table().entries}
+    assert bonds == {chain.address("a"): 6 * UCREDIT, chain.address("b"): 4 * UCREDIT}
+
+
 def test_a_table_changes_at_the_first_block_of_an_epoch_and_only_there() -> None:
     chain = Chain(accounts={"a": Holding(5 * UCREDIT, 5 * UCREDIT, 1)})
     boundary = (chain.time_ms // chain.params.epoch_ms + 1) * chain.params.epoch_ms
@@ -63,6 +76,19 @@ def test_a_table_changes_at_the_first_block_of_an_epoch_and_only_there() -> None
     assert chain.table().entries[0].bond == 5 * UCREDIT
     chain.block(dt_ms=1)
     assert (chain.table().epoch, chain.table().entries[0].bond) == (first + 1, 6 * UCREDIT)
+
+
+def test_an_epoch_that_began_without_a_change_fixes_no_table_later() -> None:
+    chain = Chain(accounts={"a": Holding(5 * UCREDIT, 5 * UCREDIT, 1)})
+    epoch_ms = chain.params.epoch_ms
+    chain.block()
+    first = chain.table().epoch
+    chain.skip_to((first + 1) * epoch_ms)
+    chain.must("a", tx_pb2.Bond(amount=UCREDIT))
+    chain.skip_to((first + 2) * epoch_ms - 1)
+    assert (chain.table().epoch, chain.table().entries[0].bond) == (first, 5 * UCREDIT)
+    chain.block(dt_ms=1)
+    assert (chain.table().epoch, chain.table().entries[0].bond) == (first + 2, 6 * UCREDIT)
 
 
 def test_a_bond_in_the_first_block_of_an_epoch_comes_too_late_for_its_table() -> None:
