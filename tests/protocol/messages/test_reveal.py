@@ -4,9 +4,10 @@ import pytest
 
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from abci_app.pb.learningchain.v1 import tx_pb2
-from abci_app.protocol.limits import MIB
+from abci_app.protocol.limits import MIB, UCREDIT
 from abci_app.protocol.messages import HANDLERS
-from tests.support.market import CHECKERS, SALT, Market, digest_of, name_of
+from tests.support.chain import Holding
+from tests.support.market import CHECKERS, SALT, UNAVAILABLE, Market, digest_of, name_of
 
 VOTE_BASE_MS = 10_000 + 3 * 10_000 + 20 * 64
 """Vote window of class 0 of the minimal set without the model's part."""
@@ -48,6 +49,24 @@ def test_neither_contractor_nor_candidate_is_seated() -> None:
     assert sorted(market.seats(job_id)) == ["checker2", "checker3", "checker4"]
     turn = market.round(job_id)
     assert 5 * turn.drawable_bond == 3 * turn.class_bond
+
+
+def test_every_turn_draws_from_the_class_in_the_first_reveals_table_without_those_who_stood_then() -> None:
+    checkers = {**CHECKERS, "small": Holding(bond=100 * UCREDIT, checker=1), "late": Holding(bond=900 * UCREDIT)}
+    market = Market(checkers=checkers)
+    job_id = market.submit(job_class=1, runner_ups=1, reveal_window_ms=60_000)
+    market.announce("checker0", job_id, 0)
+    market.announce("worker1", job_id, 50_000)
+    market.expire(job_id)
+    market.must("late", tx_pb2.SetChecker(enabled=True, highest_class=1))
+    market.skip(market.params.epoch_ms)
+    assert market.table().epoch > market.job(job_id).table_epoch
+    for number, worker in enumerate(("checker0", "worker1")):
+        market.reveal(worker, job_id)
+        turn = market.round(job_id, number)
+        assert (turn.drawable_bond, turn.class_bond) == (400 * UCREDIT, 500 * UCREDIT)
+        assert sorted(market.seats(job_id)) == ["checker1", "checker2", "checker3", "checker4"]
+        market.decide_all(job_id, UNAVAILABLE)
 
 
 def test_a_work_key_may_reveal() -> None:
