@@ -218,3 +218,37 @@ def test_a_banned_checker_leaves_the_next_table_and_its_seat_is_missed() -> None
     market.decide(job_id, votes)
     assert market.standing(VICTIM).votes_missed == 1
     assert market.round(job_id).outcome == pb.OUTCOME_UNVERIFIED  # it held two thirds of the bond
+
+
+def open_vote_with_the_victim_seated() -> tuple[Market, int, list[str]]:
+    """Return a market, its job in VOTE, and the seated accounts besides the victim, who hold most of the seats."""
+    checkers = {name: Holding(bond=START, checker=2) for name in (*CHECKERS, VICTIM)}
+    market = Market(checkers=checkers)
+    job_id = market.open_vote()
+    seats = market.seats(job_id)
+    assert seats.pop(VICTIM)
+    return market, job_id, list(seats)
+
+
+def test_the_ban_of_the_last_seat_that_is_missing_does_not_end_the_vote() -> None:
+    market, job_id, others = open_vote_with_the_victim_seated()
+    market.commit_votes(job_id, dict.fromkeys(others, HONEST))
+    ban(market)
+    assert market.job(job_id).state == pb.JOB_STATE_VOTE
+    market.expire(job_id)
+    assert market.job(job_id).state == pb.JOB_STATE_TALLY
+
+
+@pytest.mark.parametrize("others_first", [False, True])
+def test_the_tally_waits_for_a_banned_account_that_committed(others_first: bool) -> None:
+    market, job_id, others = open_vote_with_the_victim_seated()
+    market.commit_votes(job_id, dict.fromkeys([*others, VICTIM], HONEST))
+    if others_first:
+        market.reveal_votes(job_id, dict.fromkeys(others, HONEST))
+    ban(market)
+    if not others_first:
+        market.reveal_votes(job_id, dict.fromkeys(others, HONEST))
+    assert (market.job(job_id).state, market.job(job_id).renewed) == (pb.JOB_STATE_TALLY, False)
+    market.expire(job_id)
+    assert market.round(job_id).outcome == pb.OUTCOME_ACCEPTED
+    assert market.standing(VICTIM).votes_missed == 1
