@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
+from abci_app.pb.learningchain.v1 import tx_pb2
 from abci_app.protocol import credits
 from abci_app.protocol.bech32 import encode_address
 from abci_app.protocol.conduct import add_capped
@@ -268,6 +269,24 @@ def test_deposits_of_those_who_never_had_a_turn_go_back(market: Market) -> None:
     assert balances(market, "worker0", "worker1", "worker2") == [BOUNTY, 0, 0]
 
 
+@pytest.mark.parametrize(("measure", "outcome"), [(0, pb.OUTCOME_ACCEPTED), (1, pb.OUTCOME_REJECTED)])
+def test_votes_are_held_against_the_announced_loss_not_the_ranked_one(
+    market: Market, measure: int, outcome: pb.Outcome
+) -> None:
+    """The runner-up undercut the leader by less than the minimum improvement: it ranks at the leader's loss."""
+    job_id = market.submit(runner_ups=1)
+    market.announce("worker0", job_id, 0)
+    market.announce("worker1", job_id, -TERMS["tolerance"])
+    market.expire(job_id)
+    market.expire(job_id)
+    turn = market.round(job_id, 1).candidate
+    assert (turn.account, turn.loss, turn.ranked_loss) == (market.address("worker1"), -TERMS["tolerance"], 0)
+    market.reveal("worker1", job_id)
+    market.decide_all(job_id, measured(measure))
+    assert market.round(job_id, 1).outcome == outcome
+    assert market.job(job_id).winning_loss == (-TERMS["tolerance"] if outcome == pb.OUTCOME_ACCEPTED else 0)
+
+
 # --- defaults, expiry, network fee --------------------------------------------------------------------------------
 
 
@@ -353,16 +372,19 @@ def test_a_win_removes_one_strike(market: Market) -> None:
     assert market.standing("worker0").strikes == 1
 
 
-def test_suspension_does_not_stop_a_candidacy_that_stands(market: Market) -> None:
+def test_suspension_does_not_stop_a_candidacy_that_stands_and_is_not_ended_by_its_win(market: Market) -> None:
     later = market.submit(expiry_ms=market.time_ms + 2 * JOB_MS)
     market.announce("worker0", later, 0)
     default_once(market, "worker0")
-    assert market.standing("worker0").suspended_until_ms > market.time_ms
+    suspended_until_ms = market.standing("worker0").suspended_until_ms
+    assert suspended_until_ms > market.time_ms
     while market.job(later).state == pb.JOB_STATE_OPEN:
         market.expire(later)
     market.reveal("worker0", later)
     market.decide_all(later, HONEST)
     assert market.job(later).winner == market.address("worker0")
+    standing = market.standing("worker0")
+    assert (standing.strikes, standing.suspended_until_ms) == (0, suspended_until_ms)
 
 
 def test_a_round_and_a_job_keep_when_each_step_of_theirs_happened(market: Market) -> None:
@@ -441,6 +463,14 @@ def test_a_jailed_checker_that_holds_a_seat_may_still_vote() -> None:
     assert market.account("checker0").checker_jailed_ms == market.time_ms
     market.decide_all(second, HONEST)
     assert market.standing("checker0").votes_agreed == 1
+
+
+def test_who_has_opted_out_is_jailed_for_a_seat_that_stays_silent() -> None:
+    market = Market(overrides={"silence_ms": 0, "max_missed_votes": 1})
+    job_id = market.open_vote()
+    market.must("checker0", tx_pb2.SetChecker())
+    market.decide(job_id, {name: HONEST for name in market.seats(job_id) if name != "checker0"})
+    assert market.account("checker0").checker_jailed_ms == market.time_ms
 
 
 def test_a_further_missed_round_starts_the_jail_again() -> None:
