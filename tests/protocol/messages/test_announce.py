@@ -69,6 +69,18 @@ def test_the_leader_lowers_its_own_loss_by_any_amount(market: Market) -> None:
     assert market.standing("worker0").candidacies == 1
 
 
+def test_a_lower_loss_takes_the_height_and_index_of_its_own_transaction(market: Market) -> None:
+    """The index counts all transactions of the block, failed ones too."""
+    job_id = market.submit(runner_ups=1)
+    market.announce("worker0", job_id, 50_000)
+    fails = tx_pb2.Transfer(to=market.address("worker0"), amount=2**62)
+    sent = [(worker, market.announcement(worker, job_id, 30_000)) for worker in ("worker1", "worker0")]
+    codes = [result.code for result in market.block([("carl", fails), *sent]).tx_results]
+    assert codes == [errors.InsufficientBalance.code, 0, 0]
+    assert get_list(market, job_id) == [("worker1", 30_000, 30_000), ("worker0", 30_000, 30_000)]
+    assert [(c.height, c.index) for c in market.job(job_id).candidates] == [(market.height, 1), (market.height, 2)]
+
+
 def test_a_small_step_ranks_with_the_one_it_does_not_undercut(market: Market) -> None:
     job_id = market.submit(runner_ups=2)
     market.announce("worker0", job_id, 10_000)
