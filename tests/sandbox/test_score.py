@@ -1,12 +1,21 @@
 import contextlib
 import json
+from collections.abc import Callable
 from decimal import ROUND_HALF_EVEN, Decimal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.sandbox.score import LOSS_BOUND, SCORE_BYTES, InvalidScoreError, format_loss, parse_loss, parse_score
+from worker.sandbox.score import (
+    LOSS_BOUND,
+    NESTING,
+    SCORE_BYTES,
+    InvalidScoreError,
+    format_loss,
+    parse_loss,
+    parse_score,
+)
 
 
 @pytest.mark.parametrize(
@@ -98,6 +107,23 @@ def test_a_score_may_hold_metrics_beside_the_loss() -> None:
 def test_anything_else_is_no_score(content: bytes) -> None:
     with pytest.raises(InvalidScoreError):
         parse_score(content)
+
+
+def pad(more: int) -> bytes:
+    return b'{"loss": 0.5}'.ljust(SCORE_BYTES + more)
+
+
+def nest(more: int) -> bytes:
+    inner = NESTING - 1 + more  # the object is one level itself
+    return b'{"x": ' + b"[" * inner + b"]" * inner + b', "loss": 0.5}'
+
+
+@pytest.mark.parametrize("make", [pad, nest])
+def test_a_score_at_a_limit_is_valid_and_one_beyond_it_is_none(make: Callable[[int], bytes]) -> None:
+    """Else checkers of two versions would differ about it."""
+    assert parse_score(make(0)) == 500_000_000
+    with pytest.raises(InvalidScoreError):
+        parse_score(make(1))
 
 
 @given(st.binary(max_size=200))
