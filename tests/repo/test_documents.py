@@ -26,7 +26,19 @@ from worker import follower, jobbook, state
 from worker.cli import PLACE as WORKER
 from worker.models import connections, server
 from worker.models.uploads import _LENGTHS, HEADER_PREFIX
-from worker.sandbox import SandboxSettings, contract, fetch, layers, orphans, registry, sandbox, score, spec, train
+from worker.sandbox import (
+    SandboxSettings,
+    contract,
+    fetch,
+    layers,
+    orphans,
+    output,
+    registry,
+    sandbox,
+    score,
+    spec,
+    train,
+)
 from worker.settings import Jobs, WorkerSettings
 
 WORDS = {2: "two", 3: "three", 5: "five"}
@@ -83,11 +95,15 @@ FIGURES = {
     ],
     "docs/job-image.md": [
         f"Label it `{contract.CONTRACT_LABEL}={contract.CONTRACT_VERSION}`",
-        f"Write the first one within {train.FIRST_MODEL_SECONDS:.0f} seconds",
+        f"in `train` twice the class's model and {train.OUT_SPARE_BYTES >> 20} MiB",
+        f"Write the first one within {train.FIRST_MODEL_SECONDS:.0f} seconds of each start",
         f"with status {train.KILLED_EXITS[0]} or {train.KILLED_EXITS[1]}",
         f"and goes on, {WORDS[train.MAX_KILLS]} times at most",
         f"On SIGTERM there are {orphans.GRACE_SECONDS:.0f} seconds to save",
         f"of at most {score.LOSS_CHARACTERS} characters, within ±{score.LOSS_BOUND / 10**18:.1f}e9",
+        f"The file has at most {score.SCORE_BYTES >> 10} KiB and is nested at most {score.NESTING} deep",
+        f"processes ({group(spec.PIDS_LIMIT)}) and open files ({group(spec.OPEN_FILES)})",
+        f"prints more than {output.EVALUATION_OUTPUT >> 20} MiB is stopped",
         f"longer than {WORDS[get_minutes(registry.TOTAL_SECONDS)]} minutes each time it is asked for",
         f"is tried again after {get_minutes(sandbox.SLOW_SAMPLE_SECONDS)} minutes",
         f"an image has at most {group(layers.MAX_ENTRIES)} files and folders",
