@@ -104,6 +104,15 @@ def test_a_job_whose_list_a_ban_emptied_expires_and_refunds(market: Market) -> N
     assert market.balance("carl") == START
 
 
+def test_candidacies_end_in_ascending_order_of_job_ids(market: Market) -> None:
+    """Whoever reads events sees the same order at every node, as the page says."""
+    jobs = [open_race(market, VICTIM) for _ in range(2)]
+    market.expire(jobs[-1])
+    ban(market)
+    settled = [dict(event.attributes)["job_id"] for event in market.last.events if event.type == "job.settled"]
+    assert settled == [str(job_id) for job_id in jobs]
+
+
 def test_in_its_own_reveal_the_next_turn_begins_in_the_same_block(market: Market) -> None:
     job_id = open_race(market, VICTIM, "worker0", deposit=DEPOSIT)
     market.expire(job_id)

@@ -17,7 +17,7 @@ from abci_app.protocol.genesis import (
     compute_supply,
 )
 from abci_app.protocol.genesis_json import BadGenesis, parse_genesis, render_genesis
-from abci_app.protocol.limits import UCREDIT
+from abci_app.protocol.limits import MAX_INT64, UCREDIT
 from abci_app.protocol.params import get_params
 from tests.support.chain import GENESIS_MS, Chain, DictState, Holding, consensus_key
 
@@ -221,6 +221,14 @@ def test_a_genesis_that_cannot_run_is_refused(
 ) -> None:
     change(genesis)
     with pytest.raises(BadGenesis, match=words):
+        check_genesis(genesis)
+
+
+def test_the_largest_supply_there_can_be_is_taken(genesis: pb.Genesis) -> None:
+    genesis.accounts[0].balance += MAX_INT64 - compute_supply(genesis)
+    check_genesis(genesis)
+    genesis.accounts[0].balance += 1
+    with pytest.raises(BadGenesis, match="supply exceeds"):
         check_genesis(genesis)
 
 
