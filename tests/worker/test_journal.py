@@ -122,6 +122,14 @@ def test_only_what_changed_is_encoded_and_written_again(tmp_path: Path, monkeypa
     again.close()
 
 
+def test_sqlite_syncs_every_save(tmp_path: Path) -> None:
+    """A power cut between an announcement and its salt would cost the deposit."""
+    full = 2
+    journal = Journal(tmp_path / "j", TAG, ME)
+    assert journal._db.execute("PRAGMA synchronous").fetchone() == (full,)
+    journal.close()
+
+
 def test_the_journal_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
     Journal(tmp_path / "j", TAG, ME).close()
     assert (tmp_path / "j").stat().st_mode & 0o777 == 0o600

@@ -1,5 +1,6 @@
 import hashlib
 import random
+from typing import Any
 
 import pytest
 
@@ -334,6 +335,26 @@ def test_a_job_that_is_over_is_forgotten_once() -> None:
     assert observe(state) == [ev.Forget(1)]
     assert state.handle(ev.Done(ev.Forget(1))) == []
     assert state.memory.announced == {}
+
+
+REMEMBERED: dict[str, dict[Any, Any]] = {
+    "taken": {1: "ab" * 16},
+    "over": {1: "ended"},
+    "fresh": {1: MODEL},
+    "evaluated": {(1, MODEL): ev.Evaluated(1, MODEL, (5, 5, 5), 1)},
+    "announced": {(1, MODEL): ev.Announced(1, MODEL, SALT, 5)},
+    "votes": {(1, 0): ev.Measured(1, 0, 1, 5, b"r" * 32, SALT)},
+    "uploaded": {(1, MODEL): None},
+}
+
+
+@pytest.mark.parametrize("kind", REMEMBERED)
+def test_whatever_is_remembered_of_a_job_that_is_over_is_forgotten_once(kind: str) -> None:
+    """Else it would be asked for, and forgotten, at each look for ever."""
+    state = WorkerState(Policy(), Memory(TAG, **{kind: dict(REMEMBERED[kind])}))
+    assert observe(state) == [ev.Forget(1)]
+    assert state.handle(ev.Done(ev.Forget(1))) == []
+    assert observe(state, height=100) == []
 
 
 def test_models_are_held_that_may_have_to_be_revealed_and_newest_checkpoints() -> None:

@@ -60,6 +60,12 @@ def test_without_a_measurement_nothing_is_voted() -> None:
     assert state.handle(ev.Observed(tally)) == []
 
 
+def test_a_vote_whose_commitment_came_too_late_is_not_revealed() -> None:
+    """The chain would refuse it in each block in which it is tried."""
+    state = WorkerState(Policy(), Memory(TAG, votes={(1, 0): MEASURED}))
+    assert state.handle(ev.Observed(vote_view(pb.JOB_STATE_TALLY))) == []
+
+
 def test_a_failed_check_is_tried_again() -> None:
     state = WorkerState(Policy(), Memory(TAG))
     state.handle(ev.Observed(vote_view(pb.JOB_STATE_VOTE)))
