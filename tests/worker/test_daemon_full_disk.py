@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from learningchain.wallet.files import write_private
 from tests.support.fake_sandbox import FakeSandbox
+from tests.support.market import IMAGE
 from tests.worker.fleet import Fleet, play, submit
 from worker.journal import Journal, JournalError
 from worker.sandbox import Evaluation
@@ -74,5 +76,25 @@ def test_a_full_disk_delays_an_announcement_and_ends_nothing(
         assert fleet.count_sent("announce", "worker0") == 0
         disk.is_full = False
         await fleet.wait_for(lambda: len(fleet.chain.job(job_id).candidates) == 1)
+
+    play(tmp_path, script)
+
+
+def test_a_full_disk_delays_a_vote_which_could_not_be_opened_after_a_crash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = FullDisk(monkeypatch, {"journal"})
+
+    async def script(fleet: Fleet) -> None:
+        fleet.start("checker0", checks=True)
+        await fleet.wait_for(lambda: bool(fleet.count_sent("set_profile", "checker0")))
+        disk.is_full = True
+        job_id = fleet.chain.open_vote(image=IMAGE.replace("/job@", "/broken@"))
+        height = fleet.chain.height
+        await fleet.wait_for(lambda: fleet.chain.height > height + 12 and disk.refused > 1)
+        assert fleet.count_sent("commit_vote", "checker0") == 0
+        disk.is_full = False
+        await fleet.wait_for(lambda: bool(fleet.count_sent("commit_vote", "checker0")))
+        assert fleet.chain.job(job_id).state == pb.JOB_STATE_VOTE
 
     play(tmp_path, script)
