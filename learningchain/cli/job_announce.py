@@ -142,6 +142,7 @@ def _measure_worst(
     terms = view.job.terms
     losses = []
     for number in range(1, evaluations + 1):
+        session.say(f"evaluation {number} of {evaluations} …")
         found = worker_tools.evaluate(session, terms.eval_image or terms.image, model, job_class)
         if not found.has_score:
             raise Failure(

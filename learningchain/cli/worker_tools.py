@@ -6,6 +6,7 @@ else works where no worker is installed.
 
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -43,7 +44,8 @@ def evaluate(session: Session, image: str, model: Path, job_class: pb.Evaluation
     """Evaluate a model exactly as a checker would, in fresh sandboxes. Raises Failure when this machine cannot."""
     _log_warnings_only()
     try:
-        return evaluate_model(image, model, limits_of_class(job_class), _get_settings(session, image))
+        limits, settings = limits_of_class(job_class), _get_settings(session, image)
+        return evaluate_model(image, model, limits, settings, _tell_steps(session))
     except BrokenImageError as error:
         raise _get_image_failure(error) from error
     except OwnFailureError as error:
@@ -63,16 +65,18 @@ def try_job(
     _log_warnings_only()
     limits, most_mib = limits_of_class(job_class), Policy().max_image_mib
     training = TrainingLimits(milli_cpus, memory_mib, disk_mib, most_mib, limits.model_mib, TRIAL_SECONDS)
-
-    def say(step: str) -> None:
-        session.say(f"{step} …")
-
+    settings = _get_settings(session, image, eval_image)
     try:
-        return try_image(image, eval_image, limits, training, _get_settings(session, image, eval_image), say)
+        return try_image(image, eval_image, limits, training, settings, _tell_steps(session))
     except BrokenImageError as error:
         raise _get_image_failure(error) from error
     except OwnFailureError as error:
         raise _get_own_failure(error) from error
+
+
+def _tell_steps(session: Session) -> Callable[[str], None]:
+    """Return what shows on stderr what goes on, each layer that is fetched too, which may take minutes."""
+    return lambda step: session.say(f"{step} …")
 
 
 def _log_warnings_only() -> None:

@@ -83,12 +83,12 @@ def test_whose_failure_it_is_is_told(
 
 def test_what_goes_on_is_told_on_stderr(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     def tell(*arguments: Any) -> object:
-        arguments[-1]("layer 1 of 2, 3.0 MiB")
+        arguments[-1]("fetching layer 1 of 2, 3.0 MiB")
         raise OwnFailureError("the line is down")
 
     monkeypatch.setattr(worker_tools, "try_image", tell)
     outcome = terminal.run("job", "try", f"{IMAGE}:1")
-    assert "layer 1 of 2, 3.0 MiB …" in outcome.err
+    assert "fetching layer 1 of 2, 3.0 MiB …" in outcome.err
     assert "layer" not in outcome.out
 
 

@@ -134,10 +134,20 @@ def test_the_log_has_colours_on_a_terminal_only_and_not_with_no_color(
     assert ["\x1b" in line for line in lines] == [not no_color] * 2, lines
 
 
+def test_each_layer_of_an_evaluated_image_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(worker_tools, "evaluate_model", lambda *given: given[-1]("fetching layer 1 of 2, 3.0 MiB"))
+    worker_tools.evaluate(Session(home=tmp_path), IMAGE, tmp_path / "m", pb.EvaluationClass(cores=2, seconds=30))
+    shown = capsys.readouterr()
+    assert shown.err == "fetching layer 1 of 2, 3.0 MiB …\n"
+    assert shown.out == ""
+
+
 def test_a_machine_without_an_engine_is_told_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, Path, EvaluationLimits, SandboxSettings]] = []
 
-    def fail(image: str, model: Path, limits: EvaluationLimits, settings: SandboxSettings) -> None:
+    def fail(image: str, model: Path, limits: EvaluationLimits, settings: SandboxSettings, _: object) -> None:
         asked.append((image, model, limits, settings))
         raise OwnFailureError("no engine answers")
 

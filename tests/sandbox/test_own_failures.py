@@ -83,7 +83,7 @@ def test_a_failed_evaluation_is_repeated_once(
     settings = SandboxSettings(
         allow_loopback=True, home=tmp_path, engine=docker_host, storage="engine", free_reserve_mib=64
     )
-    assert evaluate_model(hostile, tmp_path / "model", LIMITS, settings) == expected
+    assert evaluate_model(hostile, tmp_path / "model", LIMITS, settings, print) == expected
     assert script.results == []
 
 
@@ -95,7 +95,7 @@ def test_a_machine_that_fails_twice_says_nothing(
         allow_loopback=True, home=tmp_path, engine=docker_host, storage="engine", free_reserve_mib=64
     )
     with pytest.raises(OwnFailureError, match="b"):
-        evaluate_model(hostile, tmp_path / "model", LIMITS, settings)
+        evaluate_model(hostile, tmp_path / "model", LIMITS, settings, print)
 
 
 def test_the_sample_is_tried_once_per_image(

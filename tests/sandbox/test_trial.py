@@ -9,7 +9,7 @@ import pytest
 
 from tests.sandbox.fake_registry import FakeRegistry, digest_of, make_layer
 from tests.sandbox.support import JOBS, LIMITS, TRAINING
-from worker.sandbox import BrokenImageError, SandboxSettings, Trial, trial, try_image
+from worker.sandbox import BrokenImageError, Finding, SandboxSettings, Trial, evaluate_model, trial, try_image
 from worker.sandbox.engine import Engine
 from worker.sandbox.pulls import get_own_name
 from worker.sandbox.reference import parse_reference
@@ -33,7 +33,7 @@ def test_the_sample_and_the_first_model_are_measured(docker_host: str, digits_im
     assert found.sample.has_score
     assert found.first.has_score
     assert found.first_bytes > 1000
-    assert len([step for step in steps if not step.startswith("layer ")]) == 4
+    assert len([step for step in steps if not step.startswith("fetching layer ")]) == 4
     assert elsewhere == []
     assert [*tmp_path.glob("attempts/*"), *tmp_path.glob("runs/*/*")] == []
 
@@ -61,8 +61,20 @@ def test_each_layer_is_told_before_it_is_fetched(docker_host: str, fake: FakeReg
         with contextlib.closing(Engine(docker_host)) as engine:
             engine.remove_image(get_own_name(parse_reference(image).digest))
     assert steps[:3] == [
-        "fetching and counting the image", "layer 1 of 2, 0.0 MiB", "layer 2 of 2, 2.0 MiB",
+        "fetching and counting the image", "fetching layer 1 of 2, 0.0 MiB", "fetching layer 2 of 2, 2.0 MiB",
     ]  # fmt: skip
+
+
+def test_an_evaluation_alone_tells_them_too(docker_host: str, fake: FakeRegistry, tmp_path: Path) -> None:
+    settings = SandboxSettings(allow_loopback=True, home=tmp_path, engine=docker_host, free_reserve_mib=64)
+    steps: list[str] = []
+    image = fake.add_manifest(fake.make_manifest())
+    try:
+        assert evaluate_model(image, tmp_path / "model", LIMITS, settings, steps.append).finding is Finding.UNRUNNABLE
+    finally:
+        with contextlib.closing(Engine(docker_host)) as engine:
+            engine.remove_image(get_own_name(parse_reference(image).digest))
+    assert steps == ["fetching layer 1 of 1, 0.0 MiB"]
 
 
 def test_an_image_outside_the_contract_is_not_run(docker_host: str, fake: FakeRegistry, tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ class Puller:
         with open_registry(pull.source, self._settings) as registry:
             for number, (digest, size) in enumerate(wanted.items(), 1):
                 if self._on_layer is not None:
-                    self._on_layer(f"layer {number} of {len(wanted)}, {size / MIB:.1f} MiB")
+                    self._on_layer(f"fetching layer {number} of {len(wanted)}, {size / MIB:.1f} MiB")
                 self._fetch_one(pull, registry, digest, size, check)
                 log.info("layer_fetched", digest=digest, mib=round(size / MIB, 1), number=number, of=len(wanted))
 

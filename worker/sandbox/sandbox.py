@@ -224,9 +224,14 @@ class DockerSandbox:
         return OneEvaluation(self.host, image_id, limits).evaluate(model)
 
 
-def evaluate_model(image: str, model: Path, limits: EvaluationLimits, settings: SandboxSettings) -> Evaluation:
-    """Evaluate one model file as a checker would. Raises OwnFailureError."""
-    sandbox = DockerSandbox(settings)
+def evaluate_model(
+    image: str, model: Path, limits: EvaluationLimits, settings: SandboxSettings, on_layer: Callable[[str], None]
+) -> Evaluation:
+    """Evaluate one model file as a checker would; `on_layer` is told of each layer before it is fetched.
+
+    Raises OwnFailureError.
+    """
+    sandbox = DockerSandbox(settings, on_layer)
     try:
         return sandbox.evaluate(image, model, limits)
     finally:
