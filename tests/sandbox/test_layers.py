@@ -293,7 +293,7 @@ def test_a_tar_that_begins_like_zstd_is_read_as_such(first: int) -> None:
     note = _rename(bytes([first]) + b"\x2a\x4d\x18" + (len(_GOOD) - 8).to_bytes(4, "little"))
     layer = note + zstd.compress(inner)
     assert _measure(layer) == Layer(digest_of(inner), len(inner), 2)
-    assert not unpack_module.is_plain_or_gzip(io.BytesIO(layer))
+    assert unpack_module.find_packing(io.BytesIO(layer)) == "zstd"
 
 
 def _rename(name: bytes) -> bytes:

@@ -17,7 +17,7 @@ from worker.sandbox import BrokenImageError, OwnFailureError
 from worker.sandbox import SandboxSettings as Settings
 from worker.sandbox import contract as contract_module
 from worker.sandbox import pulls as pulls_module
-from worker.sandbox.archive import Image, make_archive
+from worker.sandbox.archive import Image, get_id, make_archive
 from worker.sandbox.engine import Engine, uses_containerd
 from worker.sandbox.images import Images
 from worker.sandbox.layers import Layer
@@ -217,7 +217,7 @@ def test_an_image_is_no_other_than_the_one_that_was_judged(
     good, other = _add_image(fake, _make_new_layer()), _add_image(fake, _make_new_layer())
     images.prepare(other, 10)
     monkeypatch.setattr(pulls_module, "load", lambda *_: None)
-    monkeypatch.setattr("worker.sandbox.images.get_own_name", lambda _: get_own_name(parse_reference(other).digest))
+    monkeypatch.setattr(pulls_module, "get_own_name", lambda _: get_own_name(parse_reference(other).digest))
     monkeypatch.setattr(Images, "_find", lambda *_: None)
     try:
         with pytest.raises(OwnFailureError, match="does not have it"):
@@ -238,25 +238,36 @@ def test_nothing_is_left_of_a_pull(fake: FakeRegistry, images: Images, tmp_path:
     assert list(tmp_path.glob("images/*")) == []
 
 
-def test_an_engine_with_containerds_store_gets_what_the_registry_gave(tmp_path: Path) -> None:
+def test_an_engine_with_containerds_store_is_told_what_each_layer_is_packed_with(tmp_path: Path) -> None:
     """OCI image layout 1.0: every blob under its own digest, and the name in an annotation."""
-    layer = zstd.compress(gzip.decompress(_make_new_layer()[0]))
-    (tmp_path / "layer").write_bytes(layer)
-    manifest, config = b'{"m":1}', b'{"c":1}'
+    packed, config = _make_new_layer()[0], b'{"c":1}'
+    tar = gzip.decompress(packed)
+    layers = {"+gzip": packed, "": tar, "+zstd": zstd.compress(tar)}
+    for layer in layers.values():
+        (tmp_path / digest_of(layer)).write_bytes(layer)
+    digests = [*map(digest_of, layers.values()), digest_of(packed)]
     image = Image(
-        name="learningchain.invalid/image:1", manifest_type="application/vnd.oci.image.manifest.v1+json",
-        manifest=manifest, manifest_digest=digest_of(manifest), config=config, config_digest=digest_of(config),
-        layers=[digest_of(layer)], measured={digest_of(layer): Layer("", 0, 0)},
-        files={digest_of(layer): tmp_path / "layer"},
+        name="learningchain.invalid/image:1", config=config, config_digest=digest_of(config), layers=digests,
+        measured=dict.fromkeys(digests, Layer("", 0, 0)), files={digest: tmp_path / digest for digest in digests},
     )  # fmt: skip
     content = b"".join(make_archive(image, is_layout=True))
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:
         files = {info.name: read.read() for info in archive if (read := archive.extractfile(info)) is not None}
     index = json.loads(files.pop("index.json"))["manifests"][0]
     assert json.loads(files.pop("oci-layout")) == {"imageLayoutVersion": "1.0.0"}
-    assert (index["digest"], index["size"], index["mediaType"]) == (digest_of(manifest), 7, image.manifest_type)
+    manifest = files.pop(f"blobs/sha256/{index['digest'][7:]}")
+    assert (index["digest"], index["size"]) == (digest_of(manifest), len(manifest))
+    assert (index["digest"], digest_of(config)) == (get_id(image, is_layout=True), get_id(image, is_layout=False))
     assert index["annotations"] == {"io.containerd.image.name": image.name}
-    assert {f"blobs/sha256/{digest_of(blob)[7:]}": blob for blob in (manifest, config, layer)} == files
+    assert json.loads(manifest)["mediaType"] == index["mediaType"] == "application/vnd.oci.image.manifest.v1+json"
+    assert json.loads(manifest)["config"] == {
+        "mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest_of(config), "size": len(config),
+    }  # fmt: skip
+    assert json.loads(manifest)["layers"] == [
+        {"mediaType": f"application/vnd.oci.image.layer.v1.tar{end}", "digest": digest_of(layer), "size": len(layer)}
+        for end, layer in [*layers.items(), ("+gzip", packed)]
+    ]
+    assert {f"blobs/sha256/{digest_of(blob)[7:]}": blob for blob in (config, *layers.values())} == files
 
 
 def test_a_mirror_that_gives_no_layers_is_passed_over(fake: FakeRegistry, engine: Engine, tmp_path: Path) -> None:

@@ -22,7 +22,6 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 class Manifest:
     """What a manifest says."""
 
-    kind: str  # media type
     config_digest: str
     size: int  # bytes of configuration and layers, as they are transferred
     layers: tuple[tuple[str, int], ...]  # digest and bytes of each, in their order; one may come twice
@@ -42,7 +41,7 @@ def check_manifest(reference: Reference, content: bytes) -> Manifest:
         raise BrokenImageError(f"{reference} has a configuration larger than {CONFIG_BYTES} bytes")
     if len(dict(parts[1:])) != len(set(parts[1:])):
         raise BrokenImageError(f"{reference} has a layer twice with different sizes")
-    return Manifest(str(kind), parts[0][0], sum(size for _, size in parts), tuple(parts[1:]))
+    return Manifest(parts[0][0], sum(size for _, size in parts), tuple(parts[1:]))
 
 
 def check_size(reference: Reference, manifest: Manifest, image_mib: int) -> None:

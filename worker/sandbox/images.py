@@ -195,7 +195,7 @@ class Images:
         content = self._load(reference.digest) or self._fetch(reference, reference.digest, check)
         manifest = check_manifest(reference, content)
         config = self._load(manifest.config_digest) or self._fetch(reference, manifest.config_digest, check)
-        return Judged(reference, manifest, content, config, check_config(reference, config))
+        return Judged(reference, manifest, config, check_config(reference, config))
 
     def _load(self, digest: str) -> bytes | None:
         """Return content that was kept, if it still has its digest."""
@@ -221,18 +221,13 @@ class Images:
         return content
 
     def _pull(self, judged: Judged, image_mib: int, check: _Check) -> Json:
-        digest = judged.reference.digest
         try:
-            self._pull_from_any(judged, image_mib, check)
+            return self._pull_from_any(judged, image_mib, check)
         except BrokenImageError:
             self._forget_missing(judged.reference)
             raise
-        found = self.engine.image(get_own_name(digest))
-        if found is None or found["Id"] not in (judged.manifest.config_digest, digest):
-            raise OwnFailureError(f"the engine took {judged.reference} and does not have it")
-        return found
 
-    def _pull_from_any(self, judged: Judged, image_mib: int, check: _Check) -> None:
+    def _pull_from_any(self, judged: Judged, image_mib: int, check: _Check) -> Json:
         *mirrors, named = self._get_sources(judged.reference)
         for source in mirrors:
             try:

@@ -12,9 +12,9 @@ from typing import Final
 import structlog
 
 from worker.sandbox.apart import LOOK_SECONDS
-from worker.sandbox.archive import Image, get_size, make_archive
+from worker.sandbox.archive import Image, get_id, get_size, make_archive
 from worker.sandbox.contract import Manifest, check_unpacked
-from worker.sandbox.engine import Engine, uses_containerd
+from worker.sandbox.engine import Engine, Json, uses_containerd
 from worker.sandbox.fetch import fetch_layer
 from worker.sandbox.folders import count_common
 from worker.sandbox.host import RUNS
@@ -50,7 +50,6 @@ class Judged:
 
     reference: Reference
     manifest: Manifest
-    content: bytes  # of the manifest
     config: bytes
     diff_ids: tuple[str, ...]
 
@@ -104,32 +103,33 @@ class Puller:
         """Raise BrokenImageError for an image that is too large by what is known of its layers."""
         check_unpacked(judged.reference, judged.manifest, judged.diff_ids, self._get_known(judged), image_mib)
 
-    def pull(self, source: Reference, judged: Judged, image_mib: int, check: _Check) -> None:
-        """Bring an image to the engine, where it gets our own name. `check` may end it by raising OwnFailureError.
+    def pull(self, source: Reference, judged: Judged, image_mib: int, check: _Check) -> Json:
+        """Bring an image to the engine, under our own name, and return what the engine says of it.
 
-        Raises BrokenImageError when it cannot be unpacked or not within the limits, RegistryError when its layers are
-        not given, OwnFailureError for everything else.
+        `check` may end it by raising OwnFailureError. Raises BrokenImageError when it cannot be unpacked or
+        not within the limits, RegistryError when its layers are not given, OwnFailureError for everything else.
         """
         deadline = time.monotonic() + self._settings.pull_seconds
         with disk_failures(self._scratch), self._make_folder() as folder:
             pull = _Pull(source, judged, image_mib, Path(folder), deadline, self._get_known(judged))
             started = time.monotonic()
-            self._pull_layers(pull, check)
+            found = self._pull_layers(pull, check)
             log.info("image_pulled", image=str(judged.reference), seconds=round(time.monotonic() - started, 1))
+        return found
 
-    def _pull_layers(self, pull: _Pull, check: _Check) -> None:
+    def _pull_layers(self, pull: _Pull, check: _Check) -> Json:
         """Pull. What the engine does not take twice, while it takes a layer of our own, is broken."""
         for is_last in (False, True):
             is_layout = uses_containerd(self._engine.info())
             here = 0 if is_last or is_layout else self._count_layers_here(pull.judged.diff_ids)
             self._fetch(pull, here, check)
-            refusal = self._load(pull, here, check, is_layout=is_layout)
+            image = _make_image(pull)
+            refusal = self._load(pull, image, here, check, is_layout=is_layout)
             if refusal is None:
-                return
+                return self._get_taken(pull.judged.reference, image, is_layout=is_layout)
             check()
             check_layers(self._engine)
-            if is_last:
-                raise BrokenImageError(f"{pull.judged.reference} cannot be unpacked: {refusal}") from refusal
+        raise BrokenImageError(f"{pull.judged.reference} cannot be unpacked: {refusal}") from refusal
 
     def _fetch(self, pull: _Pull, here: int, check: _Check) -> None:
         """Fetch and measure what is missing; the first `here` layers are on the engine already."""
@@ -169,25 +169,22 @@ class Puller:
         except LayerError as error:
             raise BrokenImageError(f"{pull.judged.reference}: {error}") from error
 
-    def _load(self, pull: _Pull, here: int, check: _Check, *, is_layout: bool) -> EngineRefusedError | None:
+    def _load(
+        self, pull: _Pull, image: Image, here: int, check: _Check, *, is_layout: bool
+    ) -> EngineRefusedError | None:
         """Give the engine what was fetched; return why it does not take it."""
 
         def check_all() -> None:
             check()
             check_space(self._root, 0, self._reserve)
 
-        judged = pull.judged
-        digests = [digest for digest, _ in judged.manifest.layers]
-        image = Image(
-            get_own_name(judged.reference.digest), judged.manifest.kind, judged.content, judged.reference.digest,
-            judged.config, judged.manifest.config_digest, digests, pull.measured, pull.files,
-        )  # fmt: skip
-        new = [pull.measured[digest] for digest in digests[here:]]
+        reference = pull.judged.reference
+        new = [pull.measured[digest] for digest in image.layers[here:]]
         with self._load_alone(check):
             needed = get_size(image) + sum(layer.disk_bytes for layer in new)
             self._make_room(needed, sum(layer.entries for layer in new))
-            files = sum(pull.measured[digest].entries for digest in digests)
-            self._record(judged.reference, files)  # an engine that is cut off here may have the image a moment later
+            files = sum(pull.measured[digest].entries for digest in image.layers)
+            self._record(reference, files)  # an engine that is cut off here may have the image a moment later
             try:
                 load(self._engine, make_archive(image, is_layout=is_layout), self._settings.pull_seconds, check_all)
             except OwnFailureError as error:
@@ -197,8 +194,15 @@ class Puller:
                 if isinstance(error, EngineRefusedError):
                     return error
                 raise
-            self._record(judged.reference, files)  # meanwhile another that needed room may have forgotten it
+            self._record(reference, files)  # meanwhile another that needed room may have forgotten it
         return None
+
+    def _get_taken(self, reference: Reference, image: Image, *, is_layout: bool) -> Json:
+        """Return what the engine says of an image that it took."""
+        found = self._engine.image(image.name)
+        if found is None or found["Id"] != get_id(image, is_layout=is_layout):
+            raise OwnFailureError(f"the engine took {reference} and does not have it")
+        return found
 
     def _make_folder(self) -> tempfile.TemporaryDirectory[str]:
         self._scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -233,3 +237,11 @@ class Puller:
     @property
     def _reserve(self) -> int:
         return self._settings.free_reserve_mib * MIB
+
+
+def _make_image(pull: _Pull) -> Image:
+    """Return what the engine gets, once all that it lacks is here."""
+    judged = pull.judged
+    digests = [digest for digest, _ in judged.manifest.layers]
+    name, config_digest = get_own_name(judged.reference.digest), judged.manifest.config_digest
+    return Image(name, judged.config, config_digest, digests, pull.measured, pull.files)

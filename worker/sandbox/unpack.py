@@ -6,7 +6,7 @@ Layers are packed with gzip, with zstd or not at all, in one piece or many (OCI 
 import sys
 import zlib
 from collections.abc import Callable, Iterator
-from typing import BinaryIO, Final, Protocol
+from typing import BinaryIO, Final, Literal, Protocol
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -21,6 +21,8 @@ READ_BYTES: Final = 16 << 10
 CHUNK_BYTES: Final = 1 << 20  # unpacked at a time, however small it was
 MAX_PIECES: Final = 4_000_000  # gzip members or zstd frames of a layer: some formats begin one with each file
 MAX_WINDOW_LOG: Final = 27  # of zstd: 128 MiB of memory, as much as its own command takes without being asked to
+
+Packing = Literal["gzip", "zstd", ""]
 
 
 class LayerError(Exception):
@@ -42,33 +44,29 @@ class _Piece(Protocol):
         """What was fed beyond its end."""
 
 
-def is_plain_or_gzip(file: BinaryIO) -> bool:
-    """Return whether every engine can unpack this layer by itself."""
-    return not _is_zstd(_peek(file))
+def find_packing(file: BinaryIO) -> Packing:
+    """Return what a layer is packed with, as media types name it. Raises LayerError.
 
-
-def read_unpacked(file: BinaryIO) -> Iterator[bytes]:
-    """Give the tar of a packed layer, from its beginning, in pieces that may be empty. Raises LayerError.
-
-    A tar may begin with any name. One that begins like something packed is read as that, as engines do.
+    A tar may begin with any name. One that begins like something packed is taken for that, as engines do.
     """
-    magic = _peek(file)
-    if magic.startswith(GZIP):
-        yield from _unpack(file, _Gzip)
-    elif _is_zstd(magic):
-        yield from _unpack(file, _Zstd)
-    elif magic.startswith(OTHERS):
-        raise LayerError("a layer begins like one packed with bzip2 or xz: use gzip or zstd")
-    else:
-        while data := file.read(CHUNK_BYTES):
-            yield data
-
-
-def _peek(file: BinaryIO) -> bytes:
     file.seek(0)
     magic = file.read(max(map(len, OTHERS)))
     file.seek(0)
-    return magic
+    if magic.startswith(OTHERS):
+        raise LayerError("a layer begins like one packed with bzip2 or xz: use gzip or zstd")
+    if magic.startswith(GZIP):
+        return "gzip"
+    return "zstd" if _is_zstd(magic) else ""
+
+
+def read_unpacked(file: BinaryIO) -> Iterator[bytes]:
+    """Give the tar of a packed layer, from its beginning, in pieces that may be empty. Raises LayerError."""
+    packing = find_packing(file)
+    if packing:
+        yield from _unpack(file, _Gzip if packing == "gzip" else _Zstd)
+    else:
+        while data := file.read(CHUNK_BYTES):
+            yield data
 
 
 def _is_zstd(magic: bytes) -> bool:
