@@ -23,7 +23,7 @@ from worker.measuring import Measuring
 from worker.models.keeping import make_promise
 from worker.models.store import StoreFull
 from worker.models.transfer import RELAYS
-from worker.models.uploads import UploadClaim
+from worker.models.uploads import SignClaim, UploadClaim, make_signer
 from worker.state import WorkerState
 from worker.tools import ActionFailed, ModelGone, Tools
 from worker.training import get_scratch_name
@@ -122,8 +122,8 @@ class Actions:
         known = self._state.memory.announced[todo.job_id, todo.digest]
         path = self._tools.get_model(todo.digest)
         relays = [relay.endpoint for relay in await self._tools.list_relays(todo.digest)]
-        claim = self._make_claim(todo, known, path)
-        reached, reasons = await self._during_turn(todo, self._tools.transfer.bring(path, claim, relays, RELAYS))
+        sign = self._make_signer(todo, known, path)
+        reached, reasons = await self._during_turn(todo, self._tools.transfer.bring(path, sign, relays, RELAYS))
         for reason in reasons:
             log.warning("relay_failed", job=todo.job_id, reason=reason)
         if not reached and not self._tools.endpoint:
@@ -148,10 +148,10 @@ class Actions:
         is_open = job is not None and job.state in (pb.JOB_STATE_REVEAL, pb.JOB_STATE_VOTE)
         return (job.id, job.round) if job is not None and is_open else None
 
-    def _make_claim(self, todo: ev.Upload, known: ev.Announced, path: Path) -> UploadClaim:
+    def _make_signer(self, todo: ev.Upload, known: ev.Announced, path: Path) -> SignClaim:
         tools, size = self._tools, path.stat().st_size
-        claim = UploadClaim(todo.job_id, tools.account, tools.key.public_key, todo.digest, size, known.salt)
-        return claim.sign(tools.key, tools.chain_tag)
+        unsigned = UploadClaim(todo.job_id, tools.account, tools.key.public_key, todo.digest, size, known.salt)
+        return make_signer(unsigned, tools.key, tools.chain_tag)
 
     async def reveal(self, todo: ev.Reveal) -> None:
         """Name the model and where it is."""

@@ -42,7 +42,7 @@ class Daemon:
         tools.store.hold(self.state.list_held_models())
         self._actions = Actions(tools, self.state, self.deliver, lambda: journal.save(self.state.memory))
         self._handover = Handover(tools.claims, tools.store)
-        self.relaying = Relaying(tools.client, tools.store)
+        self.relaying = Relaying(tools.client, tools.store, tools.account)
         self._trainers: dict[int, Trainer] = {}
         self._follower = Follower(tools.client, tools.account, self.state.rank_job)
         self._tasks: asyncio.TaskGroup | None = None

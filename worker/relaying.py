@@ -25,9 +25,10 @@ which votes wait, would come after all of them."""
 class Relaying:
     """Judges uploads, and tells the store how far the jobs are whose models it keeps."""
 
-    def __init__(self, client: ChainClient, store: ModelStore) -> None:
-        """Ask the node of `client` about what `store` keeps."""
+    def __init__(self, client: ChainClient, store: ModelStore, account: bytes) -> None:
+        """Ask the node of `client` about what `store` keeps for others at the endpoint of `account`."""
         self._client = client
+        self._account = account
         self._store = store
         self._asked = 0  # how often; the least often asked come first
         self._last_asked: dict[int, int] = {}
@@ -39,9 +40,11 @@ class Relaying:
             chain = await self._client.get_chain()
             found = await self._client.get_job(claim.job_id)
             owner = await self._client.get_account(claim.account)
+            me = await self._client.get_account(self._account)
         if found is None or owner is None:
             raise UploadRefused("there is no such job or account")
-        check_claim(claim, chain.chain_tag, chain.params, found.job, owner.account)
+        endpoint = "" if me is None else me.profile.endpoint
+        check_claim(claim, chain.chain_tag, endpoint, chain.params, found.job, owner.account)
         max_bytes = int(chain.params.classes[found.job.terms.job_class].model_mib) * MIB
         return Admission(max_bytes, make_promise(found.job, chain.params.model_retention_ms, time.time()))
 

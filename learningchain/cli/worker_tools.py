@@ -21,7 +21,7 @@ from learningchain.client import Relay
 from learningchain.models import order_relays
 from learningchain.wallet import SecretKey
 from worker.models.transfer import RELAYS, Uploader
-from worker.models.uploads import UploadClaim
+from worker.models.uploads import UploadClaim, make_signer
 from worker.policy import Policy
 from worker.sandbox import (
     BrokenImageError,
@@ -114,12 +114,12 @@ def _get_own_failure(error: OwnFailureError) -> Failure:
 async def upload(claim: Claim, key: SecretKey, relays: list[Relay], allow_loopback: bool, seconds: float) -> list[str]:
     """Bring a claimed model to some relays within `seconds` and return their endpoints."""
     unsigned = UploadClaim(claim.job_id, claim.account, key.public_key, claim.digest, claim.size, claim.salt)
-    signed = unsigned.sign(key, claim.chain_tag)
+    sign = make_signer(unsigned, key, claim.chain_tag)
     others = [relay for relay in relays if relay.account != claim.account]
     endpoints = [relay.endpoint for relay in order_relays(others, claim.digest)]
     transfer = Uploader(allow_loopback)
     try:
-        reached, reasons = await transfer.bring(Path(claim.path), signed, endpoints, RELAYS, seconds)
+        reached, reasons = await transfer.bring(Path(claim.path), sign, endpoints, RELAYS, seconds)
     finally:
         await transfer.aclose()
     if not reached and reasons:

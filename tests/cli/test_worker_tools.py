@@ -76,7 +76,7 @@ def test_a_model_is_uploaded_with_a_signed_claim(claim: Claim) -> None:
     sent, body = taken[0]
     assert body == MODEL
     assert (sent.job_id, sent.account, sent.digest, sent.salt) == (3, KEY.address, claim.digest, claim.salt)
-    assert is_valid_signature(KEY.public_key, sent.get_sign_bytes(TAG), sent.signature)
+    assert is_valid_signature(KEY.public_key, sent.get_sign_bytes(TAG, node), sent.signature)
 
 
 def test_three_relays_are_enough_and_ones_own_is_left_out(claim: Claim) -> None:

@@ -139,6 +139,19 @@ def check_commitments(entries: Sequence[Mapping[str, Any]], _: Mapping[str, Any]
         require(sha256(expected) == unhex(entry["commitment"]), "commitment")
 
 
+def check_uploads(entries: Sequence[Mapping[str, Any]], _: Mapping[str, Any]) -> None:
+    """What a candidate signs for one relay, and the headers of its upload."""
+    for entry in entries:
+        seed, job, salt, account = unhex(entry["seed"]), entry["job_id"], entry["salt"], entry["account"]
+        model = (unhex(entry["model_digest"]), int(entry["size"]), unhex(salt))
+        parts = (unhex(entry["chain_tag"]), int(job), unhex(account), *model, entry["relay"].encode())
+        message = join("upload", *parts)
+        require(message == unhex(entry["sign_bytes"]), "sign bytes of an upload")
+        key, signature = bytes(crypto_sign_seed_keypair(seed)[0]).hex(), sign(seed, message).hex()
+        values = {"job": job, "account": account, "key": key, "salt": salt, "signature": signature}
+        require(entry["headers"] == {f"x-lc-{name}": value for name, value in values.items()}, "headers of an upload")
+
+
 def draw(entry: Mapping[str, Any], seat: int) -> int:
     """h of a seat, written a second time."""
     numbers = (int(entry["job_id"]), int(entry["round"]), seat)
@@ -286,6 +299,7 @@ CHECKS: Final[dict[str, Callable[[Any, Mapping[str, Any]], None]]] = {
     "registration": check_work,
     "key_proofs": check_key_proofs,
     "commitments": check_commitments,
+    "uploads": check_uploads,
     "seat_draws": check_draws,
     "committee": check_committee,
     "transactions": check_transactions,

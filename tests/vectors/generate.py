@@ -31,6 +31,7 @@ from tests.support.market import SALT
 from tests.support.wallets import Wallet
 from tests.vectors.refusals import play_refusals
 from tests.vectors.scenario import TOO_LARGE, RecordedBlock, RecordedMarket, list_seats, play
+from worker.models.uploads import UploadClaim, make_signer
 
 PATH: Final = Path(__file__).parents[2] / "docs" / "vectors.json"
 MEMPOOL_SIZE: Final = 4
@@ -39,6 +40,7 @@ _ABOUT: Final = [
     "keys: a seed, its Ed25519 public key, the account's address, and the 24 backup words.",
     "join: length-prefixed concatenation. A part is bytes, or an integer as 8 bytes big-endian two's complement.",
     "chain: the tag of a chain from its id and its genesis in canonical protobuf encoding.",
+    "uploads: the claim with which a candidate brings its model to the relay with this endpoint, and its headers.",
     "transactions: every message layer by layer, nonce and expiry in the body; all but the two of validators succeed.",
     "scenario: blocks to replay from that genesis. code 0 is success, others are named; app_hash is after the block.",
     "refusals: another chain to replay; with scenario, proposals and mempool every error number happens.",
@@ -57,6 +59,7 @@ def generate() -> dict[str, Any]:
         "registration": _list_work(market),
         "key_proofs": _list_key_proofs(market),
         "commitments": _list_commitments(market),
+        "uploads": _list_uploads(market),
         "seat_draws": _list_draws(market),
         "committee": _describe_committee(market),
         "transactions": _list_transactions(market),
@@ -170,6 +173,26 @@ def _list_commitments(market: RecordedMarket) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def _list_uploads(market: RecordedMarket) -> list[dict[str, Any]]:
+    key, relay = SecretKey(Wallet("worker0").seed), "http://relay.example:26680"
+    unsigned = UploadClaim(7, key.address, key.public_key, b"d" * 32, 1_000, SALT)
+    claim = make_signer(unsigned, key, market.tag)(relay)
+    return [
+        {
+            "seed": key.get_seed().hex(),
+            "chain_tag": market.tag.hex(),
+            "job_id": "7",
+            "account": claim.account.hex(),
+            "model_digest": claim.digest.hex(),
+            "size": str(claim.size),
+            "salt": claim.salt.hex(),
+            "relay": relay,
+            "sign_bytes": claim.get_sign_bytes(market.tag, relay).hex(),
+            "headers": claim.to_headers(),
+        }
+    ]
 
 
 def _list_draws(market: RecordedMarket) -> list[dict[str, str]]:

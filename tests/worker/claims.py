@@ -10,21 +10,23 @@ from abci_app.protocol.params import get_params
 from learningchain.wallet import SecretKey
 from tests.worker.worlds import SALT, TAG, make_candidate, make_job
 from worker.models.keeping import Need, Promise
-from worker.models.uploads import UploadClaim
+from worker.models.uploads import UploadClaim, make_signer
 
 MODEL = b"0123456789" * 50
 DIGEST = hashlib.sha256(MODEL).digest()
 KEY = SecretKey(b"k" * 32)
+RELAY = "http://relay.example"
 PARAMS = get_params("devnet")
 OWNER = pb.Account(keys=[pb.Key(public_key=KEY.public_key, scope=tx_pb2.KEY_SCOPE_WORK)])
 
 
-def make_claim(**changes: object) -> UploadClaim:
+def make_claim(relay: str = RELAY, **changes: object) -> UploadClaim:
+    """The claim of the candidate for one relay."""
     values: dict[str, object] = {
         "job_id": 1, "account": KEY.address, "public_key": KEY.public_key, "digest": DIGEST, "size": len(MODEL),
         "salt": SALT,
     }  # fmt: skip
-    return UploadClaim(**{**values, **changes}).sign(KEY, TAG)  # type: ignore[arg-type]
+    return make_signer(UploadClaim(**{**values, **changes}), KEY, TAG)(relay)  # type: ignore[arg-type]
 
 
 def make_turn(state: int = pb.JOB_STATE_REVEAL) -> pb.Job:

@@ -215,7 +215,7 @@ def test_who_uploads_slowly_what_is_here_already_is_told_so(tmp_path: Path, monk
         async with relay(tmp_path / "s") as (url, store):
             add(store, tmp_path)
             transfer = ModelTransfer(ModelStore(tmp_path / "own", MIB), allow_loopback=True)
-            await transfer.upload(tmp_path / "model", make_claim(), url)
+            await transfer.upload(tmp_path / "model", make_claim(url), url)
             await transfer.aclose()
         assert (tmp_path / "s" / f"{DIGEST.hex()}.keep").exists()
 
@@ -229,7 +229,7 @@ def test_a_client_that_leaves_is_no_error(tmp_path: Path, caplog: pytest.LogCapt
             await reader.readuntil(b"\r\n\r\n")
             writer.transport.abort()
             _, writer = await dial(url)
-            headers = {**make_claim().to_headers(), "Host": "relay", "Content-Length": str(len(MODEL))}
+            headers = {**make_claim(url).to_headers(), "Host": "relay", "Content-Length": str(len(MODEL))}
             lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
             writer.write(f"PUT /v1/models/{DIGEST.hex()} HTTP/1.1\r\n{lines}\r\n".encode() + MODEL[:10])
             await asyncio.sleep(0.2)

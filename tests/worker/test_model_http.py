@@ -30,12 +30,13 @@ async def relay(folder: Path, max_bytes: int = MIB) -> AsyncIterator[tuple[str, 
     store = ModelStore(folder, max_bytes)
 
     async def check(claim: UploadClaim) -> Admission:
-        check_claim(claim, TAG, PARAMS, make_turn(), OWNER)
+        check_claim(claim, TAG, endpoint, PARAMS, make_turn(), OWNER)
         return Admission(MIB, make_kept())
 
     with reserved_ports(1) as (port,):
+        endpoint = f"http://127.0.0.1:{port}"
         async with serving(create_app(store, check), f"127.0.0.1:{port}"):
-            yield f"http://127.0.0.1:{port}", store
+            yield endpoint, store
 
 
 def run(script: Callable[[], Awaitable[None]]) -> None:
@@ -74,7 +75,7 @@ def test_an_upload_with_a_right_arrives_and_is_kept(tmp_path: Path) -> None:
         (tmp_path / "model").write_bytes(MODEL)
         transfer = ModelTransfer(ModelStore(tmp_path / "own", MIB), allow_loopback=True)
         async with relay(tmp_path / "s") as (url, store):
-            await transfer.upload(tmp_path / "model", make_claim(), url)
+            await transfer.upload(tmp_path / "model", make_claim(url), url)
             path = store.get_path(DIGEST)
         await transfer.aclose()
         assert path is not None
@@ -91,14 +92,29 @@ def test_an_upload_without_a_right_or_with_other_bytes_leaves_nothing(tmp_path: 
         transfer = ModelTransfer(ModelStore(tmp_path / "own", MIB), allow_loopback=True)
         async with relay(tmp_path / "s") as (url, _):
             with pytest.raises(TransferError, match=r"403.*another candidate"):
-                await transfer.upload(tmp_path / "model", make_claim(account=RIVAL), url)
+                await transfer.upload(tmp_path / "model", make_claim(url, account=RIVAL), url)
             with pytest.raises(TransferError, match="400"):
-                await transfer.upload(tmp_path / "other", make_claim(), url)
+                await transfer.upload(tmp_path / "other", make_claim(url), url)
             async with httpx2.AsyncClient() as http:
                 bare = await http.put(get_model_url(url, DIGEST), content=MODEL)
         await transfer.aclose()
         assert bare.status_code == 400
         assert list((tmp_path / "s").iterdir()) == []
+
+    run(script)
+
+
+def test_a_relay_can_repeat_no_claim_at_another_relay(tmp_path: Path) -> None:
+    """It would begin uploads there that never end, and where room is short that of the candidate would be refused."""
+
+    async def script() -> None:
+        (tmp_path / "model").write_bytes(MODEL)
+        transfer = ModelTransfer(ModelStore(tmp_path / "own", MIB), allow_loopback=True)
+        async with relay(tmp_path / "a") as (first, _), relay(tmp_path / "b") as (second, _):
+            assert await transfer.bring(tmp_path / "model", make_claim, [first, second], 2) == ([first, second], [])
+            with pytest.raises(TransferError, match=rf"403.*not valid for this relay, whose endpoint is {second}"):
+                await transfer.upload(tmp_path / "model", make_claim(first), second)
+        await transfer.aclose()
 
     run(script)
 
@@ -111,9 +127,9 @@ def test_a_full_relay_says_so(tmp_path: Path) -> None:
         transfer = ModelTransfer(ModelStore(tmp_path / "own", MIB), allow_loopback=True)
         async with relay(tmp_path / "s", max_bytes=2 * len(MODEL) - 1) as (url, _):
             with pytest.raises(TransferError, match=r"507.*another relay"):
-                await transfer.upload(tmp_path / "model", make_claim(), url)
+                await transfer.upload(tmp_path / "model", make_claim(url), url)
         async with relay(tmp_path / "t", max_bytes=2 * len(MODEL)) as (url, store):
-            await transfer.upload(tmp_path / "model", make_claim(), url)
+            await transfer.upload(tmp_path / "model", make_claim(url), url)
             assert store.get_path(DIGEST) is not None
         await transfer.aclose()
 
@@ -142,7 +158,7 @@ def test_an_upload_that_drips_is_cut_off(tmp_path: Path, monkeypatch: pytest.Mon
     async def script() -> None:
         async with relay(tmp_path / "s") as (url, _):
             reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
-            headers = {**make_claim().to_headers(), "Host": "relay", "Content-Length": str(len(MODEL))}
+            headers = {**make_claim(url).to_headers(), "Host": "relay", "Content-Length": str(len(MODEL))}
             lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
             writer.write(f"PUT /v1/models/{DIGEST.hex()} HTTP/1.1\r\n{lines}\r\n".encode() + MODEL[:10])
             assert (await reader.readline()).startswith(b"HTTP/1.1 408")
@@ -243,7 +259,7 @@ def test_of_a_relay_s_refusal_only_the_beginning_is_read_and_nothing_of_it_is_ob
         transfer = ModelTransfer(ModelStore(tmp_path / "own", MIB), allow_loopback=True)
         async with refusing() as (url, written):
             with pytest.raises(TransferError) as caught:
-                await transfer.upload(tmp_path / "model", make_claim(), url)
+                await transfer.upload(tmp_path / "model", make_claim(url), url)
             assert f"{url} answered 507: '\\x1b[31mno" in str(caught.value)
             assert written[0] < 64 * MIB  # what fits into the buffers on the way
         await transfer.aclose()
@@ -279,9 +295,9 @@ def test_on_a_slow_line_relays_get_more_patience_until_one_has_the_model(
         transfer = ModelTransfer(ModelStore(tmp_path / "own", MIB), allow_loopback=True)
         async with slow_relay(0.5) as one, slow_relay(0.5) as other, refusing() as (full, _):
             with pytest.raises(TransferError, match="not all of the model"):
-                await transfer.upload(tmp_path / "model", make_claim(), one)
-            reached, reasons = await transfer.bring(tmp_path / "model", make_claim(), [full, one, other], 3)
-            hurried, _ = await transfer.bring(tmp_path / "model", make_claim(), [one], 3, seconds=0.3)
+                await transfer.upload(tmp_path / "model", make_claim(one), one)
+            reached, reasons = await transfer.bring(tmp_path / "model", make_claim, [full, one, other], 3)
+            hurried, _ = await transfer.bring(tmp_path / "model", make_claim, [one], 3, seconds=0.3)
         await transfer.aclose()
         assert hurried == []
         assert reached == [one, other]
@@ -295,7 +311,7 @@ def test_a_model_is_brought_to_no_more_relays_than_wanted(tmp_path: Path) -> Non
         (tmp_path / "model").write_bytes(MODEL)
         transfer = ModelTransfer(ModelStore(tmp_path / "own", MIB), allow_loopback=True)
         async with relay(tmp_path / "a") as (one, _), relay(tmp_path / "b") as (two, unused):
-            assert await transfer.bring(tmp_path / "model", make_claim(), [one, two], 1) == ([one], [])
+            assert await transfer.bring(tmp_path / "model", make_claim, [one, two], 1) == ([one], [])
             assert unused.get_path(DIGEST) is None
             await transfer.aclose()
 
@@ -349,7 +365,7 @@ def test_whatever_a_source_or_a_relay_provokes_the_next_one_has_its_turn(
             add(store, tmp_path)
             for bad in ("http://odd", "http://unheard"):
                 with pytest.raises(TransferError, match=f"{bad} cannot be reached: .*Error: "):
-                    await transfer.upload(tmp_path / "model", make_claim(), bad)
+                    await transfer.upload(tmp_path / "model", make_claim(bad), bad)
             sources = ["http://8。8。8。8/m", "http://odd", "http://unheard", get_model_url(full, DIGEST)]
             assert await transfer.fetch(DIGEST, len(MODEL), sources, 10) is not None
         await transfer.aclose()
@@ -383,7 +399,7 @@ def test_a_source_at_an_inner_address_is_no_source(tmp_path: Path) -> None:
             add(store, tmp_path)
             assert await transfer.fetch(DIGEST, len(MODEL), [get_model_url(full, DIGEST)], 5) is None
             with pytest.raises(TransferError, match="public"):
-                await transfer.upload(tmp_path / "model", make_claim(), full)
+                await transfer.upload(tmp_path / "model", make_claim(full), full)
         await transfer.aclose()
 
     run(script)

@@ -178,42 +178,6 @@ def test_uploads_at_once_share_what_there_is_and_the_more_important_one_comes_in
     assert not list((tmp_path / "s").glob("*.part"))
 
 
-def test_who_repeats_the_claim_of_a_candidate_and_lets_it_drip_keeps_it_from_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each relay learns the claims that are made to it, and can make them to others."""
-    store = ModelStore(tmp_path / "s", 18)
-    promise = make_kept()
-
-    async def drip(started: asyncio.Event) -> AsyncIterator[bytes]:
-        yield b"xx"
-        started.set()
-        await asyncio.Event().wait()
-
-    async def whole() -> AsyncIterator[bytes]:
-        yield b"model"
-
-    async def play() -> None:
-        started = asyncio.Event()
-        dripping = asyncio.create_task(store.add_stream(drip(started), 5, 5, digest_of(b"model"), promise))
-        await started.wait()
-        for name, value in (("GRACE_SECONDS", 3_600.0), ("FAIR_PACE", 0)):
-            with monkeypatch.context() as patch:
-                patch.setattr("worker.models.store.GRACE_SECONDS", 0.0)
-                patch.setattr(f"worker.models.store.{name}", value)
-                with pytest.raises(StoreFull, match="another relay"):  # it may still prove to be of use
-                    await store.add_stream(whole(), 5, 5, digest_of(b"model"), promise)
-        monkeypatch.setattr("worker.models.store.GRACE_SECONDS", 0.0)
-        with pytest.raises(StoreFull, match="another relay"):
-            await store.add_stream(whole(), 5, 5, digest_of(b"model"), make_kept(2))  # of another turn
-        await store.add_stream(whole(), 5, 5, digest_of(b"model"), promise)
-        with pytest.raises(StoreFull, match="another relay"):
-            await dripping
-
-    asyncio.run(play())
-    assert list_kept(tmp_path / "s") == {digest_of(b"model")}
-
-
 def test_what_cannot_fit_at_all_evicts_nothing(tmp_path: Path) -> None:
     store = ModelStore(tmp_path / "s", 20)
     promise = make_kept()

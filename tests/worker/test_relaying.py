@@ -12,14 +12,16 @@ import pytest
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from abci_app.pb.learningchain.v1 import tx_pb2
 from abci_app.protocol.limits import MIB
-from tests.support.market import UNAVAILABLE, Market, measured
+from learningchain.wallet import SecretKey
+from tests.support.market import SALT, UNAVAILABLE, Market, digest_of, measured
 from tests.support.memory_client import MemoryTransport
+from tests.support.wallets import Wallet
 from tests.worker.claims import make_claim, make_kept
 from tests.worker.fleet import Fleet, play, submit
 from tests.worker.test_follower import Node, make_follower
 from worker.models.keeping import Need
 from worker.models.store import ModelStore, StoreFull
-from worker.models.uploads import UploadRefused
+from worker.models.uploads import UploadClaim, UploadRefused, make_signer
 from worker.relaying import CLAIMS, LOOKS, Relaying
 
 LARGE = 3 * MIB // 10
@@ -33,7 +35,7 @@ class Relay:
         self.chain = Market()
         self.node = Node(MemoryTransport(self.chain))
         self.store = ModelStore(folder / "s", 10_000)
-        self.relaying = Relaying(self.node, self.store)
+        self.relaying = Relaying(self.node, self.store, self.chain.address("checker0"))
         self.follower = make_follower(self.node, self.chain.address("checker0"))
         self.needs: dict[int, Need] = {}
         self._folder = folder
@@ -124,6 +126,24 @@ def test_what_the_disk_refuses_is_told_again(tmp_path: Path, monkeypatch: pytest
         assert relay.needs == {}
         await relay.look()
         assert relay.needs == {1: Need.NOBODY}
+
+    run(tmp_path, script)
+
+
+def test_a_claim_is_for_the_relay_whose_endpoint_the_chain_names(tmp_path: Path) -> None:
+    """Each relay learns the claims that are made to it, and could make them to all others."""
+    key = SecretKey(Wallet("worker0").seed)
+
+    async def script(relay: Relay) -> None:
+        chain, job_id = relay.chain, relay.chain.open_vote()
+        for name in ("checker0", "checker1"):
+            chain.must(name, tx_pb2.SetProfile(name=name, endpoint=f"http://{name}.example"))
+        unsigned = UploadClaim(job_id, key.address, key.public_key, digest_of("worker0"), 1_000, SALT)
+        sign = make_signer(unsigned, key, chain.tag)
+        admission = await relay.relaying.check_upload(sign("http://checker0.example"))
+        assert admission.promise.job_id == job_id
+        with pytest.raises(UploadRefused, match=r"not valid for .* is http://checker0\.example"):
+            await relay.relaying.check_upload(sign("http://checker1.example"))
 
     run(tmp_path, script)
 

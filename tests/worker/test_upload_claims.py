@@ -6,14 +6,14 @@ from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from abci_app.pb.learningchain.v1 import tx_pb2
 from abci_app.protocol.hashing import compute_model_commitment
 from abci_app.protocol.limits import MIB
-from tests.worker.claims import DIGEST, KEY, MODEL, OWNER, PARAMS, make_claim, make_turn
+from tests.worker.claims import DIGEST, KEY, MODEL, OWNER, PARAMS, RELAY, make_claim, make_turn
 from tests.worker.worlds import RIVAL, SALT, TAG, make_candidate, make_job
 from worker.models.uploads import UploadClaim, UploadRefused, check_claim, parse_claim
 
 
 def test_the_candidate_whose_turn_it_is_may_upload() -> None:
-    check_claim(make_claim(), TAG, PARAMS, make_turn(), OWNER)
-    check_claim(make_claim(), TAG, PARAMS, make_turn(pb.JOB_STATE_VOTE), OWNER)
+    check_claim(make_claim(), TAG, RELAY, PARAMS, make_turn(), OWNER)
+    check_claim(make_claim(), TAG, RELAY, PARAMS, make_turn(pb.JOB_STATE_VOTE), OWNER)
 
 
 @pytest.mark.parametrize(
@@ -32,12 +32,17 @@ def test_the_candidate_whose_turn_it_is_may_upload() -> None:
 )
 def test_nobody_else_may_upload(reason: str, claim: UploadClaim, job: pb.Job | None) -> None:
     with pytest.raises(UploadRefused, match=reason):
-        check_claim(claim, TAG, PARAMS, job, OWNER)
+        check_claim(claim, TAG, RELAY, PARAMS, job, OWNER)
 
 
 def test_a_claim_signed_for_another_chain_is_refused() -> None:
     with pytest.raises(UploadRefused, match="signature"):
-        check_claim(make_claim(), b"other!!!", PARAMS, make_job_of_tag(b"other!!!"), OWNER)
+        check_claim(make_claim(), b"other!!!", RELAY, PARAMS, make_job_of_tag(b"other!!!"), OWNER)
+
+
+def test_a_claim_for_another_relay_is_refused() -> None:
+    with pytest.raises(UploadRefused, match=r"not valid for .* is http://other\.example"):
+        check_claim(make_claim(), TAG, "http://other.example", PARAMS, make_turn(), OWNER)
 
 
 def make_job_of_tag(tag: bytes) -> pb.Job:
@@ -48,7 +53,7 @@ def make_job_of_tag(tag: bytes) -> pb.Job:
 def test_a_removed_key_may_not_upload() -> None:
     removed = pb.Account(keys=[pb.Key(public_key=KEY.public_key, scope=tx_pb2.KEY_SCOPE_REMOVED)])
     with pytest.raises(UploadRefused, match="key"):
-        check_claim(make_claim(), TAG, PARAMS, make_turn(), removed)
+        check_claim(make_claim(), TAG, RELAY, PARAMS, make_turn(), removed)
 
 
 @pytest.mark.parametrize(

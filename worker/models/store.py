@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from io import FileIO
 from pathlib import Path
@@ -17,11 +17,6 @@ from pathlib import Path
 from abci_app.protocol.limits import MIB
 from worker.models.keeping import Need, Promise, Promises, Rank
 
-GRACE_SECONDS = 1.0
-"""No upload is slow before."""
-FAIR_PACE = MIB
-"""Bytes per second. A slower upload makes room for another one of the same model: a relay can repeat the claims that it
-is told at all others, and drip."""
 _NO_ROOM_FOR_OTHERS = "this node keeps as many models for others as it may, and they matter as much: try another relay"
 _NO_ROOM_TO_CHECK = "a model of a job with more bounty needs the room: raise models.max_size"
 _LEAST = Rank(Need.NOBODY, -math.inf)
@@ -54,17 +49,6 @@ class _Incoming:
     promise: Promise | None = None
     bounty: int | None = None
     give_way: Callable[[], None] = lambda: None
-    received: int = 0
-    since: float = field(default_factory=time.monotonic)
-
-    def is_of(self, promise: Promise) -> bool:
-        """Tell whether it comes for the same turn: then it is the same model."""
-        return self.promise is not None and self.promise.turn == promise.turn
-
-    def is_slow(self) -> bool:
-        """Tell whether it has had some time, and used it badly. One that only waits for the disk has not."""
-        age = time.monotonic() - self.since
-        return age >= GRACE_SECONDS and self.received < min(self.size, FAIR_PACE * age)
 
 
 class ModelStore:
@@ -116,8 +100,7 @@ class ModelStore:
             size = self.find_size(digest)
             if size is None:
                 return False
-            rank = promise.get_rank(size, time.time())
-            if not (self._is_kept(digest, size) or self._make_promise_room(size, promise, rank)):
+            if not (self._is_kept(digest, size) or self._make_promise_room(size, promise)):
                 return False
             self._promises.add(digest, promise, size, time.time())
             return True
@@ -146,9 +129,10 @@ class ModelStore:
     def _is_kept(self, digest: bytes, size: int) -> bool:
         return self._promises.find_rank(digest, size, time.time()) is not None
 
-    def _make_promise_room(self, size: int, promise: Promise, rank: Rank) -> bool:
+    def _make_promise_room(self, size: int, promise: Promise) -> bool:
         """Take back promises that matter less until one more model fits beside the others; their models may stay."""
-        kept = self._rank_kept(time.time(), promise)
+        now = time.time()
+        kept, rank = self._rank_kept(now, promise), promise.get_rank(size, now)
         free = self._max_bytes // 2 - sum(used for _, used, _ in kept)
         lower = [entry for entry in kept if entry[0] < rank]
         if free + sum(used for _, used, _ in lower) < size:
@@ -163,8 +147,9 @@ class ModelStore:
     def _rank_kept(self, now: float, new: Promise) -> list[tuple[Rank, int, Callable[[], None]]]:
         """Return rank and size of what is kept for others or comes to be, and what makes it give way to a new one.
 
-        Of a turn one model counts, the one that is here or the upload that has come furthest: with as many uploads as
-        there are connections the bounty of one turn would else hold the room of all others.
+        Of a turn one model counts, the one that is here or the newest upload: with as many uploads as there are
+        connections the bounty of one turn would else hold the room of all others. An earlier upload gives way to a new
+        one: only the candidate can claim a turn here, and a line of its that broke may seem to be open for long.
         """
         kept: list[tuple[Rank, int, Callable[[], None]]] = []
         for path, status in self._list_models():
@@ -172,19 +157,13 @@ class ModelStore:
             rank = self._promises.find_rank(digest, status.st_size, now)
             if rank is not None:
                 kept.append((rank, status.st_size, partial(self._promises.drop, digest)))
-        counted = {promise.turn for promise in self._promises.list_turns()}
-        for part, coming in sorted(self._incoming.items(), key=lambda entry: -entry[1].received):
+        counted = {new.turn, *(promise.turn for promise in self._promises.list_turns())}
+        for part, coming in reversed(self._incoming.items()):
             if coming.promise is not None:
-                is_useless = coming.promise.turn in counted or (coming.is_of(new) and coming.is_slow())
-                rank = _LEAST if is_useless else coming.promise.get_rank(coming.size, now)
+                rank = _LEAST if coming.promise.turn in counted else coming.promise.get_rank(coming.size, now)
                 kept.append((rank, coming.size, partial(self._stop, part)))
-                counted |= set() if is_useless else {coming.promise.turn}
+                counted.add(coming.promise.turn)
         return kept
-
-    def _rank_upload(self, size: int, promise: Promise) -> Rank:
-        """Return what a new upload may push out: nothing, where another one of its turn comes at a fair pace."""
-        is_repeated = any(coming.is_of(promise) and not coming.is_slow() for coming in self._incoming.values())
-        return _LEAST if is_repeated else promise.get_rank(size, time.time())
 
     def _stop(self, part: Path) -> None:
         self._incoming.pop(part).give_way()
@@ -214,7 +193,6 @@ class ModelStore:
                 with self._receive(coming, max_bytes) as writer:
                     async for chunk in chunks:
                         writer.write(chunk)
-                        coming.received += len(chunk)
                     await asyncio.to_thread(writer.finish, digest)  # gigabytes may still be on their way to the disk
         except TimeoutError:
             if not patience.expired():
@@ -228,10 +206,8 @@ class ModelStore:
             raise ModelTooLarge(f"the model has {coming.size} bytes, {max_bytes} are allowed")
         part = self._folder / f"{secrets.token_hex(16)}.part"
         with self._lock, _own_disk():
-            if coming.promise is not None:
-                rank = self._rank_upload(coming.size, coming.promise)
-                if not self._make_promise_room(coming.size, coming.promise, rank):
-                    raise StoreFull(_NO_ROOM_FOR_OTHERS)
+            if coming.promise is not None and not self._make_promise_room(coming.size, coming.promise):
+                raise StoreFull(_NO_ROOM_FOR_OTHERS)
             self._make_room(coming)
             self._incoming[part] = coming
         try:

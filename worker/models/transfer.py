@@ -16,7 +16,7 @@ from abci_app.protocol.limits import MIB
 from learningchain.addresses import AddressRefused, Target, resolve
 from learningchain.models import get_model_url
 from worker.models.store import ModelStore, ModelStoreError, StoreFull
-from worker.models.uploads import UploadClaim
+from worker.models.uploads import SignClaim, UploadClaim
 
 log = structlog.get_logger()
 
@@ -63,7 +63,7 @@ class Uploader:
         await self._http.aclose()
 
     async def bring(
-        self, path: Path, claim: UploadClaim, relays: Sequence[str], wanted: int, seconds: float | None = None
+        self, path: Path, sign: SignClaim, relays: Sequence[str], wanted: int, seconds: float | None = None
     ) -> tuple[list[str], list[str]]:
         """Bring a model to the first `wanted` of the relays that take it, within `seconds`.
 
@@ -75,13 +75,13 @@ class Uploader:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 for patience in UPLOAD_PATIENCE:
-                    relays = await self._offer(path, claim, relays, patience, wanted, reached, reasons)
+                    relays = await self._offer(path, sign, relays, patience, wanted, reached, reasons)
                     if reached:
                         break
         return reached, reasons
 
     async def _offer(
-        self, path: Path, claim: UploadClaim, relays: Sequence[str], patience: int, wanted: int,
+        self, path: Path, sign: SignClaim, relays: Sequence[str], patience: int, wanted: int,
         reached: list[str], reasons: list[str],
     ) -> list[str]:  # fmt: skip
         """Try each relay until `wanted` are reached; return those that were too slow."""
@@ -90,7 +90,7 @@ class Uploader:
             if len(reached) == wanted:
                 break
             try:
-                await self.upload(path, claim, relay, patience)
+                await self.upload(path, sign(relay), relay, patience)
                 reached.append(relay)
             except TransferError as error:
                 reasons.append(str(error))
@@ -99,7 +99,10 @@ class Uploader:
         return slow
 
     async def upload(self, path: Path, claim: UploadClaim, relay: str, patience: int = 1) -> None:
-        """Bring a model to one relay within `patience` times its share of the time. Raises TransferError."""
+        """Bring a model, with the claim for this relay, to it within `patience` times its share of the time.
+
+        Raises TransferError.
+        """
         share = patience * _get_share(claim.size)
         try:
             async with asyncio.timeout(share):

@@ -1,6 +1,6 @@
 """What makes an upload to a relay rightful: it opens the commitment of the candidate with the turn, and is signed."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
@@ -32,19 +32,25 @@ class UploadClaim:
     salt: bytes
     signature: bytes = b""
 
-    def sign(self, key: SecretKey, chain_tag: bytes) -> "UploadClaim":
-        """Return the claim with the signature of `key`, which is that of its public key."""
-        return replace(self, signature=key.sign(self.get_sign_bytes(chain_tag)))
-
-    def get_sign_bytes(self, chain_tag: bytes) -> bytes:
-        """Return what the signature covers."""
-        return join("upload", chain_tag, self.job_id, self.account, self.digest, self.size, self.salt)
+    def get_sign_bytes(self, chain_tag: bytes, relay: str) -> bytes:
+        """Return what the signature covers: the relay's endpoint too, or each relay could repeat it at all others."""
+        parts = (self.job_id, self.account, self.digest, self.size, self.salt)
+        return join("upload", chain_tag, *parts, relay.encode("utf-8"))
 
     def to_headers(self) -> dict[str, str]:
         """Return the HTTP headers that carry the claim."""
         parts = (self.account, self.public_key, self.salt, self.signature)
         values = {"job": str(self.job_id)} | {name: part.hex() for name, part in zip(_LENGTHS, parts, strict=True)}
         return {HEADER_PREFIX + name: value for name, value in values.items()}
+
+
+SignClaim = Callable[[str], UploadClaim]
+"""Returns the claim for a relay, which is named by its endpoint as the chain has it."""
+
+
+def make_signer(unsigned: UploadClaim, key: SecretKey, chain_tag: bytes) -> SignClaim:
+    """Return what signs a claim for each relay that the model is brought to."""
+    return lambda relay: replace(unsigned, signature=key.sign(unsigned.get_sign_bytes(chain_tag, relay)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +87,13 @@ def _parse_hex(text: str, length: int) -> bytes:
     return value
 
 
-def check_claim(claim: UploadClaim, chain_tag: bytes, params: pb.Params, job: pb.Job | None, owner: pb.Account) -> None:
-    """Raise UploadRefused unless the claim is of the candidate whose turn it is in an open REVEAL or VOTE."""
+def check_claim(
+    claim: UploadClaim, chain_tag: bytes, relay: str, params: pb.Params, job: pb.Job | None, owner: pb.Account
+) -> None:
+    """Raise UploadRefused unless the claim is of the candidate whose turn it is in an open REVEAL or VOTE.
+
+    `relay` is the endpoint of this node as the chain has it.
+    """
     if job is None or job.state not in (pb.JOB_STATE_REVEAL, pb.JOB_STATE_VOTE) or not job.candidates:
         raise UploadRefused("the job is not waiting for a model")
     turn = job.candidates[0]
@@ -96,5 +107,5 @@ def check_claim(claim: UploadClaim, chain_tag: bytes, params: pb.Params, job: pb
     key = find_key(owner, claim.public_key)
     if key is None or key.scope not in (tx_pb2.KEY_SCOPE_OWNER, tx_pb2.KEY_SCOPE_WORK):
         raise UploadRefused("the key does not belong to the candidate")
-    if not is_valid_signature(claim.public_key, claim.get_sign_bytes(chain_tag), claim.signature):
-        raise UploadRefused("the signature is not valid")
+    if not is_valid_signature(claim.public_key, claim.get_sign_bytes(chain_tag, relay), claim.signature):
+        raise UploadRefused(f"the signature is not valid for this relay, whose endpoint is {relay or 'empty'}")
