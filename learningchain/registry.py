@@ -24,17 +24,22 @@ MAX_MANIFEST_BYTES: Final = 4 << 20
 MAX_CONFIG_BYTES: Final = 4 << 20
 MAX_REDIRECTS: Final = 3
 CONTRACT_LABEL: Final = "org.learningchain.contract"
+CONTRACT_VERSION: Final = "1"
+"""Of the job contract (docs/job-image.md), as the label says it."""
 MODEL_NAME_LABEL: Final = "org.learningchain.model.name"
-DEFAULT_REGISTRY: Final = "registry-1.docker.io"
-_HUB: Final = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
-_MANIFESTS: Final = (
+HUB: Final = "docker.io"
+"""The registry of an image whose name has none."""
+HUB_API: Final = "registry-1.docker.io"
+"""Where its HTTP interface is."""
+MANIFEST_TYPES: Final = (
     "application/vnd.docker.distribution.manifest.v2+json",
     "application/vnd.oci.image.manifest.v1+json",
 )
-_INDEXES: Final = (
+INDEX_TYPES: Final = (
     "application/vnd.docker.distribution.manifest.list.v2+json",
     "application/vnd.oci.image.index.v1+json",
 )
+_HUB_NAMES: Final = frozenset({HUB, "index.docker.io", HUB_API})
 _HOST: Final = r"(?P<host>[A-Za-z0-9.-]+(?::[0-9]+)?|\[[0-9a-fA-F:]+\](?::[0-9]+)?)"
 _PATH: Final = r"(?P<path>[a-z0-9]+(?:[._/-]+[a-z0-9]+)*)"
 _REFERENCE: Final = re.compile(
@@ -76,10 +81,8 @@ class Image:
     """An image that anybody can pull: `reference` ends in the digest of its manifest."""
 
     reference: str
-    digest: str
     size: int
     """Compressed bytes of all layers and the configuration."""
-    layers: int
     labels: Mapping[str, str]
     volumes: tuple[str, ...]
 
@@ -94,8 +97,8 @@ def parse_reference(text: str) -> Reference:
     host, path = match["host"], match["path"]
     if host is not None and not _is_host(host):
         host, path = None, f"{host}/{path}"  # the first part of a name without dot or port is no registry
-    if host is None or host in _HUB:
-        host = "docker.io"
+    if host is None or host in _HUB_NAMES:
+        host = HUB
         path = path if "/" in path else f"library/{path}"
     return Reference(host, path, match["tag"] or ("" if match["digest"] else "latest"), match["digest"] or "")
 
@@ -133,11 +136,9 @@ def _is_host(part: str) -> bool:
 
 def is_loopback(host: str) -> bool:
     """Tell whether a registry `HOST[:PORT]` is on this machine, where plain HTTP is safe."""
-    name = urlsplit(f"//{host}").hostname or ""
-    if name == "localhost":
-        return True
     try:
-        return ipaddress.ip_address(name).is_loopback
+        name = urlsplit(f"//{host}").hostname or ""
+        return name == "localhost" or ipaddress.ip_address(name).is_loopback
     except ValueError:
         return False
 
@@ -148,15 +149,14 @@ class _Registry:
     def __init__(self, http: httpx2.AsyncClient, reference: Reference) -> None:
         self._http = http
         self._reference = reference
-        host = DEFAULT_REGISTRY if reference.host in _HUB else reference.host
-        self._scheme = "http" if is_loopback(host) else "https"
-        self._base = f"{self._scheme}://{host}/v2/{reference.path}"
+        host = HUB_API if reference.host == HUB else reference.host
+        self._base = f"{'http' if is_loopback(host) else 'https'}://{host}/v2/{reference.path}"
         self._token = ""
 
     async def resolve(self) -> Image:
         wanted = self._reference.digest or self._reference.tag
         manifest, digest = await self._get_manifest(wanted)
-        if manifest.get("mediaType") in _INDEXES or "manifests" in manifest:
+        if manifest.get("mediaType") in INDEX_TYPES or "manifests" in manifest:
             if self._reference.digest:
                 raise ImageError(
                     "this digest is that of an index of several platforms, which no checker accepts",
@@ -177,15 +177,13 @@ class _Registry:
         size = sum(int(part.get("size") or 0) for part in (*layers, config))
         return Image(
             reference=f"{self._reference.name}@{digest}",
-            digest=digest,
             size=size,
-            layers=len(layers),
             labels={str(name): str(value) for name, value in (details.get("Labels") or {}).items()},
             volumes=tuple(details.get("Volumes") or ()),
         )
 
     async def _get_manifest(self, wanted: str) -> tuple[Mapping[str, Any], str]:
-        headers = {"Accept": ", ".join(_MANIFESTS + _INDEXES)}
+        headers = {"Accept": ", ".join(MANIFEST_TYPES + INDEX_TYPES)}
         content = await self._get(f"{self._base}/manifests/{wanted}", headers, MAX_MANIFEST_BYTES)
         digest = "sha256:" + hashlib.sha256(content).hexdigest()
         if wanted.startswith("sha256:") and wanted != digest:

@@ -28,7 +28,7 @@ from learningchain.cli.failure import Failure
 from learningchain.cli.job_app import app
 from learningchain.cli.parse import read_credits, read_duration, read_loss, read_margin, read_text
 from learningchain.client import Pending, TxResult
-from learningchain.registry import CONTRACT_LABEL, BadReference, Image, ImageError, resolve_image
+from learningchain.registry import CONTRACT_LABEL, CONTRACT_VERSION, BadReference, Image, ImageError, resolve_image
 from learningchain.terms import (
     TRAINING_DISK_MIB,
     TRAINING_MEMORY_MIB,
@@ -42,7 +42,6 @@ from learningchain.terms import (
     compute_cost,
 )
 
-CONTRACT: Final = "1"
 _JOB: Final = "Terms"
 _NEEDS: Final = "What training needs (told to workers, not enforced)"
 _PUBLIC: Final = """\
@@ -141,12 +140,11 @@ def submit(
         check_choices(choices, params)
     except ValueError as error:
         raise Failure("the terms cannot be used", str(error), exit_codes.USAGE) from None
-    limit_mib = params.classes[terms.job_class].image_mib
-    trained = check_image(session, image, None if eval_image else limit_mib)
-    evaluated = check_image(session, eval_image, limit_mib) if eval_image else trained
+    trained, evaluated = check_images(session, image, eval_image, params.classes[terms.job_class].image_mib)
     cost = compute_cost(terms, params)
     _show_terms(session, trained, evaluated, terms, cost, open_for)
-    asked = [choices_text(choices), trained.reference, evaluated.reference, title, about, metric, str(needs)]
+    # What was asked for, the same for the same words: two runs of one command are one job.
+    asked = [repr(choices), trained.reference, evaluated.reference, title, about, metric, str(needs)]
     intent = "SubmitJob " + hashlib.sha256(json.dumps(asked).encode()).hexdigest()
     try:
         _check_market(session, contractor, terms, cost, params)
@@ -176,11 +174,6 @@ def submit(
     sending.send(message, intent, describe, tell_next)
 
 
-def choices_text(choices: Choices) -> str:
-    """Return what the contractor asked for, the same for the same words: two runs of one command are one job."""
-    return repr(choices)
-
-
 def _build_message(
     terms: Terms, trained: Image, evaluated: Image, texts: Mapping[str, str], needs: tx_pb2.TrainingNeeds
 ) -> tx_pb2.SubmitJob:
@@ -206,21 +199,27 @@ def _build_message(
     )
 
 
-def check_image(session: Session, text: str, limit_mib: int | None) -> Image:
-    """Resolve an image and refuse what no checker could run; `limit_mib` is that of the class for evaluation.
+def check_images(session: Session, image: str, eval_image: str, limit_mib: int) -> tuple[Image, Image]:
+    """Resolve the images that train and evaluate, and refuse what no checker could run. Raises Failure.
 
-    What it unpacks to is not known before it is fetched: see `lc job try`.
+    `eval_image` is empty if one image does both; `limit_mib` is that of the class for evaluation. What an image
+    unpacks to is not known before it is fetched: see `lc job try`.
     """
+    trained = _check_image(session, image, None if eval_image else limit_mib)
+    return trained, _check_image(session, eval_image, limit_mib) if eval_image else trained
+
+
+def _check_image(session: Session, text: str, limit_mib: int | None) -> Image:
     session.say(f"resolving {text}, as anybody would pull it …")
     try:
         image = resolve_image(text)
     except ImageError as error:
         code = exit_codes.USAGE if isinstance(error, BadReference) else exit_codes.FAILED
         raise Failure(str(error), error.hint, code) from error
-    if image.labels.get(CONTRACT_LABEL) != CONTRACT:
+    if image.labels.get(CONTRACT_LABEL) != CONTRACT_VERSION:
         raise Failure(
-            f"the image does not say that it follows the job contract {CONTRACT}",
-            f'build it as docs/job-image.md tells, with LABEL {CONTRACT_LABEL}="{CONTRACT}"',
+            f"the image does not say that it follows the job contract {CONTRACT_VERSION}",
+            f'build it as docs/job-image.md tells, with LABEL {CONTRACT_LABEL}="{CONTRACT_VERSION}"',
         )
     if image.volumes:
         raise Failure("the image declares VOLUME, which breaks the job contract", "remove VOLUME and push it again")

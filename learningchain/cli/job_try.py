@@ -11,7 +11,7 @@ from learningchain.cli.command import Session, command
 from learningchain.cli.failure import Failure
 from learningchain.cli.job_announce import MAX_USE
 from learningchain.cli.job_app import app
-from learningchain.cli.job_submit import check_image
+from learningchain.cli.job_submit import check_images
 from learningchain.terms import TRAINING_DISK_MIB, TRAINING_MEMORY_MIB, TRAINING_MILLI_CPUS
 
 
@@ -38,9 +38,7 @@ def try_(
         raise Failure(
             f"class {job_class} does not exist here", f"choose one of 0 to {len(classes) - 1}", exit_codes.USAGE
         )
-    limit_mib = classes[job_class].image_mib
-    trained = check_image(session, image, None if eval_image else limit_mib)
-    evaluated = check_image(session, eval_image, limit_mib) if eval_image else trained
+    trained, evaluated = check_images(session, image, eval_image, classes[job_class].image_mib)
     found = worker_tools.try_job(
         session, trained.reference, evaluated.reference, classes[job_class], round(cpus * 1000), memory, disk
     )

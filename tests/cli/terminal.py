@@ -109,9 +109,7 @@ def make_image(**changed: Any) -> Image:
     """Return an image that is fit for a job."""
     fields: dict[str, Any] = {
         "reference": f"{IMAGE}@{DIGEST}",
-        "digest": DIGEST,
         "size": 1_000_000,
-        "layers": 3,
         "labels": {CONTRACT_LABEL: "1", MODEL_NAME_LABEL: "model.npz"},
         "volumes": (),
     }

@@ -7,14 +7,16 @@ import tomllib
 
 import pytest
 
-from abci_app.protocol.limits import MAX_TX_BYTES, UCREDIT
+from abci_app.protocol.limits import MAX_LOSS, MAX_TX_BYTES, UCREDIT
 from abci_app.protocol.params import get_params
 from abci_app.server.query import MAX_PATH_BYTES
 from abci_app.server.views import MAX_LOOKED_AT, MAX_PAGE
+from learningchain import amounts
 from learningchain.cli import job_announce
 from learningchain.client import Client, client, file_lock, interface, rpc
 from learningchain.devnet.commands import PLACE as DEVNET
 from learningchain.node_home import COMETBFT_VERSION
+from learningchain.registry import CONTRACT_LABEL, CONTRACT_VERSION
 from learningchain.settings import DEFAULT_NODE
 from learningchain.wallet import KdfCost
 from learningchain.wallet.format import MAX_MEMORY_BYTES, MAX_OPERATIONS
@@ -26,19 +28,7 @@ from worker import follower, jobbook, state
 from worker.cli import PLACE as WORKER
 from worker.models import connections, server
 from worker.models.uploads import _LENGTHS, HEADER_PREFIX
-from worker.sandbox import (
-    SandboxSettings,
-    contract,
-    fetch,
-    layers,
-    orphans,
-    output,
-    registry,
-    sandbox,
-    score,
-    spec,
-    train,
-)
+from worker.sandbox import SandboxSettings, fetch, layers, orphans, output, registry, sandbox, score, spec, train
 from worker.settings import Jobs, WorkerSettings
 
 WORDS = {2: "two", 3: "three", 5: "five"}
@@ -94,13 +84,13 @@ FIGURES = {
         f"at most {group(MAX_TX_BYTES)} bytes",
     ],
     "docs/job-image.md": [
-        f"Label it `{contract.CONTRACT_LABEL}={contract.CONTRACT_VERSION}`",
+        f"Label it `{CONTRACT_LABEL}={CONTRACT_VERSION}`",
         f"in `train` twice the class's model and {train.OUT_SPARE_BYTES >> 20} MiB",
         f"Write the first one within {train.FIRST_MODEL_SECONDS:.0f} seconds of each start",
         f"with status {train.KILLED_EXITS[0]} or {train.KILLED_EXITS[1]}",
         f"and goes on, {WORDS[train.MAX_KILLS]} times at most",
         f"On SIGTERM there are {orphans.GRACE_SECONDS:.0f} seconds to save",
-        f"of at most {score.LOSS_CHARACTERS} characters, within ±{score.LOSS_BOUND / 10**18:.1f}e9",
+        f"of at most {amounts.MAX_TEXT} characters, within ±{MAX_LOSS / 10**18:.1f}e9",
         f"The file has at most {score.SCORE_BYTES >> 10} KiB and is nested at most {score.NESTING} deep",
         f"processes ({group(spec.PIDS_LIMIT)}) and open files ({group(spec.OPEN_FILES)})",
         f"prints more than {output.EVALUATION_OUTPUT >> 20} MiB is stopped",

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from abci_app.protocol.limits import MIB
 from tests.sandbox.support import list_mounts
 from worker.sandbox.artifacts import ArtifactTooLargeError, NoArtifactError, copy_archived, copy_artifact
 from worker.sandbox.disks import Disk, find_mounts
 from worker.sandbox.storage import LoopStorage, State, check_space
-from worker.sandbox.types import MIB, NoSpaceError, OwnFailureError
+from worker.sandbox.types import NoSpaceError, OwnFailureError
 
 UID = 34_567
 

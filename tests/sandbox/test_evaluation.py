@@ -8,11 +8,14 @@ from pathlib import Path
 import docker
 import pytest
 
+from abci_app.protocol.limits import RESERVED_LOSS
 from tests.sandbox.fake_registry import FakeRegistry, make_layer
 from tests.sandbox.support import LIMITS, Evaluate, tell
-from worker.sandbox import RESERVED_LOSS, BrokenImageError, DockerSandbox, Finding, OwnFailureError
+from worker.sandbox import BrokenImageError, DockerSandbox, Finding, OwnFailureError
 from worker.sandbox.container import Container
 from worker.sandbox.memory import Meter
+from worker.sandbox.pulls import get_own_name
+from worker.sandbox.reference import parse_reference
 
 
 def test_a_model_gets_its_loss_and_a_receipt_of_its_predictions(evaluate: Evaluate, any_sandbox: DockerSandbox) -> None:
@@ -141,7 +144,7 @@ def test_an_image_whose_environment_the_runtime_refuses_is_unrunnable(
     try:
         evaluation = any_sandbox.evaluate(image, tmp_path / "model", LIMITS)
     finally:
-        any_sandbox.remove_image(image)
+        any_sandbox.host.engine.remove_image(get_own_name(parse_reference(image).digest))
     assert evaluation.finding is Finding.UNRUNNABLE
     assert "no container can be started" in evaluation.detail
 

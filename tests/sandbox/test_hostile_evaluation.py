@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from abci_app.protocol.limits import RESERVED_LOSS
 from tests.sandbox.support import LIMITS, Evaluate, get_facts, list_mounts
-from worker.sandbox import RESERVED_LOSS, DockerSandbox, Evaluation, Finding
+from worker.sandbox import DockerSandbox, Evaluation, Finding
 from worker.sandbox.output import TAIL_BYTES
 from worker.sandbox.spec import MACHINE_ID
 

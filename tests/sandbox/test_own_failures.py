@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import structlog
 
+from abci_app.protocol.limits import RESERVED_LOSS
 from tests.sandbox.engine_proxy import EngineProxy
 from tests.sandbox.fake_registry import DrippingServer
 from tests.sandbox.support import LIMITS, get_spec, list_mounts, wait_for, wait_for_line, wait_until_running
 from worker.sandbox import (
-    RESERVED_LOSS,
     DockerSandbox,
     Evaluation,
     Finding,

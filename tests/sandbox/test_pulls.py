@@ -172,11 +172,10 @@ def test_a_layer_smaller_than_its_manifest_says_breaks_the_image(fake: FakeRegis
 
 
 def test_an_image_is_pulled_from_a_real_registry(sandbox: DockerSandbox, hostile: str) -> None:
-    sandbox.remove_image(hostile)
     engine = sandbox.host.engine
-    for tag in (hostile.partition("@")[0] + ":1", hostile):
-        engine.remove_image(tag)
     own = get_own_name(parse_reference(hostile).digest)
+    for name in (own, hostile.partition("@")[0] + ":1", hostile):
+        engine.remove_image(name)
     assert [engine.image(name) for name in (hostile, own)] == [None, None]
     sandbox.prepare(hostile, 1024)
     assert engine.image(own) is not None

@@ -2,8 +2,9 @@
 
 import pytest
 
+from learningchain.registry import is_loopback
 from worker.sandbox import BrokenImageError
-from worker.sandbox.reference import is_loopback, parse_reference
+from worker.sandbox.reference import parse_reference
 
 DIGEST = "sha256:" + "ab" * 32
 
@@ -43,6 +44,8 @@ def test_this_machine_is_known(host: str) -> None:
     assert is_loopback(host)
 
 
-@pytest.mark.parametrize("host", ["10.0.0.1:5000", "localhost.example.org", "127.0.0.1.example.org:80", "[::2]:80"])
+@pytest.mark.parametrize(
+    "host", ["10.0.0.1:5000", "localhost.example.org", "127.0.0.1.example.org:80", "[::2]:80", "[:::]:80"]
+)
 def test_another_machine_is_known(host: str) -> None:
     assert not is_loopback(host)

@@ -13,9 +13,9 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from abci_app.protocol.limits import RESERVED_LOSS
 from tests.support.virtual_time import wait_for_test
 from worker.sandbox import (
-    RESERVED_LOSS,
     BrokenImageError,
     Checkpoint,
     Evaluation,
@@ -89,15 +89,11 @@ class FakeSandbox:
     evaluated: list[tuple[str, bytes]] = field(default_factory=list)
     trainings: list[FakeTraining] = field(default_factory=list)
     prepared: list[str] = field(default_factory=list)
-    removed_images: list[str] = field(default_factory=list)
     forgotten_attempts: list[str] = field(default_factory=list)
     kept_attempts: list[str] | None = None
     failing_checkpoints: int = 0
     slow_samples: int = 0
     closed: bool = False
-
-    def check_engine(self) -> str:
-        return "fake engine"
 
     def prepare(self, image: str, image_mib: int, given_up: threading.Event | None = None) -> None:
         self.prepared.append(image)
@@ -119,15 +115,15 @@ class FakeSandbox:
         content = model.read_bytes()
         self.evaluated.append((image, content))
         if "broken" in image or "sampleless" in image:
-            return _unscored(Finding.UNRUNNABLE, 0)
+            return _unscored(Finding.UNRUNNABLE)
         if self.slow_samples:
             self.slow_samples -= 1
-            return replace(_unscored(Finding.UNRUNNABLE, 0), may_change=True)
+            return replace(_unscored(Finding.UNRUNNABLE), may_change=True)
         words = content.decode("ascii").split() or ["crash"]
         if words[0] == "own-failure":
             raise OwnFailureError("the fake engine is down")
         if words[0] == "overrun":
-            return _unscored(Finding.OVERRUN, 0)
+            return _unscored(Finding.OVERRUN)
         return _measure(words[-1], Usage(memory=0.9 if words[0] == "hungry" else 0.1))
 
     def start_training(self, spec: TrainingSpec, given_up: threading.Event | None = None) -> FakeTraining:
@@ -140,9 +136,6 @@ class FakeSandbox:
         if any(training.spec.attempt == attempt and not training.closed for training in self.trainings):
             raise OwnFailureError(f"attempt {attempt} is running")
         self.forgotten_attempts.append(attempt)
-
-    def remove_image(self, image: str) -> None:
-        self.removed_images.append(image)
 
     def remove_orphans(self, keep_attempts: Collection[str] = ()) -> OrphanReport:
         self.kept_attempts = list(keep_attempts)
@@ -161,5 +154,5 @@ def _measure(word: str, usage: Usage) -> Evaluation:
     return Evaluation(Finding.MEASURED, loss, receipt, 0.1, usage, "")
 
 
-def _unscored(finding: Finding, loss: int) -> Evaluation:
-    return Evaluation(finding, loss, b"", 0.1, Usage(), finding.name)
+def _unscored(finding: Finding) -> Evaluation:
+    return Evaluation(finding, 0, b"", 0.1, Usage(), finding.name)

@@ -1,11 +1,9 @@
 """The sandbox: untrusted images on the Docker Engine, behind the interface of `types`."""
 
 from worker.sandbox.sandbox import DockerSandbox, evaluate_model, limits_of_class
-from worker.sandbox.score import InvalidScoreError, format_loss, parse_loss
+from worker.sandbox.score import InvalidScoreError, parse_loss
 from worker.sandbox.trial import Trial, try_image
 from worker.sandbox.types import (
-    MIB,
-    RESERVED_LOSS,
     BrokenImageError,
     Checkpoint,
     Evaluation,
@@ -30,8 +28,6 @@ from worker.sandbox.types import (
 )
 
 __all__ = [
-    "MIB",
-    "RESERVED_LOSS",
     "BrokenImageError",
     "Checkpoint",
     "DockerSandbox",
@@ -57,7 +53,6 @@ __all__ = [
     "UnfitEngineError",
     "Usage",
     "evaluate_model",
-    "format_loss",
     "limits_of_class",
     "parse_loss",
     "try_image",

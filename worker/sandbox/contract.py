@@ -5,14 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from abci_app.protocol.limits import MIB
+from learningchain.registry import CONTRACT_LABEL, CONTRACT_VERSION, INDEX_TYPES, MANIFEST_TYPES
 from worker.sandbox.engine import Json
 from worker.sandbox.layers import MAX_ENTRIES, Layer
 from worker.sandbox.reference import Reference
-from worker.sandbox.registry import INDEX_TYPES, MANIFEST_TYPES, parse_json
-from worker.sandbox.types import MIB, BrokenImageError
+from worker.sandbox.registry import parse_json
+from worker.sandbox.types import BrokenImageError
 
-CONTRACT_LABEL = "org.learningchain.contract"
-CONTRACT_VERSION = "1"
 CONFIG_BYTES = MIB
 LAYERS = 120  # the engine's overlay driver stops at about 125
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")

@@ -6,7 +6,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from worker.sandbox.types import MIB, NoSpaceError, OwnFailureError
+from abci_app.protocol.limits import MIB
+from worker.sandbox.types import NoSpaceError, OwnFailureError
 
 TOOL_SECONDS = 120  # mkfs of a large disk on a busy machine
 INODE_BYTES = 256

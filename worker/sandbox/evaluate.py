@@ -10,16 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from abci_app.protocol.limits import MIB, RESERVED_LOSS
+from learningchain.amounts import format_loss
+from learningchain.registry import CONTRACT_VERSION
 from worker.sandbox.artifacts import Artifact, ArtifactTooLargeError, NoArtifactError
 from worker.sandbox.container import Container, End
 from worker.sandbox.host import Host
 from worker.sandbox.output import EVALUATION_OUTPUT, Tail
-from worker.sandbox.score import SCORE_BYTES, InvalidScoreError, format_loss, parse_score
+from worker.sandbox.score import SCORE_BYTES, InvalidScoreError, parse_score
 from worker.sandbox.spec import Action, RunSpec, get_container_config
 from worker.sandbox.storage import Inputs, Workspace
 from worker.sandbox.types import (
-    MIB,
-    RESERVED_LOSS,
     Evaluation,
     EvaluationLimits,
     Finding,
@@ -28,9 +29,8 @@ from worker.sandbox.types import (
 )
 from worker.sandbox.watch import Watch
 
-CONTRACT = 1
 SCORE_OUT_BYTES = MIB
-JOB_JSON = json.dumps({"contract": CONTRACT}).encode("ascii")
+JOB_JSON = json.dumps({"contract": int(CONTRACT_VERSION)}).encode("ascii")
 
 _STOPPED = {
     StopReason.TIME: "stopped: out of time",

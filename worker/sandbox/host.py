@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from abci_app.protocol.limits import MIB
 from worker.sandbox.engine import Engine
 from worker.sandbox.processes import get_process_name
 from worker.sandbox.spec import ATTEMPT_LABEL, OWNER_LABEL, PROCESS_LABEL
 from worker.sandbox.storage import Storage
-from worker.sandbox.types import MIB, OwnFailureError
+from worker.sandbox.types import OwnFailureError
 
 RUNS = "runs"
 FIRST_UID, LAST_UID = 20_000, 59_999  # below 65 536: rootless engines map no more

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import structlog
 
+from abci_app.protocol.limits import MIB
 from worker.sandbox.apart import LOOK_SECONDS
 from worker.sandbox.contract import CONFIG_BYTES, check_config, check_manifest, check_pulled, check_size
 from worker.sandbox.engine import Engine, Json
@@ -23,7 +24,6 @@ from worker.sandbox.reference import Reference, parse_reference
 from worker.sandbox.registry import open_registry
 from worker.sandbox.storage import check_space, has_space
 from worker.sandbox.types import (
-    MIB,
     BrokenImageError,
     EngineRefusedError,
     NoSpaceError,

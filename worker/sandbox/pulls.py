@@ -11,6 +11,7 @@ from typing import Final
 
 import structlog
 
+from abci_app.protocol.limits import MIB
 from worker.sandbox.apart import LOOK_SECONDS
 from worker.sandbox.archive import Image, get_id, get_size, make_archive
 from worker.sandbox.contract import Manifest, check_unpacked
@@ -26,7 +27,6 @@ from worker.sandbox.reference import Reference
 from worker.sandbox.registry import Registry, open_registry
 from worker.sandbox.storage import check_space, disk_failures
 from worker.sandbox.types import (
-    MIB,
     BrokenImageError,
     EngineRefusedError,
     OwnFailureError,

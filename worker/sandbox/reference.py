@@ -1,13 +1,10 @@
 """Names of images: registry, repository and the digest of one manifest."""
 
-import ipaddress
 import re
 from dataclasses import dataclass
 
+from learningchain.registry import HUB, HUB_API
 from worker.sandbox.types import BrokenImageError
-
-DEFAULT_REGISTRY = "docker.io"
-DEFAULT_REGISTRY_API = "registry-1.docker.io"
 
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REFERENCE = re.compile(
@@ -33,7 +30,7 @@ class Reference:
     @property
     def api_host(self) -> str:
         """Return where the registry's HTTP interface is."""
-        return DEFAULT_REGISTRY_API if self.host == DEFAULT_REGISTRY else self.host
+        return HUB_API if self.host == HUB else self.host
 
     def at(self, host: str) -> "Reference":
         """Return the same manifest at another registry."""
@@ -48,16 +45,7 @@ def parse_reference(image: str) -> Reference:
     match = _REFERENCE.fullmatch(image)
     if match is None:
         raise BrokenImageError(f"{image[:200]!r} is no image name of the form registry/repository@sha256:<64 hex>")
-    host, path = match["host"] or DEFAULT_REGISTRY, match["path"]
-    if host == DEFAULT_REGISTRY and "/" not in path:
+    host, path = match["host"] or HUB, match["path"]
+    if host == HUB and "/" not in path:
         path = f"library/{path}"
     return Reference(host, path, f"sha256:{match['digest']}")
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether a registry host is this machine."""
-    name = host.rpartition(":")[0] if re.search(r":[0-9]+$", host) else host
-    try:
-        return ipaddress.ip_address(name.strip("[]")).is_loopback
-    except ValueError:
-        return name == "localhost"

@@ -17,18 +17,11 @@ import httpx2
 
 from learningchain.addresses import AddressRefused, resolve
 from learningchain.addresses import Target as Place
+from learningchain.registry import INDEX_TYPES, MANIFEST_TYPES, is_loopback
 from worker.sandbox.apart import Sockets, call_apart
-from worker.sandbox.reference import Reference, is_loopback
+from worker.sandbox.reference import Reference
 from worker.sandbox.types import BrokenImageError, RegistryError, SandboxSettings
 
-MANIFEST_TYPES = (
-    "application/vnd.docker.distribution.manifest.v2+json",
-    "application/vnd.oci.image.manifest.v1+json",
-)
-INDEX_TYPES = (
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-    "application/vnd.oci.image.index.v1+json",
-)
 MANIFEST_BYTES = 4 << 20
 TOKEN_BYTES = 64 * 1024
 CONNECT_SECONDS = 10.0

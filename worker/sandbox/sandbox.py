@@ -13,6 +13,7 @@ from pathlib import Path
 import structlog
 
 from abci_app.pb.learningchain.v1 import state_pb2
+from abci_app.protocol.limits import MIB
 from worker.sandbox.disks import check_tools
 from worker.sandbox.engine import Engine, find_unfit
 from worker.sandbox.evaluate import OneEvaluation
@@ -25,7 +26,6 @@ from worker.sandbox.spec import PROCESS_LABEL
 from worker.sandbox.storage import LoopStorage, Storage
 from worker.sandbox.train import ContainerTraining
 from worker.sandbox.types import (
-    MIB,
     BrokenImageError,
     Evaluation,
     EvaluationLimits,
@@ -89,7 +89,7 @@ class DockerSandbox:
         self._guard = Guard(self.host)
 
     def check_engine(self) -> str:
-        """See Sandbox."""
+        """Return a line that names engine, runtime and storage mode. Raises UnfitEngineError."""
         info, version = self._engine.info(), self._engine.version()
         if lacks := find_unfit(info, self.host.runtime):
             raise UnfitEngineError(f"the engine at {self._engine.url} lacks {'; '.join(lacks)}")
@@ -136,10 +136,6 @@ class DockerSandbox:
     def forget_attempt(self, attempt: str) -> None:
         """See Sandbox."""
         forget_attempt(self.host, attempt)
-
-    def remove_image(self, image: str) -> None:
-        """See Sandbox."""
-        self._images.remove(image)
 
     def remove_orphans(self, keep_attempts: Collection[str] = ()) -> OrphanReport:
         """See Sandbox."""

@@ -4,16 +4,13 @@ No float is involved, and nothing here takes longer for a longer exponent: `1e30
 """
 
 import json
-import re
 from typing import NoReturn
 
-SCORE_BYTES = 64 * 1024
-LOSS_CHARACTERS = 40
-LOSS_BOUND = 2**62
-NANO_DIGITS = 9  # a loss is stored in units of 10^-9
-NESTING = 32  # our own limit: the interpreter's differs between versions
+from abci_app.protocol.limits import MAX_LOSS
+from learningchain import amounts
 
-_LOSS = re.compile(r"(-?)([0-9]+)(?:\.([0-9]+))?(?:[eE]([+-]?[0-9]{1,2}))?")
+SCORE_BYTES = 64 * 1024
+NESTING = 32  # our own limit: the interpreter's differs between versions
 
 
 class InvalidScoreError(ValueError):
@@ -31,20 +28,13 @@ def parse_loss(text: str) -> int:
 
     Accepted are at most 40 characters of -?digits[.digits][e±dd], within ±2^62 after conversion.
     """
-    match = _LOSS.fullmatch(text) if len(text) <= LOSS_CHARACTERS else None
-    if match is None:
-        raise InvalidScoreError(f"loss is not a number of the form -?digits[.digits][e±dd]: {text[:LOSS_CHARACTERS]!r}")
-    sign, whole, fraction, exponent = match[1], match[2], match[3] or "", int(match[4] or "0")
-    nano = _shift(int(whole + fraction), exponent - len(fraction) + NANO_DIGITS)
-    if nano > LOSS_BOUND:
+    try:
+        nano = amounts.parse_loss(text)
+    except ValueError as error:
+        raise InvalidScoreError(str(error)) from None
+    if abs(nano) > MAX_LOSS:
         raise InvalidScoreError(f"loss {text} is outside ±2^62 units of 1e-9: normalise it")
-    return -nano if sign else nano
-
-
-def format_loss(nano: int) -> str:
-    """Return units of 1e-9 as a plain decimal number with nine places."""
-    whole, fraction = divmod(abs(nano), 10**NANO_DIGITS)
-    return f"{'-' if nano < 0 else ''}{whole}.{fraction:0{NANO_DIGITS}d}"
+    return nano
 
 
 def parse_score(content: bytes) -> int:
@@ -97,13 +87,3 @@ def _check_nesting(text: str) -> None:
                 raise InvalidScoreError(f"score.json is nested deeper than {NESTING}")
         elif character in "]}":
             depth -= 1
-
-
-def _shift(digits: int, places: int) -> int:
-    """Return digits · 10^places rounded half to even; `places` lies within ±150."""
-    power: int = 10 ** abs(places)
-    if places >= 0:
-        return digits * power
-    quotient, rest = divmod(digits, power)
-    is_up = 2 * rest > power or (2 * rest == power and quotient % 2 == 1)
-    return quotient + is_up

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
+from abci_app.protocol.limits import MIB
 from worker.sandbox.artifacts import Artifact, copy_artifact, copy_input
 from worker.sandbox.disks import Disk
 from worker.sandbox.spec import MACHINE_ID, get_group, get_passwd
-from worker.sandbox.types import MIB, NoSpaceError, OwnFailureError
+from worker.sandbox.types import NoSpaceError, OwnFailureError
 
 INPUT_INODES = 32
 OUT_INODES = 1024  # predict and score write one file, train replaces one

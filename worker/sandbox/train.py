@@ -9,16 +9,16 @@ from pathlib import Path
 
 import structlog
 
+from abci_app.protocol.limits import MIB
+from learningchain.registry import CONTRACT_VERSION
 from worker.sandbox.artifacts import NoArtifactError
 from worker.sandbox.attempts import Attempt
 from worker.sandbox.container import Container, End
-from worker.sandbox.evaluate import CONTRACT
 from worker.sandbox.host import Host
 from worker.sandbox.output import TRAINING_OUTPUT, Lines
 from worker.sandbox.spec import Action, RunSpec, get_container_config
 from worker.sandbox.storage import State
 from worker.sandbox.types import (
-    MIB,
     Checkpoint,
     LogLine,
     OwnFailureError,
@@ -249,7 +249,7 @@ def get_job_json(spec: TrainingSpec) -> bytes:
     """Return /lc/in/job.json of train."""
     limits = spec.limits
     job = {
-        "contract": CONTRACT,
+        "contract": int(CONTRACT_VERSION),
         "job": str(spec.job_id),
         "deadline_ms": spec.deadline_ms,
         "limits": {

@@ -7,10 +7,7 @@ from enum import Enum, IntEnum
 from pathlib import Path
 from typing import Protocol
 
-RESERVED_LOSS = 2**63 - 1
-"""Loss of a run that ended by itself without a valid score (protocol, section 6)."""
-
-MIB = 1 << 20
+from abci_app.protocol.limits import RESERVED_LOSS
 
 
 class OwnFailureError(Exception):
@@ -220,10 +217,6 @@ class Training(Protocol):
 class Sandbox(Protocol):
     """Runs untrusted images. Methods block: call them from a thread. OwnFailureError may come from each of them."""
 
-    def check_engine(self) -> str:
-        """Return a line that names engine, runtime and storage mode. Raises UnfitEngineError."""
-        ...
-
     def prepare(self, image: str, image_mib: int, given_up: threading.Event | None = None) -> None:
         """Pull `image` and check the contract; quick when it is here. Raises BrokenImageError.
 
@@ -248,10 +241,6 @@ class Sandbox(Protocol):
 
     def forget_attempt(self, attempt: str) -> None:
         """Remove what is kept of an attempt; nothing is fine. Raises OwnFailureError while a process runs it."""
-        ...
-
-    def remove_image(self, image: str) -> None:
-        """Remove an image that no container uses; one that is not here is fine."""
         ...
 
     def remove_orphans(self, keep_attempts: Collection[str] = ()) -> OrphanReport:

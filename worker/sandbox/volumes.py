@@ -12,6 +12,7 @@ import tarfile
 from pathlib import Path
 from typing import BinaryIO
 
+from abci_app.protocol.limits import MIB
 from worker.sandbox.artifacts import Artifact, NoArtifactError, copy_archived
 from worker.sandbox.engine import Engine
 from worker.sandbox.host import Host
@@ -27,7 +28,7 @@ from worker.sandbox.storage import (
     get_inputs_size,
     write_inputs,
 )
-from worker.sandbox.types import MIB, OwnFailureError
+from worker.sandbox.types import OwnFailureError
 
 HELPER_REPOSITORY = "learningchain-empty"
 HELPER_TAG = "1"
