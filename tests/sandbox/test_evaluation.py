@@ -44,9 +44,11 @@ def test_the_largest_memory_of_both_runs_is_measured(
 
     def read_and_tell(meter: Meter) -> int:
         found = read(meter)
-        if found and not seen and any_sandbox.host.engine.inspect(meter._container)["Config"]["Cmd"] == command:
-            seen.append(found)
-            tell(engine_client, meter._container)
+        if found and any_sandbox.host.engine.inspect(meter._container)["Config"]["Cmd"] == command:
+            found += 20 << 20  # else both runs use about the same
+            if not seen:
+                seen.append(found)
+                tell(engine_client, meter._container)
         return found
 
     monkeypatch.setattr(Meter, "read", read_and_tell)
