@@ -51,6 +51,12 @@ def test_a_small_step_ranks_as_the_largest_loss_it_does_not_undercut() -> None:
     assert compute_ranked_loss(held, b"x", 200, STEP) == 200
 
 
+def test_behind_the_leader_too_the_ranked_losses_count_not_the_announced_ones() -> None:
+    held = [candidate("a", 100), candidate("b", 130, loss=120)]
+    assert compute_ranked_loss(held, b"x", 120, STEP) == 120
+    assert compute_ranked_loss(held, b"x", 121, STEP) == 130
+
+
 def test_ones_own_earlier_candidacy_does_not_hold_one_back() -> None:
     held = [candidate("a", 100), candidate("x", 105)]
     assert compute_ranked_loss(held, b"x", 104, STEP) == 104

@@ -287,6 +287,14 @@ def test_invalid_no_checkers_left() -> None:
     market.announce("checker1", single, 5_000)
 
 
+def test_invalid_no_checkers_left_in_the_class() -> None:
+    """Checkers of a lower class cannot stand in for the last one of the job's class."""
+    market = Market(checkers={"checker0": CHECKERS["checker0"], "small": Holding(bond=100 * UCREDIT, checker=1)})
+    job_id = market.submit(job_class=1)
+    assert try_announce(market, "checker0", job_id, 0) == "no_checkers_left"
+    market.announce("small", job_id, 0)
+
+
 def test_the_earlier_announcement_stays_ahead_on_a_tie_within_one_block(market: Market) -> None:
     job_id = market.submit(runner_ups=1)
     txs = [(name, market.announcement(name, job_id, 7_000)) for name in ("worker1", "worker0")]
