@@ -183,6 +183,25 @@ def test_a_table_goes_while_an_older_one_is_still_needed() -> None:
     assert tables(market) == {drawn[0], market.table().epoch}
 
 
+def test_a_table_goes_while_that_of_the_next_epoch_is_still_needed() -> None:
+    market = Market()
+    epoch_ms = market.params.epoch_ms
+    epoch = market.table().epoch + 4
+    jobs = []
+    for number, window_ms in enumerate((20_000, 30_000)):
+        jobs.append(market.submit(expiry_ms=(epoch + number) * epoch_ms + 5_000, reveal_window_ms=window_ms))
+        market.announce("worker0", jobs[-1], 0)
+    for number in range(3):
+        market.skip_to((epoch + number) * epoch_ms - 2_000)
+        replace_table(market)
+        if number < 2:
+            market.expire(jobs[number])
+    assert tables(market) == {epoch, epoch + 1, epoch + 2}
+    market.expire(jobs[0])
+    assert [market.job(job_id).state for job_id in jobs] == [pb.JOB_STATE_REFUNDED, pb.JOB_STATE_REVEAL]
+    assert tables(market) == {epoch + 1, epoch + 2}
+
+
 def test_a_table_that_is_replaced_in_the_block_that_settles_its_last_job_goes_in_that_block() -> None:
     market = Market(overrides={"outage_ms": 3_600_000})
     job_id = market.submit()
