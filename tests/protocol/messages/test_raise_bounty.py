@@ -38,6 +38,7 @@ def test_a_raised_bounty_is_paid_to_the_winner(market: Market) -> None:
     market.reveal("worker0", job_id)
     market.decide(job_id, {})
     assert market.balance("worker0") == before + 11 * UCREDIT
+    assert market.standing("carl").bounties_paid_out == 11 * UCREDIT
 
 
 @pytest.mark.parametrize("amount", [0, 2**63])

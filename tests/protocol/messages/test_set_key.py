@@ -85,6 +85,15 @@ def test_invalid_bad_key_proof(chain: Chain) -> None:
         assert code(chain, message) == errors.BadKeyProof.code
 
 
+@pytest.mark.parametrize("between", [None, KEY_SCOPE_REMOVED])
+def test_invalid_bad_key_proof_for_a_key_that_the_account_has_or_had(chain: Chain, between: tx_pb2.KeyScope) -> None:
+    chain.must("alice", set_key(chain, second(chain)))
+    if between:
+        chain.must("alice", set_key(chain, second(chain), between))
+    change = tx_pb2.SetKey(public_key=second(chain).public_key, scope=KEY_SCOPE_OWNER)
+    assert code(chain, change) == errors.BadKeyProof.code
+
+
 def test_invalid_key_taken(chain: Chain) -> None:
     taken = Wallet("bob", owner=chain.address("alice"))
     assert code(chain, set_key(chain, taken)) == errors.KeyTaken.code
