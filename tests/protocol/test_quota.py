@@ -158,6 +158,12 @@ def test_a_refund_counts_like_a_transfer() -> None:
     assert count_accepted(market, "other") == RATES["poor_burst"]
 
 
+def test_who_has_only_credits_that_unbond_is_poor() -> None:
+    market = Market(checkers={"other": Holding(0, 5 * UCREDIT)}, overrides=RATES)
+    market.must("other", tx_pb2.Unbond(amount=5 * UCREDIT))
+    assert count_accepted(market, "other") == RATES["poor_burst"]
+
+
 def test_released_credits_count_like_a_transfer() -> None:
     market = Market(checkers={"other": Holding(0, 5 * UCREDIT)}, overrides=RATES)
     market.must("other", tx_pb2.Unbond(amount=5 * UCREDIT))

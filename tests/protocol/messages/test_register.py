@@ -152,6 +152,15 @@ def test_the_work_rises_by_one_bit_at_256_recent_registrations_and_each_doubling
     assert bits == chain.params.registration_bits + more
 
 
+def test_invalid_work_too_small_once_256_registered(chain: Chain) -> None:
+    load = pb.RegistrationLoad(recent=256, period=chain.time_ms // REGISTRATION_PERIOD_MS)
+    chain.committed.records[keys.REGISTRATION_LOAD] = load.SerializeToString(deterministic=True)
+    bits = chain.params.registration_bits
+    enough, little = (search_bad_solution(chain, chain.wallet("dave").public_key, n) for n in (bits + 1, bits))
+    assert code_of(chain, chain.sign_register("dave", little)) == errors.WorkTooSmall.code
+    assert chain.block([chain.sign_register("dave", enough)]).tx_results[0].code == 0
+
+
 def test_recent_registrations_halve_at_every_full_ten_minutes_of_block_time(chain: Chain) -> None:
     for number in range(5):
         chain.register(f"new{number}")

@@ -129,6 +129,19 @@ def test_a_model_of_the_largest_size_is_accepted(market: Market) -> None:
     assert try_reveal(market, size=4 * MIB) == "ok"
 
 
+def test_limit_and_window_are_those_of_the_jobs_class() -> None:
+    market = Market()
+    job_id = market.submit(job_class=1)
+    market.announce("worker0", job_id, 0)
+    market.expire(job_id)
+    largest = 16 * MIB
+    too_large = market.revelation("worker0", job_id, size=largest + 1)
+    assert name_of(market.send("worker0", too_large).code) == "model_too_large"
+    market.must("worker0", market.revelation("worker0", job_id, size=largest))
+    job = market.job(job_id)
+    assert job.deadline_ms - job.window_opened_ms == 10_000 + 3 * 30_000 + 20 * 2_048 + 100 * 16
+
+
 def test_invalid_bad_digest(market: Market) -> None:
     assert try_reveal(market, model_digest=b"x" * 31) == "bad_digest"
 
