@@ -259,6 +259,18 @@ def test_settled_jobs_are_pruned_after_their_retention_up_to_the_cap() -> None:
     assert market.get(keys.job(jobs[2]), pb.Job) is None
 
 
+def test_the_job_that_was_settled_first_is_pruned_first_whatever_its_id() -> None:
+    market = Market(overrides={"max_pruned_per_block": 1, "job_retention_ms": 90_000})
+    later, sooner = (market.submit(expiry_ms=market.time_ms + after_ms) for after_ms in (20_000, 10_000))
+    market.expire(later)
+    assert market.job(later).deadline_ms == market.time_ms + 90_000
+    market.block(dt_ms=90_000)
+    assert market.get(keys.job(sooner), pb.Job) is None
+    assert market.get(keys.job(later), pb.Job) is not None
+    market.block(dt_ms=1)
+    assert market.get(keys.job(later), pb.Job) is None
+
+
 def test_pruning_removes_all_rounds_of_a_job(market: Market) -> None:
     job_id = open_reveal(market, runner_ups=1)
     market.expire(job_id)
