@@ -152,6 +152,16 @@ def test_a_runner_up_leaves_whatever_the_state_of_the_job(market: Market, state:
     assert market.supply().deposits == 2 * DEPOSIT
 
 
+def test_a_runner_up_that_was_banned_has_no_turn_and_no_round(market: Market) -> None:
+    job_id = open_race(market, "worker0", VICTIM, "worker1")
+    market.expire(job_id)
+    ban(market)
+    market.expire(job_id)
+    job = market.job(job_id)
+    assert (job.state, job.round, job.rounds) == (pb.JOB_STATE_REVEAL, 1, 2)
+    assert market.round(job_id, 1).candidate.account == market.address("worker1")
+
+
 def test_in_its_own_vote_the_turn_goes_on_to_the_decision(market: Market) -> None:
     job_id = open_race(market, VICTIM, "worker0", deposit=DEPOSIT)
     market.expire(job_id)
