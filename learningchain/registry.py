@@ -1,7 +1,8 @@
 """Finding the one image that a tag stands for: the digest of a single linux/amd64 manifest, as anybody can pull it.
 
 Speaks the OCI distribution API without credentials, because every checker has to pull the image without any. Plain
-HTTP is used for registries on this machine only.
+HTTP is used for registries on this machine only. The image of a stranger's job is asked for at public addresses only,
+as workers do it: its registry may be any host, and redirect to any other.
 """
 
 import asyncio
@@ -10,11 +11,15 @@ import ipaddress
 import json
 import re
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import httpx2
+
+from learningchain.addresses import AddressRefused, Target, resolve
 
 TIMEOUT_S: Final = 20.0
 """For each read."""
@@ -103,14 +108,17 @@ def parse_reference(text: str) -> Reference:
     return Reference(host, path, match["tag"] or ("" if match["digest"] else "latest"), match["digest"] or "")
 
 
-def resolve_image(text: str, client: httpx2.AsyncClient | None = None) -> Image:
+def resolve_image(
+    text: str, client: httpx2.AsyncClient | None = None, *, is_trusted: bool = True, allow_loopback: bool = False
+) -> Image:
     """Return the image a reference stands for, pulling its manifest and configuration without credentials.
 
+    A registry that is not trusted is asked at public addresses only, or on this machine where that is allowed.
     Raises ImageError: unknown, not public, several platforms without linux/amd64, wrong digest, no answer in time.
     """
     reference = parse_reference(text)
     try:
-        return asyncio.run(_resolve(reference, client))
+        return asyncio.run(_resolve(reference, client, is_trusted, allow_loopback))
     except (httpx2.HTTPError, TimeoutError, ExceptionGroup) as error:
         # A group is what failed, for each address of a host, in a way that httpx does not know.
         cause = error.exceptions[0] if isinstance(error, ExceptionGroup) else error
@@ -124,9 +132,11 @@ def resolve_image(text: str, client: httpx2.AsyncClient | None = None) -> Image:
         ) from error
 
 
-async def _resolve(reference: Reference, client: httpx2.AsyncClient | None) -> Image:
+async def _resolve(
+    reference: Reference, client: httpx2.AsyncClient | None, is_trusted: bool, allow_loopback: bool
+) -> Image:
     async with asyncio.timeout(MOST_S), client or httpx2.AsyncClient(timeout=TIMEOUT_S, trust_env=True) as http:
-        return await _Registry(http, reference).resolve()
+        return await _Registry(http, reference, is_trusted, allow_loopback).resolve()
 
 
 def _is_host(part: str) -> bool:
@@ -146,12 +156,14 @@ def is_loopback(host: str) -> bool:
 class _Registry:
     """One repository of a registry, asked anonymously."""
 
-    def __init__(self, http: httpx2.AsyncClient, reference: Reference) -> None:
+    def __init__(self, http: httpx2.AsyncClient, reference: Reference, is_trusted: bool, allow_loopback: bool) -> None:
         self._http = http
         self._reference = reference
         host = HUB_API if reference.host == HUB else reference.host
         self._base = f"{'http' if is_loopback(host) else 'https'}://{host}/v2/{reference.path}"
         self._token = ""
+        self._is_trusted = is_trusted
+        self._allow_loopback = allow_loopback and is_loopback(host)
 
     async def resolve(self) -> Image:
         wanted = self._reference.digest or self._reference.tag
@@ -225,7 +237,7 @@ class _Registry:
     async def _fetch(self, url: str, headers: Mapping[str, str], limit: int) -> tuple[int, bytes]:
         """Follow the anonymous token challenge once, and redirects without lowering the transport's safety."""
         for _ in range(MAX_REDIRECTS + 2):
-            async with self._http.stream("GET", url, headers=self._authorize(url, headers)) as answer:
+            async with await self._open(url, self._authorize(url, headers)) as answer:
                 if answer.is_redirect:
                     url = self._check_url(urljoin(url, answer.headers.get("location", "")))
                 elif answer.status_code == 401 and not self._token and await self._take_token(answer):
@@ -233,6 +245,24 @@ class _Registry:
                 else:
                     return answer.status_code, await _read(answer, limit)
         raise ImageError("the registry redirects without end", "use another registry")
+
+    async def _open(
+        self, url: str, headers: Mapping[str, str], query: Mapping[str, str] | None = None
+    ) -> AbstractAsyncContextManager[httpx2.Response]:
+        place = await asyncio.to_thread(self._locate, url)
+        every = {**headers, **place.headers}
+        return self._http.stream("GET", place.url, headers=every, params=query, extensions=place.extensions)
+
+    def _locate(self, url: str) -> Target:
+        """Return where to connect to; behind a proxy of the user's nothing is looked up, and the proxy decides."""
+        parts, proxies = urlsplit(url), getproxies()
+        is_proxied = bool({parts.scheme, "all"} & proxies.keys()) and not proxy_bypass(parts.netloc)
+        if self._is_trusted or is_proxied:
+            return Target(url, {}, {})
+        try:
+            return resolve(url, self._allow_loopback)
+        except AddressRefused as error:
+            raise ImageError(f"the registry {self._reference.host}: {error}", "name it with --registry") from error
 
     def _authorize(self, url: str, headers: Mapping[str, str]) -> Mapping[str, str]:
         # A token is for the registry alone; a redirect to a store of blobs must not see it.
@@ -246,7 +276,7 @@ class _Registry:
         if scheme.lower() != "bearer" or "realm" not in fields:
             return False
         query = {name: fields[name] for name in ("service", "scope") if name in fields}
-        async with self._http.stream("GET", self._check_url(fields["realm"]), params=query) as reply:
+        async with await self._open(self._check_url(fields["realm"]), {}, query) as reply:
             if reply.status_code != 200:
                 return False
             token = _parse(await _read(reply, MAX_CONFIG_BYTES))

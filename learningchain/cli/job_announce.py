@@ -24,7 +24,7 @@ from learningchain.cli.command import Sending, Session, command
 from learningchain.cli.failure import Failure
 from learningchain.cli.job_app import app
 from learningchain.cli.job_view import require_job
-from learningchain.cli.parse import JobId
+from learningchain.cli.parse import JobId, Registries
 from learningchain.client import JobView
 from learningchain.client.errors import ClientError, NodeUnreachable, TxError, WaitTimeout, WouldBeRefused
 from learningchain.client.journal import JournalBusy
@@ -56,6 +56,7 @@ def announce(
     ] = MIN_EVALUATIONS,
     stay: Annotated[bool, typer.Option("--stay", help="Wait for my turn and reveal the model myself")] = False,
     locations: Locations = None,
+    registries: Registries = None,
 ) -> None:
     """Evaluate a model in the sandbox as a checker would, and announce the worst loss measured.
 
@@ -77,7 +78,7 @@ def announce(
             f"the model has {size} bytes", f"the class of this job allows 1 byte to {job_class.model_mib} MiB"
         )
     known = hash_file(model)
-    loss = _measure_worst(session, view, model, evaluations, job_class)
+    loss = _measure_worst(session, view, model, evaluations, job_class, registries or [])
     if hash_file(model) != known:
         raise Failure(f"{model} has changed while it was evaluated", _COPY)
     view = require_job(session, job_id)  # others announced while it was evaluated
@@ -134,7 +135,12 @@ def _check_locations(locations: list[str]) -> None:
 
 
 def _measure_worst(
-    session: Session, view: JobView, model: Path, evaluations: int, job_class: pb.EvaluationClass
+    session: Session,
+    view: JobView,
+    model: Path,
+    evaluations: int,
+    job_class: pb.EvaluationClass,
+    registries: list[str],
 ) -> int:
     """Return the worst loss of several evaluations. Raises Failure for anything a checker could hold against it."""
     from learningchain.cli import worker_tools
@@ -143,7 +149,7 @@ def _measure_worst(
     losses = []
     for number in range(1, evaluations + 1):
         session.say(f"evaluation {number} of {evaluations} …")
-        found = worker_tools.evaluate(session, terms.eval_image or terms.image, model, job_class)
+        found = worker_tools.evaluate(session, terms.eval_image or terms.image, model, job_class, registries)
         if not found.has_score:
             raise Failure(
                 f"evaluation {number} gave no valid score: {found.finding.name}", found.detail or "look at it"

@@ -18,7 +18,7 @@ from learningchain.cli.command import Session, command
 from learningchain.cli.failure import Failure
 from learningchain.cli.job_app import app
 from learningchain.cli.job_view import require_job
-from learningchain.cli.parse import JobId
+from learningchain.cli.parse import JobId, Registries
 from learningchain.client import JobView
 from learningchain.models import (
     ModelError,
@@ -30,7 +30,7 @@ from learningchain.models import (
     looks_like_pickle,
     order_relays,
 )
-from learningchain.registry import MODEL_NAME_LABEL, ImageError, resolve_image
+from learningchain.registry import MODEL_NAME_LABEL, ImageError, parse_reference, resolve_image
 
 SECONDS: Final = 3600.0
 
@@ -46,11 +46,12 @@ def model(
         bool, typer.Option("--evaluate", help="Run it in the sandbox as a checker would and compare the loss")
     ] = False,
     timeout: Annotated[float, typer.Option(min=1, help="Longest download in seconds")] = SECONDS,
+    registries: Registries = None,
 ) -> None:
     """Download the revealed model of a job, check size and digest, and save it. It is never loaded or run here."""
     view = require_job(session, job_id)
     turn = require_revealed(view)
-    path = _choose_path(view, out)
+    path = _choose_path(session, view, out, registries or [])
     wanted = WantedModel(turn.model_digest, turn.size)
     source = _fetch(session, turn, wanted, path, timeout)
     if looks_like_pickle(path):
@@ -68,7 +69,7 @@ def model(
     if not evaluate:
         session.out.show(data)
         return
-    data |= measure(session, view, path, turn.candidate.loss)
+    data |= measure(session, view, path, turn.candidate.loss, registries or [])
     session.out.show(data)
     if not data["matches"]:
         raise Failure(
@@ -92,14 +93,14 @@ def require_revealed(view: JobView) -> pb.Round:
     return revealed[-1]
 
 
-def measure(session: Session, view: JobView, path: Path, announced: int) -> dict[str, Any]:
+def measure(session: Session, view: JobView, path: Path, announced: int, registries: list[str]) -> dict[str, Any]:
     """Evaluate a model as a checker would; `matches` tells whether it is as good as announced, within tolerance."""
     from learningchain.cli import worker_tools
 
     terms = view.job.terms
     job_class = session.client().get_chain().params.classes[terms.job_class]
     session.say("evaluating in the sandbox, as a checker would …")
-    found = worker_tools.evaluate(session, terms.eval_image or terms.image, path, job_class)
+    found = worker_tools.evaluate(session, terms.eval_image or terms.image, path, job_class, registries)
     matches = found.has_score and found.loss_nano <= announced + terms.tolerance
     if not found.has_score:
         session.say(f"no valid score: {found.finding.name}: {found.detail}")
@@ -112,23 +113,27 @@ def measure(session: Session, view: JobView, path: Path, announced: int) -> dict
     }
 
 
-def _choose_path(view: JobView, out: Path | None) -> Path:
-    path = out if out is not None and not out.is_dir() else (out or Path()) / _find_name(view)
+def _choose_path(session: Session, view: JobView, out: Path | None, registries: list[str]) -> Path:
+    if out is None or out.is_dir():
+        out = (out or Path()) / _find_name(session, view, registries)
     # Looked at before anything is fetched: later it would be taken for a fault of the sources.
-    if not path.parent.is_dir():
-        raise Failure(f"there is no folder {path.parent}", "make it, or choose another --file", exit_codes.NOT_FOUND)
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise Failure(f"nothing can be written into {path.parent}", "choose another folder with --file")
-    return path
+    if not out.parent.is_dir():
+        raise Failure(f"there is no folder {out.parent}", "make it, or choose another --file", exit_codes.NOT_FOUND)
+    if not os.access(out.parent, os.W_OK | os.X_OK):
+        raise Failure(f"nothing can be written into {out.parent}", "choose another folder with --file")
+    return out
 
 
-def _find_name(view: JobView) -> str:
+def _find_name(session: Session, view: JobView, registries: list[str]) -> str:
     """Return a name with the image's own for its models in it, where registry and label help.
 
     Never the image's own alone: a stranger's file must not be what a program looks for in the folder it runs in.
     """
+    image = view.job.terms.image
     try:
-        name = resolve_image(view.job.terms.image).labels.get(MODEL_NAME_LABEL, "")
+        is_trusted = parse_reference(image).host in registries
+        found = resolve_image(image, is_trusted=is_trusted, allow_loopback=session.allows_loopback())
+        name = found.labels.get(MODEL_NAME_LABEL, "")
     except ImageError:
         name = ""
     return f"job-{view.job.id}-{name}" if is_safe_name(name) else f"job-{view.job.id}.model"

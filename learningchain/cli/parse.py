@@ -21,6 +21,10 @@ MAX_UINT64: Final = 2**64 - 1
 """Largest whole number in a transaction or a question."""
 
 JobId = Annotated[int, typer.Argument(min=1, help="Number of the job")]
+Registries = Annotated[
+    list[str] | None,
+    typer.Option("--registry", help="Host of an image that is asked at a private address too; may be repeated"),
+]
 
 
 def check_given(value: object) -> None:

@@ -6,7 +6,7 @@ else works where no worker is installed.
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -40,11 +40,16 @@ TRIAL_SECONDS: Final = 600
 """How long a training that is tried may run at most; it is over with its first model."""
 
 
-def evaluate(session: Session, image: str, model: Path, job_class: pb.EvaluationClass) -> Evaluation:
-    """Evaluate a model exactly as a checker would, in fresh sandboxes. Raises Failure when this machine cannot."""
+def evaluate(
+    session: Session, image: str, model: Path, job_class: pb.EvaluationClass, registries: Sequence[str]
+) -> Evaluation:
+    """Evaluate a model exactly as a checker would, in fresh sandboxes. Raises Failure when this machine cannot.
+
+    The image is a stranger's: only `registries` are asked at private addresses.
+    """
     _log_warnings_only()
     try:
-        limits, settings = limits_of_class(job_class), _get_settings(session, image)
+        limits, settings = limits_of_class(job_class), _get_settings(session, registries)
         return evaluate_model(image, model, limits, settings, _tell_steps(session))
     except BrokenImageError as error:
         raise _get_image_failure(error) from error
@@ -65,7 +70,7 @@ def try_job(
     _log_warnings_only()
     limits, most_mib = limits_of_class(job_class), Policy().max_image_mib
     training = TrainingLimits(milli_cpus, memory_mib, disk_mib, most_mib, limits.model_mib, TRIAL_SECONDS)
-    settings = _get_settings(session, image, eval_image)
+    settings = _get_settings(session, [parse_reference(each).host for each in (image, eval_image)])
     try:
         return try_image(image, eval_image, limits, training, settings, _tell_steps(session))
     except BrokenImageError as error:
@@ -92,11 +97,12 @@ def _log_warnings_only() -> None:
     )
 
 
-def _get_settings(session: Session, *images: str) -> SandboxSettings:
-    """Return settings that trust the registries of images which the user names, at private addresses too."""
-    hosts = tuple(parse_reference(image).host for image in images)
+def _get_settings(session: Session, registries: Sequence[str]) -> SandboxSettings:
+    """Return settings that trust the registries which the user names, at private addresses too."""
     return SandboxSettings(
-        home=session.settings.home / "sandbox", trusted_registries=hosts, allow_loopback=session.allows_loopback()
+        home=session.settings.home / "sandbox",
+        trusted_registries=tuple(registries),
+        allow_loopback=session.allows_loopback(),
     )
 
 

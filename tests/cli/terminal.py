@@ -73,6 +73,7 @@ class Terminal:
         self.transport = MemoryTransport(self.market, auto_ms=1_000)
         self.market.block()
         self.images: dict[str, Image] = {f"{IMAGE}:1": make_image()}
+        self.resolved: list[dict[str, bool]] = []
         monkeypatch.setattr(session, "connect", lambda *_: Client(self.transport))
         monkeypatch.setattr(job_submit, "resolve_image", self._resolve)
         monkeypatch.setattr(job_model, "resolve_image", self._resolve)
@@ -96,7 +97,8 @@ class Terminal:
         """Run a command with --output json."""
         return self.run(*words, "--output", "json", text=text)
 
-    def _resolve(self, text: str) -> Image:
+    def _resolve(self, text: str, **given: bool) -> Image:
+        self.resolved.append(given)
         found = self.images.get(text) or next(
             (image for image in self.images.values() if image.reference == text), None
         )

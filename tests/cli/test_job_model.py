@@ -69,6 +69,16 @@ def test_a_label_cannot_name_a_file_elsewhere(carl: Terminal, tmp_path: Path) ->
     assert "pickle" in done.err
 
 
+def test_the_registry_of_a_strangers_image_is_trusted_only_by_name(carl: Terminal, tmp_path: Path) -> None:
+    model = b"weights"
+    with serve({f"/v1/models/{hashlib.sha256(model).hexdigest()}": model}) as node:
+        job_id = decide(carl, node, model)
+        carl.resolved.clear()
+        for words in ([], ["--registry", "other.example"], ["--registry", "registry.example"]):
+            assert carl.run("job", "model", str(job_id), "--file", str(tmp_path), *words).code == 0
+    assert [given["is_trusted"] for given in carl.resolved] == [False, False, True]
+
+
 def test_a_model_that_lost_has_a_candidate_but_no_winner(carl: Terminal, tmp_path: Path) -> None:
     model = b"weights"
     with serve({f"/v1/models/{hashlib.sha256(model).hexdigest()}": model}) as node:
@@ -118,4 +128,4 @@ def test_a_model_is_measured_and_compared_with_what_was_announced(
     assert done.data["announced_loss"] == "0.07"
     if loss is None:
         assert done.data["measured_loss"] == "no score"
-    assert asked == [(f"{IMAGE}@{DIGEST}", tmp_path / "m", carl.market.params.classes[0])]
+    assert asked == [(f"{IMAGE}@{DIGEST}", tmp_path / "m", carl.market.params.classes[0], [])]

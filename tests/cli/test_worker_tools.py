@@ -29,6 +29,7 @@ TAG = b"t" * 8
 IMAGE = f"registry.example/job@sha256:{'a' * 64}"
 MODEL = b"weights" * 1000
 KEY = SecretKey(b"k" * 32)
+CLASS = pb.EvaluationClass(cores=2, seconds=30)
 
 
 @contextmanager
@@ -108,7 +109,9 @@ def test_what_the_sandbox_logs_is_no_data(
         structlog.get_logger().warning("outputs_without_hard_caps")
 
     monkeypatch.setattr(worker_tools, "evaluate_model", evaluate)
-    worker_tools.evaluate(Session(home=tmp_path), IMAGE, tmp_path / "m", pb.EvaluationClass(cores=2, seconds=30))
+    worker_tools.evaluate(
+        Session(home=tmp_path), IMAGE, tmp_path / "m", pb.EvaluationClass(cores=2, seconds=30), ["mine"]
+    )
     shown = capsys.readouterr()
     assert shown.out == ""
     assert "outputs_without_hard_caps" in shown.err
@@ -127,7 +130,9 @@ def test_the_log_has_colours_on_a_terminal_only_and_not_with_no_color(
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setenv("NO_COLOR", no_color)
     monkeypatch.setattr(worker_tools, "evaluate_model", lambda *_: structlog.get_logger().warning("from the sandbox"))
-    worker_tools.evaluate(Session(home=tmp_path), IMAGE, tmp_path / "m", pb.EvaluationClass(cores=2, seconds=30))
+    worker_tools.evaluate(
+        Session(home=tmp_path), IMAGE, tmp_path / "m", pb.EvaluationClass(cores=2, seconds=30), ["mine"]
+    )
     cli._configure_logging(as_json=False)
     structlog.get_logger().warning("from the worker")
     lines = screen.getvalue().splitlines()
@@ -138,7 +143,9 @@ def test_each_layer_of_an_evaluated_image_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(worker_tools, "evaluate_model", lambda *given: given[-1]("fetching layer 1 of 2, 3.0 MiB"))
-    worker_tools.evaluate(Session(home=tmp_path), IMAGE, tmp_path / "m", pb.EvaluationClass(cores=2, seconds=30))
+    worker_tools.evaluate(
+        Session(home=tmp_path), IMAGE, tmp_path / "m", pb.EvaluationClass(cores=2, seconds=30), ["mine"]
+    )
     shown = capsys.readouterr()
     assert shown.err == "fetching layer 1 of 2, 3.0 MiB …\n"
     assert shown.out == ""
@@ -154,7 +161,7 @@ def test_a_machine_without_an_engine_is_told_what_to_do(tmp_path: Path, monkeypa
     monkeypatch.setattr(worker_tools, "evaluate_model", fail)
     session = Session(home=tmp_path)
     with pytest.raises(Failure, match="no engine answers") as error:
-        worker_tools.evaluate(session, IMAGE, tmp_path / "m", pb.EvaluationClass(cores=2, seconds=30))
+        worker_tools.evaluate(session, IMAGE, tmp_path / "m", CLASS, ["mine"])
     assert "Docker" in error.value.hint
     assert (asked[0][2].cores, asked[0][3].home) == (2, tmp_path / "sandbox")
-    assert asked[0][3].trusted_registries == ("registry.example",)
+    assert asked[0][3].trusted_registries == ("mine",)  # not that of the image, which is a stranger's

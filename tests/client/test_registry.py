@@ -65,8 +65,8 @@ class Registry:
             return httpx2.Response(404 if self.status == 200 else self.status)
         return httpx2.Response(200, content=self.files[path])
 
-    def resolve(self, text: str) -> Image:
-        return resolve_image(text, httpx2.AsyncClient(transport=httpx2.MockTransport(self.answer)))
+    def resolve(self, text: str, **trust: bool) -> Image:
+        return resolve_image(text, httpx2.AsyncClient(transport=httpx2.MockTransport(self.answer)), **trust)
 
 
 def test_a_tag_becomes_the_digest_of_its_manifest() -> None:
@@ -130,6 +130,46 @@ def test_tokens_and_redirects_never_leave_https(realm: str) -> None:
     registry.redirect_blobs = realm
     with pytest.raises(ImageError, match="not safe"):
         registry.resolve("registry.example/me/job:v1")
+
+
+PUBLIC = "93.184.216.34/me/job:v1"
+
+
+@pytest.fixture
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("learningchain.registry.getproxies", dict)
+
+
+@pytest.mark.usefixtures("no_proxy")
+def test_the_registry_of_a_stranger_is_asked_at_public_addresses_only() -> None:
+    for host in ("10.0.0.1", "127.0.0.1:5000"):
+        registry = Registry()
+        with pytest.raises(ImageError, match="is not at a public address"):
+            registry.resolve(f"{host}/me/job:v1", is_trusted=False)
+        assert registry.requests == []
+        assert registry.resolve(f"{host}/me/job:v1").digest == registry.digest
+    assert registry.resolve("127.0.0.1:5000/me/job:v1", is_trusted=False, allow_loopback=True).layers == 2
+    assert registry.resolve(PUBLIC, is_trusted=False).layers == 2
+
+
+@pytest.mark.usefixtures("no_proxy")
+@pytest.mark.parametrize("url", ["https://10.0.0.1/x", "http://127.0.0.1:5000/x"])
+def test_the_registry_of_a_stranger_leads_to_no_private_address(url: str) -> None:
+    to_blobs, to_token = Registry(), Registry()
+    to_blobs.redirect_blobs = to_token.realm = url
+    to_token.needs_token = True
+    for registry in (to_blobs, to_token):
+        with pytest.raises(ImageError, match="is not at a public address"):
+            registry.resolve(PUBLIC, is_trusted=False, allow_loopback=True)
+        assert {request.url.host for request in registry.requests} == {"93.184.216.34"}
+
+
+def test_behind_a_proxy_it_is_for_the_proxy_to_decide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("learningchain.registry.getproxies", lambda: {"https": "http://proxy.example"})
+    monkeypatch.setattr("learningchain.registry.proxy_bypass", lambda host: host == "10.0.0.2")
+    assert Registry().resolve("10.0.0.1/me/job:v1", is_trusted=False).layers == 2
+    with pytest.raises(ImageError, match="is not at a public address"):
+        Registry().resolve("10.0.0.2/me/job:v1", is_trusted=False)
 
 
 def test_endless_redirects_end() -> None:

@@ -187,8 +187,8 @@ class Registry:
             return resolve(url, self._allow_loopback)
         except AddressRefused as error:
             raise RegistryError(
-                f"the registry {self._reference.host}: {error}; if it is yours, put it into allowed_registries, "
-                "plain_http_registries or mirrors"
+                f"the registry {self._reference.host}: {error}; if it is yours, name it: a worker in "
+                "allowed_registries, plain_http_registries or mirrors, lc with --registry"
             ) from error
 
     def _follow(self, url: str, location: str) -> str:
