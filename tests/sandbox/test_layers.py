@@ -319,12 +319,27 @@ def test_a_window_that_needs_much_memory_is_refused() -> None:
         list(read_unpacked(io.BytesIO(packed)))
 
 
-def test_pieces_have_a_cap(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unpack_module, "MAX_PIECES", 3)
-    piece = gzip.compress(b"x")
-    assert b"".join(read_unpacked(io.BytesIO(piece * 3))) == b"xxx"
+@pytest.mark.parametrize("pack", [gzip.compress, zstd.compress])
+@pytest.mark.parametrize("content", [b"", b"x", b"x" * 255])
+def test_pieces_of_little_have_a_cap(
+    monkeypatch: pytest.MonkeyPatch, pack: Callable[[bytes], bytes], content: bytes
+) -> None:
+    """Each takes its time: the bytes that an image may unpack to bound how many pieces it has."""
+    monkeypatch.setattr(unpack_module, "FREE_PIECES", 3)
+    piece = pack(content)
+    assert b"".join(read_unpacked(io.BytesIO(piece * 3))) == content * 3
     with pytest.raises(LayerError, match="more than 3 pieces"):
-        list(read_unpacked(io.BytesIO(piece * 4)))
+        list(read_unpacked(io.BytesIO(piece * 1000)))
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstd.compress])
+def test_a_piece_for_each_block_of_a_tar_is_none_of_little(
+    monkeypatch: pytest.MonkeyPatch, pack: Callable[[bytes], bytes]
+) -> None:
+    """As where each file's header and content are packed apart, with something at the end that unpacks to nothing."""
+    monkeypatch.setattr(unpack_module, "FREE_PIECES", 3)
+    layer = pack(bytes(512)) * 1000 + pack(b"") * 3
+    assert sum(map(len, read_unpacked(io.BytesIO(layer)))) == 512_000
 
 
 def test_counts_are_kept_and_the_oldest_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

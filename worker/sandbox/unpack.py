@@ -19,7 +19,8 @@ ZSTD_NOTE: Final = b"\x2a\x4d\x18"  # behind a byte from 0x50 to 0x5f: a frame w
 OTHERS: Final = (b"BZh", b"\xfd7zXZ\0")  # bzip2 and xz, which some engines unpack too, whatever the layer is said to be
 READ_BYTES: Final = 16 << 10
 CHUNK_BYTES: Final = 1 << 20  # unpacked at a time, however small it was
-MAX_PIECES: Final = 4_000_000  # gzip members or zstd frames of a layer: some formats begin one with each file
+FREE_PIECES: Final = 10_000  # gzip members or zstd frames, empty ones too, whatever is in them
+PIECE_BYTES: Final = 256  # of tar for each further one: formats that begin one with each file have 512 and more
 MAX_WINDOW_LOG: Final = 27  # of zstd: 128 MiB of memory, as much as its own command takes without being asked to
 
 Packing = Literal["gzip", "zstd", ""]
@@ -75,16 +76,17 @@ def _is_zstd(magic: bytes) -> bool:
 
 def _unpack(file: BinaryIO, begin: Callable[[], _Piece]) -> Iterator[bytes]:
     piece: _Piece | None = None
-    pieces, data = 0, b""
+    pieces, unpacked, data = 0, 0, b""
     while data or (data := file.read(READ_BYTES)):
         if piece is None:
             piece, pieces = begin(), pieces + 1
-            if pieces > MAX_PIECES:
-                raise LayerError(f"a layer is packed in more than {MAX_PIECES} pieces")
+            if pieces > FREE_PIECES + unpacked // PIECE_BYTES:
+                raise LayerError(f"a layer is packed in more than {FREE_PIECES} pieces of few bytes")
         is_empty = True
         try:
             for chunk in piece.feed(data):
                 is_empty = False
+                unpacked += len(chunk)
                 yield chunk
         except (zlib.error, zstd.ZstdError) as error:
             raise LayerError(f"a layer cannot be unpacked: {error}") from error
