@@ -147,9 +147,9 @@ def test_the_registry_of_a_stranger_is_asked_at_public_addresses_only() -> None:
         with pytest.raises(ImageError, match="is not at a public address"):
             registry.resolve(f"{host}/me/job:v1", is_trusted=False)
         assert registry.requests == []
-        assert registry.resolve(f"{host}/me/job:v1").digest == registry.digest
-    assert registry.resolve("127.0.0.1:5000/me/job:v1", is_trusted=False, allow_loopback=True).layers == 2
-    assert registry.resolve(PUBLIC, is_trusted=False).layers == 2
+        assert registry.resolve(f"{host}/me/job:v1").reference == f"{host}/me/job@{registry.digest}"
+    assert registry.resolve("127.0.0.1:5000/me/job:v1", is_trusted=False, allow_loopback=True).size
+    assert registry.resolve(PUBLIC, is_trusted=False).size
 
 
 @pytest.mark.usefixtures("no_proxy")
@@ -167,7 +167,7 @@ def test_the_registry_of_a_stranger_leads_to_no_private_address(url: str) -> Non
 def test_behind_a_proxy_it_is_for_the_proxy_to_decide(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("learningchain.registry.getproxies", lambda: {"https": "http://proxy.example"})
     monkeypatch.setattr("learningchain.registry.proxy_bypass", lambda host: host == "10.0.0.2")
-    assert Registry().resolve("10.0.0.1/me/job:v1", is_trusted=False).layers == 2
+    assert Registry().resolve("10.0.0.1/me/job:v1", is_trusted=False).size
     with pytest.raises(ImageError, match="is not at a public address"):
         Registry().resolve("10.0.0.2/me/job:v1", is_trusted=False)
 
