@@ -4,6 +4,7 @@ import os
 import secrets
 import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -21,15 +22,15 @@ from learningchain.announcing import BEST_LOSS, LASTING, find_objection
 from learningchain.claims import Claim, Claims
 from learningchain.cli import exit_codes, interrupts
 from learningchain.cli.command import Sending, Session, command
-from learningchain.cli.failure import Failure
+from learningchain.cli.failure import Failure, describe
 from learningchain.cli.job_app import app
 from learningchain.cli.job_view import require_job
 from learningchain.cli.parse import JobId, Registries
 from learningchain.client import JobView
 from learningchain.client.errors import ClientError, NodeUnreachable, TxError, WaitTimeout, WouldBeRefused
-from learningchain.client.journal import JournalBusy
+from learningchain.client.journal import JournalBusy, JournalError
 from learningchain.models import hash_file
-from learningchain.wallet.files import make_private_folder
+from learningchain.wallet.files import FileError, make_private_folder
 
 MIN_EVALUATIONS: Final = 3
 """Runs in fresh sandboxes before a loss is announced; the worst counts."""
@@ -242,6 +243,15 @@ def _stay(session: Session, sending: Sending, job_id: int, locations: list[str])
     except KeyboardInterrupt:
         line = _suggest_reveal(session, sending, job_id)
         raise Failure("stopped by Ctrl-C; the announcement stands", line, exit_codes.INTERRUPTED) from None
+    if sending.forgone:
+        hint = f"correct this before you send more; look at {session.suggest(f'job show {job_id}')}"
+        raise Failure(f"the reveal went on without the list of what was sent: {sending.forgone}", hint)
+
+
+def _note(session: Session, text: str) -> None:
+    """Tell how it goes. A reveal must not fail because nobody can be told: what it could lose is on the chain."""
+    with suppress(OSError):
+        session.say(text)
 
 
 def _suggest_reveal(session: Session, sending: Sending, job_id: int) -> str:
@@ -257,8 +267,9 @@ def _wait_and_reveal(session: Session, sending: Sending, job_id: int, locations:
     and at once one that waiting does not change.
     """
     _ = sending.secret  # its password is asked for now: when the turn comes nobody may be there to type it
-    session.say("waiting for the expiry and the turn; keep this running")
-    height, failed, is_able = 0, None, False
+    _note(session, "waiting for the expiry and the turn; keep this running")
+    failed: Exception | None = None
+    height, is_able = 0, False
     while True:
         sending.lift_patience()
         try:
@@ -267,7 +278,7 @@ def _wait_and_reveal(session: Session, sending: Sending, job_id: int, locations:
             if claim is None:
                 break
             if view.job.state not in UNSETTLED:
-                session.say("the job is settled")
+                _note(session, "the job is settled")
                 return
             if _has_turn(view, claim):
                 failed = _try_to_reveal(session, sending, view, claim, locations)
@@ -280,11 +291,11 @@ def _wait_and_reveal(session: Session, sending: Sending, job_id: int, locations:
             failed = None  # the reveal was carried out though its result was not seen
             height = session.client().wait_for_block(max(height, view.height), WAIT_S)
         except (WaitTimeout, NodeUnreachable) as error:
-            session.say(f"{error}; trying again")
+            _note(session, f"{error}; trying again")
             time.sleep(RETRY_S)
     if failed is not None:
         raise failed
-    session.say("the announcement does not stand any more: it was undercut, or the turn is over")
+    _note(session, "the announcement does not stand any more: it was undercut, or the turn is over")
 
 
 def _require_able(session: Session, sending: Sending, claim: Claim, locations: list[str]) -> None:
@@ -297,14 +308,22 @@ def _require_able(session: Session, sending: Sending, claim: Claim, locations: l
 
 def _try_to_reveal(
     session: Session, sending: Sending, view: JobView, claim: Claim, locations: list[str]
-) -> Failure | ClientError | JournalBusy | None:
+) -> Exception | None:
+    """Reveal, or return why it did not work. Raises what waiting does not change.
+
+    What this machine's disk refuses is no reason to lose a deposit: the chain takes one Reveal of a turn, so nothing is
+    done twice where the list of what was sent cannot be kept.
+    """
     sending.renew_patience()
     try:
         _reveal(session, sending, view, claim, locations)
-    except (Failure, ClientError, JournalBusy) as error:
+    except (Failure, ClientError, JournalError, FileError, OSError) as error:
         if isinstance(error, TxError) and error.code in LASTING:
             raise
-        session.say(f"{error}: {error.hint}; trying again")
+        report = describe(error)
+        if not (sending.forgone or isinstance(error, Failure | ClientError | JournalBusy)):
+            sending.forgo_journal(report.message)
+        _note(session, f"{report.message}: {report.hint}; trying again")
         time.sleep(RETRY_S)
         return error
     return None
@@ -323,7 +342,7 @@ def _reveal(session: Session, sending: Sending, view: JobView, claim: Claim, loc
     reached = client.run(uploading)
     if not reached and not locations:
         raise Failure("there is no relay", "serve the model yourself and name it with --location URL")
-    session.say(f"uploaded to {len(reached)} relay(s)")
+    _note(session, f"uploaded to {len(reached)} relay(s)")
     sending.send(_build_reveal(claim, locations))
 
 

@@ -31,6 +31,8 @@ class Sending:
     password_file: Path | None
     patience: Patience
     """What is left of the timeout."""
+    forgone: str = ""
+    """Why the list of what was sent is not kept any more, empty while it is."""
     _sender: SyncSender | None = None
     _entry: Entry | None = None
     _secret: SecretKey | None = None
@@ -56,6 +58,11 @@ class Sending:
             journal = self.session.make_journal(self.secret.public_key)
             self._sender = self.session.client().sender(self.secret, self.entry.account, journal)
         return self._sender
+
+    def forgo_journal(self, reason: str) -> None:
+        """Keep what is sent from now on in memory only: for a message that the chain carries out once."""
+        self.forgone = reason
+        self._sender = self.session.client().sender(self.secret, self.entry.account)
 
     def was_sent(self, intent: str) -> bool:
         """Tell whether an earlier run sent a transaction whose intent begins so and whose fate was not shown yet.

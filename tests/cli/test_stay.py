@@ -1,5 +1,6 @@
 """Who stays for its turn is told at once about what no waiting changes."""
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from abci_app.protocol.bech32 import encode_address
 from learningchain.announcing import LASTING
 from learningchain.claims import Claims
 from learningchain.cli import exit_codes
+from learningchain.cli.output import Output
+from learningchain.client import FileJournal
 from tests.cli.sandbox import Sandbox
 from tests.cli.terminal import Terminal
 
@@ -86,6 +89,29 @@ def test_every_reason_to_refuse_a_reveal_either_lasts_or_passes() -> None:
     }
     assert of_envelope | of_reveal == LASTING | {reason.code for reason in PASSING}
     assert LASTING.isdisjoint(reason.code for reason in PASSING)
+
+
+@pytest.mark.parametrize("is_shown", [True, False])
+def test_a_full_disk_loses_no_turn(
+    ada: Terminal, sandbox: Sandbox, model: str, monkeypatch: pytest.MonkeyPatch, is_shown: bool
+) -> None:
+    """The list of what was sent cannot be written, nor perhaps the log that stderr is: the deposit is on the chain."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    job_id = announce(ada, model)
+    ada.market.expire(job_id)
+    monkeypatch.setattr("learningchain.cli.job_announce.time.sleep", lambda _: ada.transport.make_block())
+    monkeypatch.setattr(FileJournal, "write", refuse)
+    if not is_shown:
+        monkeypatch.setattr(Output, "say", refuse)
+    done = ada.json("job", "reveal", str(job_id), "--stay")
+    assert ada.market.job(job_id).state != pb.JOB_STATE_REVEAL
+    assert ada.market.round(job_id).outcome != pb.OUTCOME_DEFAULTED
+    assert done.code == exit_codes.FAILED
+    assert "without the list of what was sent" in done.error["message"]
+    assert "no space left" in done.error["message"]
 
 
 def test_a_key_that_cannot_reveal_is_told_before_the_wait(ada: Terminal, sandbox: Sandbox, model: str) -> None:
