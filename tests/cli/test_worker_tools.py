@@ -46,6 +46,14 @@ def run_relay(status: int) -> Iterator[tuple[str, list[tuple[UploadClaim, bytes]
             self.send_header("Content-Length", "0")
             self.end_headers()
 
+        def do_GET(self) -> None:
+            first, last = map(int, self.headers["range"].removeprefix("bytes=").split("-"))
+            part = taken[-1][1][first : last + 1]
+            self.send_response(206)
+            self.send_header("Content-Length", str(len(part)))
+            self.end_headers()
+            self.wfile.write(part)
+
         def log_message(self, format: str, *args: object) -> None:
             del format, args
 

@@ -119,6 +119,33 @@ def test_a_relay_can_repeat_no_claim_at_another_relay(tmp_path: Path) -> None:
     run(script)
 
 
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 404 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", b""])
+def test_a_relay_that_takes_a_model_and_does_not_serve_it_does_not_count(tmp_path: Path, answer: bytes) -> None:
+    """It says 201 to everybody, and would at no cost keep a winner from those that have its model."""
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        if head.startswith(b"PUT"):
+            await reader.readexactly(len(MODEL))
+        other = answer or answer_with(head, bytes(len(MODEL)))
+        writer.write(answer_with(head) if head.startswith(b"PUT") else other)
+        writer.close()
+
+    async def script() -> None:
+        (tmp_path / "model").write_bytes(MODEL)
+        transfer = ModelTransfer(ModelStore(tmp_path / "own", MIB), allow_loopback=True)
+        server = await asyncio.start_server(take, "127.0.0.1", 0)
+        empty = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with relay(tmp_path / "a") as (honest, _):
+            reached, reasons = await transfer.bring(tmp_path / "model", make_claim, [empty, honest], 1)
+        server.close()
+        await transfer.aclose()
+        assert reached == [honest]
+        assert [f"{empty} took the model and does not serve it" in reason for reason in reasons] == [True]
+
+    run(script)
+
+
 def test_a_full_relay_says_so(tmp_path: Path) -> None:
     """Half of the store is for others: a relay that is full still has room for what it must check."""
 
@@ -267,15 +294,24 @@ def test_of_a_relay_s_refusal_only_the_beginning_is_read_and_nothing_of_it_is_ob
     run(script)
 
 
+def answer_with(head: bytes, model: bytes = MODEL) -> bytes:
+    """What a relay answers that has taken in a model: 201, or the part that is asked for."""
+    if head.startswith(b"PUT"):
+        return b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    first, last = map(int, head.lower().partition(b"range: bytes=")[2].partition(b"\r\n")[0].split(b"-"))
+    part = model[first : last + 1]
+    return b"HTTP/1.1 206 Part\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b" % (len(part), part)
+
+
 @asynccontextmanager
 async def slow_relay(seconds: float) -> AsyncIterator[str]:
     """Take in any upload, as over a line on which it takes so long."""
 
     async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        await asyncio.sleep(seconds)
+        head = await reader.readuntil(b"\r\n\r\n")
+        await asyncio.sleep(seconds if head.startswith(b"PUT") else 0)
         with suppress(ConnectionError):
-            writer.write(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            writer.write(answer_with(head))
         writer.close()
 
     server = await asyncio.start_server(take, "127.0.0.1", 0)

@@ -4,6 +4,7 @@ URLs come from strangers: `learningchain/addresses.py` says where they may lead.
 """
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -29,6 +30,8 @@ AS_IS = {"Accept-Encoding": "identity"}
 """Asked of everybody, and bodies are read raw: a compressed one could unpack to anything."""
 REASON_BYTES = 200
 """Of the words in which a relay refuses."""
+PART_BYTES = 1 << 10
+"""Of a model that a relay has taken, asked for to see that it serves it."""
 PATIENCE_SECONDS = 5.0
 """One source or relay gets this and a second for each MiB, or one that drips would keep all others from their turn."""
 NAMES = 8
@@ -101,12 +104,13 @@ class Uploader:
     async def upload(self, path: Path, claim: UploadClaim, relay: str, patience: int = 1) -> None:
         """Bring a model, with the claim for this relay, to it within `patience` times its share of the time.
 
-        Raises TransferError.
+        Raises TransferError, also if the relay does not serve it then.
         """
         share = patience * _get_share(claim.size)
         try:
             async with asyncio.timeout(share):
                 await self._put(path, claim, relay)
+                await self._require_kept(path, claim, relay)
         except TransferError:
             raise
         except TimeoutError as error:
@@ -121,7 +125,18 @@ class Uploader:
             "PUT", target.url, headers=headers, content=_read_chunks(path), extensions=target.extensions
         ) as response:
             if response.status_code != 201:
-                raise TransferError(f"{relay} answered {response.status_code}: {await _read_start(response)!r}")
+                reason = (await _read_start(response, REASON_BYTES)).decode("utf-8", "replace")
+                raise TransferError(f"{relay} answered {response.status_code}: {reason!r}")
+
+    async def _require_kept(self, path: Path, claim: UploadClaim, relay: str) -> None:
+        """Ask for a part that the relay cannot know beforehand: one that takes a model and keeps nothing has none."""
+        start = secrets.randbelow(max(1, claim.size - PART_BYTES + 1))
+        wanted = await asyncio.to_thread(_read_part, path, start)
+        target = await self._resolve(get_model_url(relay, claim.digest))
+        headers = {**target.headers, **AS_IS, "Range": f"bytes={start}-{start + len(wanted) - 1}"}
+        async with self._http.stream("GET", target.url, headers=headers, extensions=target.extensions) as response:
+            if response.status_code != 206 or await _read_start(response, len(wanted)) != wanted:
+                raise TransferError(f"{relay} took the model and does not serve it: it answered {response.status_code}")
 
     async def may_reach_one(self, relays: Sequence[str]) -> bool:
         """Tell whether the address of one of the relays is one that uploads may go to; nothing is sent.
@@ -211,11 +226,17 @@ def _get_share(size: int) -> float:
     return PATIENCE_SECONDS + size / MIB
 
 
-async def _read_start(response: httpx2.Response) -> str:
-    """Return how the body begins; the rest, however long it is, stays unread."""
-    async for chunk in response.aiter_raw(REASON_BYTES):
-        return chunk.decode("utf-8", "replace")
-    return ""
+async def _read_start(response: httpx2.Response, size: int) -> bytes:
+    """Return so many bytes of the body, or all if it has less; the rest, however long it is, stays unread."""
+    async for chunk in response.aiter_raw(size):
+        return chunk
+    return b""
+
+
+def _read_part(path: Path, start: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(start)
+        return file.read(PART_BYTES)
 
 
 async def _read_chunks(path: Path) -> AsyncIterator[bytes]:
