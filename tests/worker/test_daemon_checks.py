@@ -11,7 +11,7 @@ from abci_app.protocol.limits import MIB, UCREDIT
 from tests.support.fake_sandbox import FakeSandbox
 from tests.support.market import IMAGE
 from tests.worker.fleet import RACE_MS, Fleet, play, start_checkers, submit
-from tests.worker.test_model_http import dripping
+from tests.worker.model_nodes import dripping
 
 
 @pytest.mark.parametrize("fault", ["broken", "sampleless", "dark"])

@@ -13,7 +13,7 @@ import pytest
 from abci_app.protocol.limits import MIB
 from learningchain.models import get_model_url
 from tests.worker.claims import DIGEST, MODEL, make_claim
-from tests.worker.test_model_http import add, relay, run
+from tests.worker.model_nodes import add, relay, run
 from worker.models import connections
 from worker.models.store import ModelStore
 from worker.models.transfer import ModelTransfer
