@@ -134,7 +134,8 @@ def _find_name(session: Session, view: JobView, registries: list[str]) -> str:
         is_trusted = parse_reference(image).host in registries
         found = resolve_image(image, is_trusted=is_trusted, allow_loopback=session.allows_loopback())
         name = found.labels.get(MODEL_NAME_LABEL, "")
-    except ImageError:
+    except ImageError as error:
+        session.say(f"the image's own name for its models is not known: {error} ({error.hint})")
         name = ""
     return f"job-{view.job.id}-{name}" if is_safe_name(name) else f"job-{view.job.id}.model"
 

@@ -79,6 +79,17 @@ def test_the_registry_of_a_strangers_image_is_trusted_only_by_name(carl: Termina
     assert [given["is_trusted"] for given in carl.resolved] == [False, False, True]
 
 
+def test_why_the_file_has_no_name_of_the_image_s_is_told(carl: Terminal, tmp_path: Path) -> None:
+    model = b"weights"
+    with serve({f"/v1/models/{hashlib.sha256(model).hexdigest()}": model}) as node:
+        job_id = decide(carl, node, model)
+        carl.images.clear()
+        done = carl.json("job", "model", str(job_id), "--file", str(tmp_path))
+    assert done.data["path"] == str(tmp_path / f"job-{job_id}.model")
+    assert "is not known" in done.err
+    assert "has no such tag or digest (push the image first, check the name)" in done.err
+
+
 def test_a_model_that_lost_has_a_candidate_but_no_winner(carl: Terminal, tmp_path: Path) -> None:
     model = b"weights"
     with serve({f"/v1/models/{hashlib.sha256(model).hexdigest()}": model}) as node:
