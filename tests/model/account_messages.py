@@ -148,6 +148,9 @@ def do_unjail(s: State, sender: bytes, m: Message) -> None:
         account.checker_jailed_ms, account.missed_in_a_row, account.silent_since = 0, 0, s.now
     if account.validator_jailed_ms and s.now - account.validator_jailed_ms >= s.params.unjail_ms:
         account.validator_jailed_ms = 0
+        for validator in s.validators.values():
+            if validator.operator == sender:
+                validator.missed = []
 
 
 ACCOUNT_MESSAGES: dict[str, tuple[Check, Effect]] = {

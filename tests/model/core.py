@@ -91,7 +91,7 @@ class RealCore:
             "accounts": {key: self.describe_account(key, value) for key, value in self.records(b"a")},
             "jobs": {i: describe_job_record(job, expected["jobs"].get(i, {"state": None})) for i, job in jobs.items()},
             "rounds": {key: describe_round_record(r) for key, r in rounds.items()},
-            "validators": {key: (v.operator, v.power) for key, v in self.validators() if v.power},
+            "validators": {key: (v.operator, v.power, list(v.missed_heights)) for key, v in self.validators()},
         }
 
     def describe_account(self, address: bytes, value: bytes) -> Facts:

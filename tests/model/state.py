@@ -150,12 +150,14 @@ def count_commits(s: State, missed: tuple[bytes, ...]) -> None:
         validator.signed = validator.power > 0 and s.height > 1 and key not in missed
         if validator.signed or validator.power == 0 or s.height == 1:
             continue
-        oldest = s.height - s.params.signed_window
-        validator.missed = [height for height in validator.missed if height > oldest] + [s.height]
+        commit = s.height - 1
+        oldest = commit - s.params.signed_window
+        validator.missed = [height for height in validator.missed if height > oldest] + [commit]
         operator = s.accounts[validator.operator]
-        if len(validator.missed) > s.params.max_missed_blocks and not operator.banned:
-            validator.missed = []
+        may_be_jailed = not operator.banned and not operator.validator_jailed_ms
+        if len(validator.missed) > s.params.max_missed_blocks and may_be_jailed:
             operator.validator_jailed_ms = s.now
+            s.seen["jailed as validator"] += 1
 
 
 def choose_validators(s: State) -> None:

@@ -128,3 +128,18 @@ def test_both_validators_are_banned_at_once_while_one_of_them_is_away(absent: in
     chains.teardown()
     powers = [chains.s.validators[validators[who]].power for who in chains.people[:2]]
     assert powers == ([0, 100] if absent == 0 else [120, 0])
+
+
+def test_the_last_validator_is_jailed_stays_and_returns() -> None:
+    chains = Chains()
+    absent = tuple(chains.s.validators)
+    window = chains.s.params.signed_window
+    for _ in range(2 * window):  # its jail begins once, however long it stays away
+        chains.twin.finish()
+        chains.twin.begin(chains.s.now + 1000, None, (), absent)
+    kept = [v for v in chains.s.validators.values() if v.power]
+    assert chains.s.seen["jailed as validator"] == len(absent)
+    assert [len(v.missed) for v in kept] == [window]
+    chains.twin.send(kept[0].operator, "unjail", {})
+    assert kept[0].missed == []
+    chains.teardown()

@@ -119,7 +119,7 @@ class Twin:
             "accounts": {address: describe_account(s, address) for address in s.accounts},
             "jobs": {job_id: describe_job(job) for job_id, job in s.jobs.items()},
             "rounds": {key: describe_round(r) for key, r in s.rounds.items()},
-            "validators": {key: (v.operator, v.power) for key, v in s.validators.items() if v.power},
+            "validators": {key: (v.operator, v.power, v.missed) for key, v in s.validators.items()},
         }
 
 
