@@ -75,7 +75,8 @@ def test_folders_of_long_names_count_in_every_form_of_tar(form: int) -> None:
 
 def test_folders_above_the_name_in_a_global_header_count_too() -> None:
     assert count_entries([_make_tar(tarfile.PAX_FORMAT, comment="c")], 1000) == 102
-    assert count_entries([_make_tar(tarfile.PAX_FORMAT, path="y/" * 50 + "end")], 1000) == 152
+    with pytest.raises(LayerError, match="that of all entries"):
+        count_entries([_make_tar(tarfile.PAX_FORMAT, path="y/" * 50 + "end")], 1000)
 
 
 def _prefix(magic: bytes, prefix: bytes, end: bytes = bytes(4)) -> bytes:

@@ -63,8 +63,9 @@ def _read_entry(tar: "_Tar", header: bytes) -> tuple[bytes, int, bytes]:
     if kind == _GLOBAL:  # nothing is made of it, but by some engines the folders above its name are
         if extensions.count:
             raise LayerError("a layer has attributes of no entry")
-        attributes = tar.read_attributes(parse_number(header[SIZE]))
-        return kind, 0, get_name(header, attributes)
+        if b"path" in tar.read_attributes(parse_number(header[SIZE])):  # Go takes it or not, if others are bad
+            raise LayerError("a layer has a name that is to be that of all entries")
+        return kind, 0, get_name(header, {})
     _check_attributes(kind, attributes)
     size = parse_number(header[SIZE])
     if attributes.get(b"size"):
