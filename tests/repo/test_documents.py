@@ -100,7 +100,7 @@ FIGURES = {
         f"each worker's `max_image`, {Jobs().max_image >> 10} GiB if its owner chose no other",
         f"gives less than {fetch.LEAST_BYTES_PER_SECOND >> 10} KiB/s for a minute is given up",
         f"is asked for {WORDS[registry.ATTEMPTS]} times at most",
-        f"not all layers are there after {get_minutes(SandboxSettings(ROOT).pull_seconds)} minutes begins anew",
+        f"are there and counted after {get_minutes(SandboxSettings(ROOT).pull_seconds)} minutes begins anew",
     ],
     "docs/architecture.md": [
         f"{jobbook.PAGES} pages of {client.PAGE} jobs, going on",

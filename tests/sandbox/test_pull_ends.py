@@ -2,8 +2,10 @@
 
 import secrets
 import threading
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -25,6 +27,25 @@ def test_a_pull_has_a_time_limit(fake: FakeRegistry, held: Held, engine: Engine,
     images = Images(engine, settings, tmp_path, lambda: None)
     with pytest.raises(RegistryError, match="too slow: not done within 1 s"):
         images.prepare(image, 10)
+
+
+def test_a_pull_s_time_limit_holds_while_a_layer_is_measured(
+    fake: FakeRegistry, images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A layer can be made to unpack slowly."""
+    now = [0.0]
+    pieces = iter([bytes(1024)] * 10)
+
+    def unpack(_: BinaryIO) -> Iterator[bytes]:
+        for piece in pieces:
+            now[0] += 1000.0
+            yield piece
+
+    monkeypatch.setattr(pulls_module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr("worker.sandbox.layers.read_unpacked", unpack)
+    with pytest.raises(RegistryError, match="not all here and counted within 1800 s"):
+        images.prepare(fake.add_manifest(fake.make_manifest()), 10)
+    assert len(list(pieces)) == 8
 
 
 def test_a_registry_that_gives_less_than_the_pace_drips() -> None:

@@ -62,7 +62,7 @@ class _Pull:
     judged: Judged
     image_mib: int
     folder: Path
-    deadline: float  # monotonic, for the registry
+    deadline: float  # monotonic, for all layers to be here and measured
     measured: dict[str, Layer]  # by digest
     files: dict[str, Path] = field(default_factory=dict)
 
@@ -107,7 +107,7 @@ class Puller:
         """Bring an image to the engine, under our own name, and return what the engine says of it.
 
         `check` may end it by raising OwnFailureError. Raises BrokenImageError when it cannot be unpacked or
-        not within the limits, RegistryError when its layers are not given, OwnFailureError for everything else.
+        not within the limits, RegistryError when its layers are not here in time, OwnFailureError for everything else.
         """
         deadline = time.monotonic() + self._settings.pull_seconds
         with disk_failures(self._scratch), self._make_folder() as folder:
@@ -151,10 +151,7 @@ class Puller:
             check_space(self._scratch, 0, self._reserve)
 
         path = pull.folder / digest.removeprefix("sha256:")
-        left = pull.deadline - time.monotonic()
-        if left <= 0:
-            raise RegistryError(f"the layers were not all here within {self._settings.pull_seconds} s")
-        fetch_layer(registry, digest, size, path, left, check_all)
+        fetch_layer(registry, digest, size, path, self._get_left(pull), check_all)
         pull.files[digest] = path
         if digest not in pull.measured:
             pull.measured[digest] = self._measure(pull, path, check)
@@ -162,10 +159,21 @@ class Puller:
         judged = pull.judged
         check_unpacked(judged.reference, judged.manifest, judged.diff_ids, pull.measured, pull.image_mib)
 
+    def _get_left(self, pull: _Pull) -> float:
+        """Return the seconds that are left for the layers. Raises RegistryError when there are none."""
+        left = pull.deadline - time.monotonic()
+        if left <= 0:
+            raise RegistryError(f"the layers were not all here and counted within {self._settings.pull_seconds} s")
+        return left
+
     def _measure(self, pull: _Pull, path: Path, check: _Check) -> Layer:
+        def check_all() -> None:
+            check()
+            self._get_left(pull)  # a layer may be made to unpack slowly
+
         try:
             with path.open("rb") as file:
-                return measure_layer(file, pull.image_mib * MIB, MAX_ENTRIES, check)
+                return measure_layer(file, pull.image_mib * MIB, MAX_ENTRIES, check_all)
         except LayerError as error:
             raise BrokenImageError(f"{pull.judged.reference}: {error}") from error
 
