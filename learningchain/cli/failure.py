@@ -106,4 +106,5 @@ def split_text(text: str) -> tuple[str, str]:
 
 def _describe_os_error(error: OSError) -> str:
     reason = error.strerror or str(error)
-    return reason if error.filename is None else f"{error.filename}: {reason}"
+    names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+    return f"{' -> '.join(names)}: {reason}" if names else reason

@@ -96,7 +96,7 @@ def announce(
     intent = _get_intent(job_id, loss, claim.digest.hex(), secured)
     line = _suggest_reveal(session, sending, job_id)
     following = f"next: {line} (a worker that runs in this home does it by itself)"
-    sent = sending.send(message, intent, lambda *_: described, None if stay else lambda _: following)
+    sent = sending.send(message, intent, lambda *_: described, None if stay else lambda _: following, goes_on=stay)
     if sent is not None and stay:
         interrupts.heed()
         _stay(session, sending, job_id, locations or [])
@@ -214,12 +214,15 @@ def _make_claim(
     kept = claims.folder / f"{digest.hex()}.model"
     if not (kept.exists() and hash_file(kept) == (digest, size)):  # a power cut may have left less
         partial = kept.with_suffix(".part")
-        shutil.copyfile(model, partial)
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        if hash_file(partial) != (digest, size):
-            raise Failure(f"{model} has changed since it was evaluated", _COPY)
-        partial.replace(kept)
+        try:
+            shutil.copyfile(model, partial)
+            with partial.open("rb") as file:
+                os.fsync(file.fileno())
+            if hash_file(partial) != (digest, size):
+                raise Failure(f"{model} has changed since it was evaluated", _COPY)
+            partial.replace(kept)
+        finally:
+            partial.unlink(missing_ok=True)
     tag = session.client().get_chain().chain_tag
     account, salt = sending.entry.account, secrets.token_bytes(SALT_BYTES)
     claim = Claim(tag, job_id, account, digest, size, salt, loss, str(kept.absolute()))

@@ -10,11 +10,11 @@ from pathlib import Path
 from google.protobuf.message import Message
 
 from abci_app.protocol.bech32 import encode_address
-from learningchain.cli import interrupts
+from learningchain.cli import failure, interrupts
 from learningchain.cli.session import Session
 from learningchain.client import Pending, SyncSender, TxResult
 from learningchain.client.errors import BadAnswer, NodeUnreachable
-from learningchain.client.journal import JournalBusy
+from learningchain.client.journal import JournalError
 from learningchain.client.sender import get_default_intent
 from learningchain.client.sync import Patience
 from learningchain.wallet import Entry, SecretKey
@@ -77,11 +77,13 @@ class Sending:
         intent: str | None = None,
         describe: Callable[[Pending, TxResult | None], Mapping[str, object]] | None = None,
         tell_next: Callable[[TxResult], str] | None = None,
+        goes_on: bool = False,
     ) -> TxResult | None:
         """Sign, send, wait, and show the result with what `describe` adds; None if nothing was waited for.
 
         `describe` is told what was sent: by an earlier run of the command, that is not this `message`.
-        `tell_next` is a line for people after a success.
+        `tell_next` is a line for people after a success. Who `goes_on` after it does so also where a full disk keeps
+        it from being shown or forgotten: the next transaction tells what became of this one.
 
         With --generate-only the signed transaction is shown instead. Running the same command again while the first
         transaction is undecided sends the same bytes again (`intent` tells what is the same).
@@ -94,15 +96,17 @@ class Sending:
         earlier = {entry.tx_hash for entry in self.sender.list_pending()}
         pending = self._submit(message, intent)
         again = " before, by an earlier run of this command" if pending.tx_hash in earlier else ""
-        self.session.say(f"transaction {pending.tx_hash.hex()} sent{again}")
+        with self._bearing_the_disk(goes_on):
+            self.session.say(f"transaction {pending.tx_hash.hex()} sent{again}")
         result = self._wait(pending) if self.wait else None
         data = {"tx_hash": pending.tx_hash.hex()} if result is None else describe_result(result)
-        self.session.out.show({**(describe(pending, result) if describe is not None else {}), **data})
-        if result is not None:
-            if tell_next is not None:
-                self.session.say(tell_next(result))
-            # Not before it was shown: whoever could not read it runs the command again, and must not pay again.
-            self._forget(pending)
+        with self._bearing_the_disk(goes_on):
+            self.session.out.show({**(describe(pending, result) if describe is not None else {}), **data})
+            if result is not None:
+                if tell_next is not None:
+                    self.session.say(tell_next(result))
+                # Not before it was shown: whoever could not read it runs the command again, and must not pay again.
+                self._forget(pending)
         return result
 
     def renew_patience(self) -> None:
@@ -135,9 +139,20 @@ class Sending:
             if pending in self.sender.list_pending():
                 raise
             interrupts.ignore()
-        except JournalBusy as error:
+        except JournalError as error:
             error.hint += "; the same command shows this result once more before it does anything new"
             raise
+
+    @contextlib.contextmanager
+    def _bearing_the_disk(self, goes_on: bool) -> Iterator[None]:
+        """Tell, as far as that can be done, what the disk refuses to one who goes on; it ends everybody else."""
+        try:
+            yield
+        except (OSError, JournalError) as error:
+            if not goes_on:
+                raise
+            with contextlib.suppress(OSError):
+                self.session.say(f"{failure.describe(error).message}; going on")
 
     @contextlib.contextmanager
     def _telling_what_may_land(self, intent: str) -> Iterator[None]:

@@ -140,7 +140,7 @@ class FileJournal:
             ) from error
 
     def write(self, entries: list[Pending]) -> None:
-        """Replace what is undecided, durably. Raises JournalError when there is too much."""
+        """Replace what is undecided, durably. Raises JournalError when there is too much, or the disk refuses it."""
         if len(entries) > MAX_ENTRIES:
             raise JournalError(
                 f"{len(entries)} transactions wait for blocks", "look at lc node status before sending more"
@@ -148,7 +148,11 @@ class FileJournal:
         make_private_folder(self._path.parent)
         ordered = sorted(entries, key=lambda entry: entry.nonce)
         data = json.dumps({"pending": [_encode(entry) for entry in ordered]}, indent=1)
-        write_private(self._path, data.encode("utf-8"), overwrite=True)
+        try:
+            write_private(self._path, data.encode("utf-8"), overwrite=True)
+        except OSError as error:
+            reason = f"the list of what was sent, {self._path}, cannot be written: {error.strerror}"
+            raise JournalError(reason, "correct this and run the same command again") from error
 
 
 def _encode(entry: Pending) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,7 +20,7 @@ from learningchain.client.errors import (
     WaitTimeout,
 )
 from learningchain.client.interface import SHORTEST_LOOK_S, ChainClient, TxResult
-from learningchain.client.journal import Journal, JournalBusy, MemoryJournal, Pending
+from learningchain.client.journal import Journal, JournalBusy, JournalError, MemoryJournal, Pending
 from learningchain.client.transactions import (
     SearchStopped,
     TransactionTooLong,
@@ -95,10 +95,19 @@ class Sender:
             except (WaitTimeout, TimeoutError):
                 raise TxPending(pending.tx_hash, timeout_s, seen, pending.expires_at_height) from None
             if found is not None or height >= pending.expires_at_height:
-                if not (keep and found is not None and found.code == 0):
-                    await self.forget([pending], end - loop.time())
-                return _require_success(pending, found)
+                return await self._conclude(pending, found, keep, end - loop.time())
             seen = height
+
+    async def _conclude(self, pending: Pending, found: TxResult | None, keep: bool, timeout_s: float) -> TxResult:
+        try:
+            result = _require_success(pending, found)
+        except ClientError as error:
+            with _telling_what_stays(error):
+                await self.forget([pending], timeout_s)
+            raise
+        if not keep:
+            await self.forget([pending], timeout_s)
+        return result
 
     async def settle(
         self, keep_intent: str | None = None, keep: bool = False, timeout_s: float | None = None
@@ -189,11 +198,15 @@ class Sender:
         taken = {entry.nonce for entry in entries}
         nonce = next(number for number in range(accepted + 1, accepted + 2 + len(taken)) if number not in taken)
         pending = await self._sign(message, nonce, height, intent)
-        self._journal.write([*entries, pending])
+        try:
+            self._journal.write([*entries, pending])
+        except JournalError as error:
+            raise JournalError(f"nothing was sent: {error.message}", error.hint) from error
         try:
             await self.client.broadcast(pending.tx)
-        except TxRefused:
-            self._forget([pending])
+        except TxRefused as error:
+            with _telling_what_stays(error):
+                self._forget([pending])
             raise
         return pending
 
@@ -226,7 +239,8 @@ class Sender:
                 return
             height = (await self.client.get_status()).height
             if await self._find_result(entry, height) is None:
-                self._forget([entry])
+                with _telling_what_stays(error):
+                    self._forget([entry])
                 raise
 
     async def _settle_locked(self, keep_intent: str | None = None) -> list[Settled]:
@@ -314,6 +328,15 @@ async def search_registration(chain_tag: bytes, public_key: bytes, bits: int) ->
         raise ClientError("the search for the registration's work was stopped", "run it again") from error
     finally:
         stopped.set()
+
+
+@contextlib.contextmanager
+def _telling_what_stays(outcome: ClientError) -> Iterator[None]:
+    """Add to what became of a transaction that it could not be taken out of the journal: it must not be hidden."""
+    try:
+        yield
+    except JournalError as error:
+        outcome.hint = f"{outcome.hint}; the next command sends it again if it can still land: {error.message}"
 
 
 def _require_success(pending: Pending, found: TxResult | None) -> TxResult:

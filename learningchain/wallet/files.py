@@ -61,6 +61,10 @@ def write_private(path: Path, data: bytes, overwrite: bool) -> None:
             os.replace(temporary, path)
         else:
             os.link(temporary, path)
+    except OSError as error:
+        if error.filename is None:  # of a write: whoever is told that a disk is full should know where
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
     _sync_folder(path.parent)

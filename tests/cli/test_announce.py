@@ -1,5 +1,6 @@
 """`lc job announce|reveal`: a model that was trained elsewhere."""
 
+import errno
 import hashlib
 from pathlib import Path
 
@@ -46,6 +47,23 @@ def test_a_copy_that_a_power_cut_left_short_is_made_again(ada: Terminal, sandbox
     claim = Claims(ada.home).find(ada.market.job(job_id).candidates[0].commitment)
     assert claim is not None
     assert Path(claim.path).read_bytes() == MODEL
+
+
+def test_a_copy_that_fills_the_disk_is_named_and_not_left(
+    ada: Terminal, sandbox: Sandbox, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = ada.market.submit()
+
+    def copy(source: Path, target: Path) -> None:
+        target.write_bytes(MODEL[:5])
+        raise OSError(errno.ENOSPC, "No space left on device", str(source), None, str(target))
+
+    monkeypatch.setattr("learningchain.cli.job_announce.shutil.copyfile", copy)
+    done = ada.json("job", "announce", str(job_id), "--model", model)
+    assert (done.code, list((ada.home / "claims").iterdir())) == (exit_codes.FAILED, [])
+    partial = ada.home / "claims" / f"{hashlib.sha256(MODEL).hexdigest()}.part"
+    assert done.error["message"] == f"{model} -> {partial}: No space left on device"
+    assert ada.transport.broadcasts == []
 
 
 def test_a_model_that_changes_while_it_is_evaluated_is_not_announced(

@@ -3,6 +3,7 @@
 import errno
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,8 @@ from learningchain.announcing import LASTING
 from learningchain.claims import Claims
 from learningchain.cli import exit_codes
 from learningchain.cli.output import Output
-from learningchain.client import FileJournal
+from learningchain.client import FileJournal, Pending
+from learningchain.client.journal import JournalError
 from tests.cli.sandbox import Sandbox
 from tests.cli.terminal import Terminal
 
@@ -112,6 +114,42 @@ def test_a_full_disk_loses_no_turn(
     assert done.code == exit_codes.FAILED
     assert "without the list of what was sent" in done.error["message"]
     assert "no space left" in done.error["message"]
+
+
+@pytest.mark.parametrize("part", ["list", "result", "line"])
+def test_who_stays_goes_on_where_the_disk_fills_while_the_announcement_is_sent(
+    ada: Terminal, sandbox: Sandbox, model: str, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    """It stands on the chain then, perhaps with a deposit: its turn must not be lost."""
+    full = OSError(errno.ENOSPC, "No space left on device")
+    write, show, say = FileJournal.write, Output.show, Output.say
+    is_freed = False
+
+    def write_if(journal: FileJournal, entries: list[Pending]) -> None:
+        if part == "list" and not entries and not is_freed:
+            raise JournalError("the list cannot be written: no space", "correct this")
+        write(journal, entries)
+
+    def show_if(out: Output, *words: Any) -> None:
+        if part == "result" and not is_freed:
+            raise full
+        show(out, *words)
+
+    def say_if(out: Output, text: str) -> None:
+        nonlocal is_freed
+        if part == "line" and text.startswith("transaction") and not is_freed:
+            raise full
+        is_freed = is_freed or text.startswith("waiting")
+        say(out, text)
+
+    monkeypatch.setattr(FileJournal, "write", write_if)
+    monkeypatch.setattr(Output, "show", show_if)
+    monkeypatch.setattr(Output, "say", say_if)
+    job_id = ada.market.submit()
+    done = ada.run("job", "announce", str(job_id), "--model", model, "--stay")
+    assert (done.code, ada.market.job(job_id).state) == (0, pb.JOB_STATE_VOTE), done.err
+    assert "going on" in done.err
+    assert ("an earlier Announce was carried out" in done.err) is (part != "line")
 
 
 def test_a_key_that_cannot_reveal_is_told_before_the_wait(ada: Terminal, sandbox: Sandbox, model: str) -> None:

@@ -1,6 +1,7 @@
 """Keys at rest: encrypted, private, bounded in what they ask of the machine, and quiet about themselves."""
 
 import copy
+import errno
 import json
 import logging
 import os
@@ -194,12 +195,13 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, mon
     write_private(path, b"old", overwrite=False)
 
     def fail(*_: object) -> None:
-        raise OSError("disk full")
+        raise OSError(errno.ENOSPC, "disk full")
 
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(OSError, match="disk full") as failed:
         write_private(path, b"new", overwrite=True)
     monkeypatch.undo()
+    assert failed.value.filename == str(path)  # which no error of a write names by itself
     assert read_private(path) == b"old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["x.json"]
 
