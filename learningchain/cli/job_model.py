@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
 
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from abci_app.protocol.bech32 import encode_address
@@ -19,6 +18,7 @@ from learningchain.cli.failure import Failure
 from learningchain.cli.job_app import app
 from learningchain.cli.job_view import require_job
 from learningchain.cli.parse import JobId, Registries
+from learningchain.cli.progress import ProgressBar
 from learningchain.client import JobView
 from learningchain.models import (
     ModelError,
@@ -147,9 +147,9 @@ def _fetch(session: Session, turn: pb.Round, wanted: WantedModel, path: Path, se
         raise Failure(f"{path} exists already and is another file", "choose another one with --file")
     sources = _list_sources(session, turn, wanted.digest)
     session.say(f"fetching {wanted.size} bytes from up to {len(sources)} sources")
-    with _ProgressReport(session, wanted.size) as report:
+    with ProgressBar(session.out.notes, wanted.size) as bar:
         try:
-            return fetch_model(wanted, sources, path, seconds, session.allows_loopback(), report.update)
+            return fetch_model(wanted, sources, path, seconds, session.allows_loopback(), bar.update)
         except ModelError as error:
             raise Failure(
                 f"no source gave the model: {error}", "relays may be down: try again later", exit_codes.NOT_FOUND
@@ -162,22 +162,3 @@ def _list_sources(session: Session, turn: pb.Round, digest: bytes) -> list[str]:
     winner = client.get_account(turn.candidate.account)
     own = [get_model_url(winner.profile.endpoint, digest)] if winner is not None and winner.profile.endpoint else []
     return [*relays, *own, *turn.locations]
-
-
-class _ProgressReport:
-    """A bar on stderr, on a terminal only."""
-
-    def __init__(self, session: Session, size: int) -> None:
-        columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn())
-        self._progress = Progress(*columns, console=session.out.notes, disable=not session.out.notes.is_terminal)
-        self._task = self._progress.add_task("model", total=size)
-
-    def __enter__(self) -> "_ProgressReport":
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def update(self, received: int) -> None:
-        self._progress.update(self._task, completed=received)

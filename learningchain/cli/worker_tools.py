@@ -6,16 +6,19 @@ else works where no worker is installed.
 
 import logging
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import structlog
 
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
+from abci_app.protocol.limits import MIB
 from learningchain.claims import Claim
 from learningchain.cli.failure import Failure
 from learningchain.cli.output import has_colours
+from learningchain.cli.progress import ProgressBar
 from learningchain.cli.session import Session
 from learningchain.client import Relay
 from learningchain.models import order_relays
@@ -28,6 +31,7 @@ from worker.sandbox import (
     Evaluation,
     OwnFailureError,
     SandboxSettings,
+    Step,
     TrainingLimits,
     Trial,
     evaluate_model,
@@ -38,6 +42,10 @@ from worker.sandbox.reference import parse_reference
 
 TRIAL_SECONDS: Final = 600
 """How long a training that is tried may run at most; it is over with its first model."""
+BAR_SECONDS: Final = 1.0
+"""A layer that is fetched sooner needs no bar."""
+LINE_SECONDS: Final = 10.0
+"""Between two lines about a layer where there is no terminal."""
 
 
 def evaluate(
@@ -50,7 +58,8 @@ def evaluate(
     _log_warnings_only()
     try:
         limits, settings = limits_of_class(job_class), _get_settings(session, registries)
-        return evaluate_model(image, model, limits, settings, _tell_steps(session))
+        with _Steps(session) as steps:
+            return evaluate_model(image, model, limits, settings, steps.tell)
     except BrokenImageError as error:
         raise _get_image_failure(error) from error
     except OwnFailureError as error:
@@ -72,16 +81,58 @@ def try_job(
     training = TrainingLimits(milli_cpus, memory_mib, disk_mib, most_mib, limits.model_mib, TRIAL_SECONDS)
     settings = _get_settings(session, [parse_reference(each).host for each in (image, eval_image)])
     try:
-        return try_image(image, eval_image, limits, training, settings, _tell_steps(session))
+        with _Steps(session) as steps:
+            return try_image(image, eval_image, limits, training, settings, steps.tell)
     except BrokenImageError as error:
         raise _get_image_failure(error) from error
     except OwnFailureError as error:
         raise _get_own_failure(error) from error
 
 
-def _tell_steps(session: Session) -> Callable[[str], None]:
-    """Return what shows on stderr what goes on, each layer that is fetched too, which may take minutes."""
-    return lambda step: session.say(f"{step} …")
+class _Steps:
+    """Shows on stderr what goes on, and how far a layer is that takes its time: a bar, or a line now and then."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._text = ""
+        self._since = 0.0  # monotonic: when the layer, or the last line about it, was told
+        self._bar: ProgressBar | None = None
+
+    def __enter__(self) -> "_Steps":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end_bar()
+
+    def tell(self, step: Step) -> None:
+        if step.text != self._text:
+            self._end_bar()
+            self._text, self._since = step.text, time.monotonic()
+            self._session.say(f"{step.text} …")
+        if step.here >= step.size:  # whatever comes next is another one, also with the same text
+            self._end_bar()
+            self._text = ""
+        else:
+            self._show(step)
+
+    def _show(self, step: Step) -> None:
+        is_terminal = self._session.out.notes.is_terminal
+        if self._bar is not None:
+            self._bar.update(step.here)
+        elif time.monotonic() - self._since < (BAR_SECONDS if is_terminal else LINE_SECONDS):
+            return
+        elif is_terminal:
+            self._bar = ProgressBar(self._session.out.notes, step.size, transient=True)
+            self._bar.start()
+            self._bar.update(step.here)
+        else:
+            self._since = time.monotonic()
+            self._session.say(f"{step.text}: {step.here / MIB:.1f} MiB are here")
+
+    def _end_bar(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
 
 
 def _log_warnings_only() -> None:

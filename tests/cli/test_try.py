@@ -7,7 +7,7 @@ import pytest
 
 from learningchain.cli import exit_codes, worker_tools
 from tests.cli.terminal import DIGEST, IMAGE, Terminal, make_image
-from worker.sandbox import BrokenImageError, OwnFailureError
+from worker.sandbox import BrokenImageError, OwnFailureError, Step
 
 
 class Trials:
@@ -83,7 +83,7 @@ def test_whose_failure_it_is_is_told(
 
 def test_what_goes_on_is_told_on_stderr(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     def tell(*arguments: Any) -> object:
-        arguments[-1]("fetching layer 1 of 2, 3.0 MiB")
+        arguments[-1](Step("fetching layer 1 of 2, 3.0 MiB", 0, 3 << 20))
         raise OwnFailureError("the line is down")
 
     monkeypatch.setattr(worker_tools, "try_image", tell)

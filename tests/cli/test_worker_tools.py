@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import structlog
@@ -23,7 +25,7 @@ from learningchain.client import Relay
 from learningchain.wallet import SecretKey
 from worker import cli
 from worker.models.uploads import UploadClaim, parse_claim
-from worker.sandbox import EvaluationLimits, OwnFailureError, SandboxSettings
+from worker.sandbox import EvaluationLimits, OwnFailureError, SandboxSettings, Step
 
 TAG = b"t" * 8
 IMAGE = f"registry.example/job@sha256:{'a' * 64}"
@@ -150,13 +152,60 @@ def test_the_log_has_colours_on_a_terminal_only_and_not_with_no_color(
 def test_each_layer_of_an_evaluated_image_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(worker_tools, "evaluate_model", lambda *given: given[-1]("fetching layer 1 of 2, 3.0 MiB"))
+    _fetch(monkeypatch, tmp_path, [(0.0, 0), (0.1, 1), (0.2, 3), (0.3, 0), (0.5, 3)])
+    shown = capsys.readouterr()
+    assert shown.err == "fetching layer 1 of 2, 3.0 MiB …\n" * 2
+    assert shown.out == ""
+
+
+def test_a_layer_that_takes_long_has_a_line_now_and_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _fetch(monkeypatch, tmp_path, [(0, 0), (9, 0.5), (11, 1), (12, 1.2), (20, 1.5), (22, 2), (40, 3)])
+    text = "fetching layer 1 of 2, 3.0 MiB"
+    assert capsys.readouterr().err.splitlines() == [
+        f"{text} …", f"{text}: 1.0 MiB are here", f"{text}: 2.0 MiB are here",
+    ]  # fmt: skip
+
+
+def test_a_layer_that_takes_long_has_a_bar_on_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr(screen, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("TERM", "xterm")
+    _fetch(monkeypatch, tmp_path, [(0, 0), (0.5, 1), (2, 2), (3, 3)])
+    assert "2.1/3.1 MB" in screen.getvalue()
+    assert "1.0/3.1 MB" not in screen.getvalue()
+    assert screen.getvalue().count("\x1b[?25l") == screen.getvalue().count("\x1b[?25h") == 1  # the cursor is back
+
+
+def test_a_bar_ends_with_what_it_is_about(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the terminal would stay without a cursor."""
+    screen = io.StringIO()
+    monkeypatch.setattr(screen, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("TERM", "xterm")
+    with pytest.raises(Failure, match="the line is down"):
+        _fetch(monkeypatch, tmp_path, [(0, 0), (2, 2)], OwnFailureError("the line is down"))
+    assert screen.getvalue().count("\x1b[?25h") == 1
+
+
+def _fetch(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, looks: list[tuple[float, float]], error: Exception | None = None
+) -> None:
+    """Have a layer of 3 MiB fetched, of which at each look, so many seconds after the first, so many MiB are here."""
+
+    def evaluate_model(*given: Any) -> None:
+        for seconds, mib in looks:
+            monkeypatch.setattr(worker_tools, "time", SimpleNamespace(monotonic=lambda at=seconds: 100.0 + at))
+            given[-1](Step("fetching layer 1 of 2, 3.0 MiB", int(mib * (1 << 20)), 3 << 20))
+        if error is not None:
+            raise error
+
+    monkeypatch.setattr(worker_tools, "evaluate_model", evaluate_model)
     worker_tools.evaluate(
         Session(home=tmp_path), IMAGE, tmp_path / "m", pb.EvaluationClass(cores=2, seconds=30), ["mine"]
     )
-    shown = capsys.readouterr()
-    assert shown.err == "fetching layer 1 of 2, 3.0 MiB …\n"
-    assert shown.out == ""
 
 
 def test_a_machine_without_an_engine_is_told_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

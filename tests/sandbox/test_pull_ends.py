@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any, BinaryIO
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.sandbox.fake_registry import Answer, FakeRegistry, Held, Server, make_layer
 from worker.sandbox import OwnFailureError, RegistryError
@@ -46,6 +47,23 @@ def test_a_pull_s_time_limit_holds_while_a_layer_is_measured(
     with pytest.raises(RegistryError, match="not all here and counted within 1800 s"):
         images.prepare(fake.add_manifest(fake.make_manifest()), 10)
     assert len(list(pieces)) == 8
+
+
+def test_the_log_tells_now_and_then_how_far_a_layer_is(
+    fake: FakeRegistry, images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pulls_module, "LOG_SECONDS", 0.0)
+    image = fake.add_manifest(manifest := fake.make_manifest(*make_layer(**{secrets.token_hex(8): 2 << 20})))
+    layer = manifest["layers"][0]
+    try:
+        with capture_logs() as logs:
+            images.prepare(image, 10)
+    finally:
+        images.remove(image)
+    told = [entry for entry in logs if entry["event"] == "layer_on_its_way"]
+    mib = round(layer["size"] / (1 << 20), 1)
+    assert {entry["digest"] for entry in told} == {layer["digest"]}
+    assert (told[0]["mib"], told[-1]["mib"], told[-1]["size_mib"]) == (0, mib, mib)
 
 
 def test_a_registry_that_gives_less_than_the_pace_drips() -> None:

@@ -9,22 +9,22 @@ import pytest
 
 from tests.sandbox.fake_registry import FakeRegistry, digest_of, make_layer
 from tests.sandbox.support import JOBS, LIMITS, TRAINING
-from worker.sandbox import BrokenImageError, Finding, SandboxSettings, Trial, evaluate_model, trial, try_image
+from worker.sandbox import BrokenImageError, Finding, SandboxSettings, Step, Trial, evaluate_model, trial, try_image
 from worker.sandbox.engine import Engine
 from worker.sandbox.pulls import get_own_name
 from worker.sandbox.reference import parse_reference
 
 
-def _try(image: str, docker_host: str, home: Path, steps: list[str]) -> Trial:
+def _try(image: str, docker_host: str, home: Path, steps: list[Step]) -> Trial:
     settings = SandboxSettings(allow_loopback=True, home=home, engine=docker_host, free_reserve_mib=64)
     return try_image(image, image, LIMITS, TRAINING, settings, steps.append)
 
 
 def test_the_sample_and_the_first_model_are_measured(docker_host: str, digits_image: str, tmp_path: Path) -> None:
-    steps: list[str] = []
+    steps: list[Step] = []
     elsewhere: list[Path] = []
 
-    def look(step: str) -> None:
+    def look(step: Step) -> None:
         steps.append(step)
         elsewhere.extend(tmp_path.glob("tmp*"))  # no worker that starts would remove it
 
@@ -33,7 +33,7 @@ def test_the_sample_and_the_first_model_are_measured(docker_host: str, digits_im
     assert found.sample.has_score
     assert found.first.has_score
     assert found.first_bytes > 1000
-    assert len([step for step in steps if not step.startswith("fetching layer ")]) == 4
+    assert len([step for step in steps if not step.text.startswith("fetching layer ")]) == 4
     assert elsewhere == []
     assert [*tmp_path.glob("attempts/*"), *tmp_path.glob("runs/*/*")] == []
 
@@ -52,7 +52,7 @@ def test_each_layer_is_told_before_it_is_fetched(docker_host: str, fake: FakeReg
     tar = gzip.decompress(make_layer(**{secrets.token_hex(8): 2 << 20})[0])
     manifest = fake.make_manifest(packed, diff, rootfs={"type": "layers", "diff_ids": [diff, digest_of(tar)]})
     manifest["layers"].append({"digest": fake.add(tar), "size": len(tar)})
-    steps: list[str] = []
+    steps: list[Step] = []
     image = fake.add_manifest(manifest)
     try:
         with pytest.raises(BrokenImageError):
@@ -60,25 +60,26 @@ def test_each_layer_is_told_before_it_is_fetched(docker_host: str, fake: FakeReg
     finally:
         with contextlib.closing(Engine(docker_host)) as engine:
             engine.remove_image(get_own_name(parse_reference(image).digest))
-    assert steps[:3] == [
-        "fetching and counting the image", "fetching layer 1 of 2, 0.0 MiB", "fetching layer 2 of 2, 2.0 MiB",
-    ]  # fmt: skip
+    first, second = "fetching layer 1 of 2, 0.0 MiB", "fetching layer 2 of 2, 2.0 MiB"
+    assert list(dict.fromkeys(step.text for step in steps))[:3] == ["fetching and counting the image", first, second]
+    told = [(step.here, step.size) for step in steps if step.text == second]
+    assert (told[0], told[-1]) == ((0, len(tar)), (len(tar), len(tar)))
 
 
 def test_an_evaluation_alone_tells_them_too(docker_host: str, fake: FakeRegistry, tmp_path: Path) -> None:
     settings = SandboxSettings(allow_loopback=True, home=tmp_path, engine=docker_host, free_reserve_mib=64)
-    steps: list[str] = []
+    steps: list[Step] = []
     image = fake.add_manifest(fake.make_manifest())
     try:
         assert evaluate_model(image, tmp_path / "model", LIMITS, settings, steps.append).finding is Finding.UNRUNNABLE
     finally:
         with contextlib.closing(Engine(docker_host)) as engine:
             engine.remove_image(get_own_name(parse_reference(image).digest))
-    assert steps == ["fetching layer 1 of 1, 0.0 MiB"]
+    assert {step.text for step in steps} == {"fetching layer 1 of 1, 0.0 MiB"}
 
 
 def test_an_image_outside_the_contract_is_not_run(docker_host: str, fake: FakeRegistry, tmp_path: Path) -> None:
-    steps: list[str] = []
+    steps: list[Step] = []
     with pytest.raises(BrokenImageError, match="label"):
         _try(fake.add_manifest(fake.make_manifest(config={"Labels": None})), docker_host, tmp_path, steps)
     assert len(steps) == 1

@@ -18,9 +18,11 @@ LEAST_BYTES_PER_SECOND: Final = 32 << 10
 
 
 def fetch_layer(
-    registry: Registry, digest: str, size: int, path: Path, seconds: float, check: Callable[[], None]
+    registry: Registry, digest: str, size: int, path: Path, seconds: float, check: Callable[[int], None]
 ) -> None:
-    """Write a layer to `path`; `check` is called again and again meanwhile and stops it by raising OwnFailureError.
+    """Write a layer to `path`.
+
+    `check` is told again and again how many bytes are there, and stops it by raising OwnFailureError.
 
     Raises RegistryError when the registry does not give it within `seconds`, is too slow or gives other bytes,
     BrokenImageError when it has fewer than the `size` bytes of the manifest, OwnFailureError when the disk fails.
@@ -29,7 +31,7 @@ def fetch_layer(
         pace = Pace()
 
         def check_all() -> None:
-            check()
+            check(copy.size)
             pace.check(copy.size)
 
         if size:

@@ -30,6 +30,7 @@ from worker.sandbox.types import (
     OwnFailureError,
     RegistryError,
     SandboxSettings,
+    Step,
 )
 
 log = structlog.get_logger()
@@ -49,11 +50,11 @@ class Images:
         settings: SandboxSettings,
         root: Path,
         check_open: Callable[[], None],
-        on_layer: Callable[[str], None] | None = None,
+        on_layer: Callable[[Step], None] | None = None,
     ) -> None:
         """`root` is a folder on the disk that holds the engine's images; `check_open` raises once pulls must end.
 
-        `on_layer` is told, in words, of each layer before it is fetched.
+        `on_layer` is told of each layer before and while it is fetched.
         """
         self.engine = engine
         self._settings = settings

@@ -5,7 +5,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -32,6 +32,7 @@ from worker.sandbox.types import (
     OwnFailureError,
     RegistryError,
     SandboxSettings,
+    Step,
 )
 from worker.sandbox.unpack import LayerError
 from worker.sandbox.volumes import check_layers
@@ -41,7 +42,11 @@ log = structlog.get_logger()
 OWN_REPOSITORY: Final = "learningchain.invalid/image"
 """Where images get their names on the engine: no registry can have this host, so nothing else is ever pulled as one."""
 
+LOG_SECONDS: Final = 30.0
+"""Between two lines of the log about a layer that is on its way."""
+
 _Check = Callable[[], None]
+_Listener = Callable[[Step], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +87,12 @@ class Puller:
         root: Path,
         make_room: Callable[[int, int], None],
         record: Callable[[Reference, int], None],
-        on_layer: Callable[[str], None] | None = None,
+        on_layer: _Listener | None = None,
     ) -> None:
         """`make_room` gets bytes and files for which there is to be room in `root`, or raises NoSpaceError.
 
-        `record` is told of an image and the files in it when the engine gets it, `on_layer` of each layer before it is
-        fetched.
+        `record` is told of an image and the files in it when the engine gets it, `on_layer` of each layer before and
+        while it is fetched.
         """
         self._engine = engine
         self._settings = settings
@@ -140,18 +145,20 @@ class Puller:
         self._make_scratch_room(sum(wanted.values()))
         with open_registry(pull.source, self._settings) as registry:
             for number, (digest, size) in enumerate(wanted.items(), 1):
-                if self._on_layer is not None:
-                    self._on_layer(f"fetching layer {number} of {len(wanted)}, {size / MIB:.1f} MiB")
-                self._fetch_one(pull, registry, digest, size, check)
+                step = Step(f"fetching layer {number} of {len(wanted)}, {size / MIB:.1f} MiB", 0, size)
+                self._fetch_one(pull, registry, digest, _Report(digest, step, self._on_layer), check)
                 log.info("layer_fetched", digest=digest, mib=round(size / MIB, 1), number=number, of=len(wanted))
 
-    def _fetch_one(self, pull: _Pull, registry: Registry, digest: str, size: int, check: _Check) -> None:
-        def check_all() -> None:
+    def _fetch_one(self, pull: _Pull, registry: Registry, digest: str, report: "_Report", check: _Check) -> None:
+        def check_all(here: int) -> None:
             check()
             check_space(self._scratch, 0, self._reserve)
+            report.tell(here)
 
+        size = report.step.size
         path = pull.folder / digest.removeprefix("sha256:")
         fetch_layer(registry, digest, size, path, self._get_left(pull), check_all)
+        report.tell(size)
         pull.files[digest] = path
         if digest not in pull.measured:
             pull.measured[digest] = self._measure(pull, path, check)
@@ -245,6 +252,26 @@ class Puller:
     @property
     def _reserve(self) -> int:
         return self._settings.free_reserve_mib * MIB
+
+
+class _Report:
+    """Tells of a layer on its way: a listener at each look, the log now and then."""
+
+    def __init__(self, digest: str, step: Step, on_layer: _Listener | None) -> None:
+        self.step = step
+        self._digest = digest
+        self._on_layer = on_layer
+        self._logged = time.monotonic()
+        self.tell(0)
+
+    def tell(self, here: int) -> None:
+        """Tell how many bytes are here."""
+        if self._on_layer is not None:
+            self._on_layer(replace(self.step, here=here))
+        if time.monotonic() - self._logged >= LOG_SECONDS:
+            self._logged = time.monotonic()
+            mib, size_mib = round(here / MIB, 1), round(self.step.size / MIB, 1)
+            log.info("layer_on_its_way", digest=self._digest, mib=mib, size_mib=size_mib)
 
 
 def _make_image(pull: _Pull) -> Image:

@@ -35,6 +35,7 @@ from worker.sandbox.types import (
     OwnFailureError,
     SandboxSettings,
     SlowSampleError,
+    Step,
     TrainingSpec,
     UnfitEngineError,
     Usage,
@@ -59,8 +60,8 @@ class _Verdict:
 class DockerSandbox:
     """See worker.sandbox.types.Sandbox. Several may share an engine, each with a home of its own."""
 
-    def __init__(self, settings: SandboxSettings, on_layer: Callable[[str], None] | None = None) -> None:
-        """Connect to the engine. `on_layer` is told of each layer that is fetched, which may take minutes.
+    def __init__(self, settings: SandboxSettings, on_layer: Callable[[Step], None] | None = None) -> None:
+        """Connect to the engine. `on_layer` is told of each layer before and while it is fetched.
 
         Raises UnfitEngineError, OwnFailureError.
         """
@@ -221,9 +222,9 @@ class DockerSandbox:
 
 
 def evaluate_model(
-    image: str, model: Path, limits: EvaluationLimits, settings: SandboxSettings, on_layer: Callable[[str], None]
+    image: str, model: Path, limits: EvaluationLimits, settings: SandboxSettings, on_layer: Callable[[Step], None]
 ) -> Evaluation:
-    """Evaluate one model file as a checker would; `on_layer` is told of each layer before it is fetched.
+    """Evaluate one model file as a checker would; `on_layer` is told of each layer before and while it is fetched.
 
     Raises OwnFailureError.
     """

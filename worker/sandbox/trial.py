@@ -16,6 +16,7 @@ from worker.sandbox.types import (
     EvaluationLimits,
     LogLine,
     SandboxSettings,
+    Step,
     Training,
     TrainingLimits,
     TrainingSpec,
@@ -44,25 +45,25 @@ def try_image(
     limits: EvaluationLimits,
     training: TrainingLimits,
     settings: SandboxSettings,
-    on_step: Callable[[str], None],
+    on_step: Callable[[Step], None],
 ) -> Trial:
     """Fetch images, evaluate the sample, train until there is a model, and evaluate that one.
 
-    `on_step` is told what goes on, of each layer too before it is fetched. Raises BrokenImageError, of which the text
-    says what checkers or workers would hold against the image, and OwnFailureError.
+    `on_step` is told what goes on, of each layer too before and while it is fetched. Raises BrokenImageError, of which
+    the text says what checkers or workers would hold against the image, and OwnFailureError.
     """
     sandbox = DockerSandbox(settings, on_step)
     try:
-        on_step("fetching and counting the image")
+        on_step(Step("fetching and counting the image"))
         sandbox.prepare(eval_image, limits.image_mib)
-        on_step("predict and score, on the image's own sample")
+        on_step(Step("predict and score, on the image's own sample"))
         sample = sandbox.evaluate_sample(eval_image, limits)
         _require_score(sample, "its sample")
-        on_step("train, until the first model")
+        on_step(Step("train, until the first model"))
         with tempfile.TemporaryDirectory(dir=sandbox.host.get_process_folder()) as folder:
             model = Path(folder, "model")
             size = _train(sandbox, image, training, model)
-            on_step("predict and score, on that model")
+            on_step(Step("predict and score, on that model"))
             first = sandbox.evaluate(eval_image, model, limits)
         _require_score(first, "the first model of its training")
         return Trial(sample, first, size)

@@ -41,6 +41,15 @@ class SlowSampleError(BrokenImageError):
     """The image's own sample was too slow here: with less at work on this machine it may be fast enough."""
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What goes on, for people. Of a layer that is fetched it is told again and again how much of it is here."""
+
+    text: str
+    here: int = 0  # bytes
+    size: int = 0  # bytes; 0 where nothing is fetched
+
+
 class Finding(IntEnum):
     """What one evaluation found; the numbers are those of the chain (UNAVAILABLE is not the sandbox's to find)."""
 
