@@ -1,7 +1,7 @@
 """Frozen proofs, each accepted by the proof runtime of CometBFT v0.38.25 (crypto/merkle, as its light proxy uses it).
 
 The states hold keys of every store, one with bytes that a URL escapes, and two keys whose paths agree in 60 bits, which
-needs a further tree (found by a search of 2^31 hashes).
+needs a further tree.
 """
 
 import json
@@ -15,14 +15,9 @@ import pytest
 from abci_app.pb.tendermint.crypto.proof_pb2 import ProofOps
 from abci_app.protocol.proof import check_absence, check_value, prove
 from abci_app.protocol.tree import CHAINED, update_state
-from tests.support.trees import DictPages, DictState, compute_app_hash
+from tests.support.trees import TWINS, DictPages, DictState, compute_app_hash
 
 STATES: list[dict[str, Any]] = json.loads((Path(__file__).parent / "proof_vectors.json").read_text())
-TWINS = [
-    bytes.fromhex("610000000000000000000000000c67fa076b3558ab"),
-    bytes.fromhex("6100000000000000000000000007f7cba0ce30cd15"),
-]
-"""Different keys with the same first 60 bits of their paths."""
 
 
 def get_records(state: dict[str, Any]) -> dict[bytes, bytes]:

@@ -8,6 +8,11 @@ from abci_app.protocol import keys
 EMPTY = sha256(b"").digest()
 PATH_BITS = 256
 TREE_BITS = 60
+TWINS = [
+    bytes.fromhex("610000000000000000000000000c67fa076b3558ab"),
+    bytes.fromhex("6100000000000000000000000007f7cba0ce30cd15"),
+]
+"""Different keys with the same first 60 bits of their paths, found by a search of 2^31 hashes."""
 
 
 class DictPages(dict[bytes, bytes]):

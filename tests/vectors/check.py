@@ -24,6 +24,7 @@ from abci_app.protocol.state import BlockState
 from abci_app.protocol.transaction import TxCache, parse
 from abci_app.protocol.tree import update_state
 from tests.support.chain import DictState
+from tests.vectors.check_proofs import holds
 
 PREFIX: Final = b"learningchain/v1/"
 
@@ -292,6 +293,23 @@ def check_mempool(entry: Mapping[str, Any], _: Mapping[str, Any]) -> None:
         require(item["name"] == name_of(item["code"]), "name of a code")
 
 
+def check_proofs(entry: Mapping[str, Any], vectors: Mapping[str, Any]) -> None:
+    """Proofs against the scenario's last app hash, and of a state with a further tree."""
+    for item in entry["accepted"]:
+        require(holds(item), f"proof: {item['note']}")
+    require(entry["accepted"][0]["app_hash"] == vectors["scenario"][-1]["app_hash"], "app hash of the scenario")
+    for item in entry["refused"]:
+        require(not is_true(item), f"false proof: {item['note']}")
+
+
+def is_true(item: Mapping[str, Any]) -> bool:
+    """Tell whether a proof can be read and holds."""
+    try:
+        return holds(item)
+    except ValueError:
+        return False
+
+
 CHECKS: Final[dict[str, Callable[[Any, Mapping[str, Any]], None]]] = {
     "keys": check_keys,
     "join": check_joins,
@@ -307,4 +325,5 @@ CHECKS: Final[dict[str, Callable[[Any, Mapping[str, Any]], None]]] = {
     "refusals": check_refusals,
     "proposals": check_proposals,
     "mempool": check_mempool,
+    "proofs": check_proofs,
 }

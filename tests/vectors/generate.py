@@ -29,6 +29,7 @@ from learningchain.wallet import SecretKey
 from tests.support.chain import CHAIN_ID, GENESIS_MS, Chain
 from tests.support.market import SALT
 from tests.support.wallets import Wallet
+from tests.vectors.proofs import describe_proofs
 from tests.vectors.refusals import play_refusals
 from tests.vectors.scenario import TOO_LARGE, RecordedBlock, RecordedMarket, list_seats, play
 from worker.models.uploads import UploadClaim, make_signer
@@ -45,6 +46,7 @@ _ABOUT: Final = [
     "scenario: blocks to replay from that genesis. code 0 is success, others are named; app_hash is after the block.",
     "refusals: another chain to replay; with scenario, proposals and mempool every error number happens.",
     "proposals and mempool: the two errors that no block can show.",
+    "proofs: what abci_query shows of a key against an app hash; value null is absence. refused ones do not hold.",
 ]
 
 
@@ -70,6 +72,7 @@ def generate() -> dict[str, Any]:
         },
         "proposals": _list_proposals(),
         "mempool": _describe_mempool(),
+        "proofs": describe_proofs(market.committed.records),
     }
 
 

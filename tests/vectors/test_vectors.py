@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 
+from abci_app.pb.tendermint.crypto.proof_pb2 import ProofOp, ProofOps
 from abci_app.protocol import errors
+from abci_app.protocol.keys import STORE_OF
+from abci_app.protocol.proof import ProofError, check_absence, check_value
 from learningchain.client.transactions import KIND_OF
 from tests.vectors.check import CHECKS, check_all
 from tests.vectors.generate import PATH, generate, render
@@ -19,6 +22,7 @@ FREE = {
     "committee": {"job_class", "highest_class", "excluded"},
     "proposals": {"height"},
     "mempool": {"mempool_size"},
+    "proofs": {"refused"},
     "scenario": BLOCK,
     "refusals": {*BLOCK, "genesis_time_ms"},
 }
@@ -56,6 +60,33 @@ def test_every_error_number_happens(vectors: dict[str, Any]) -> None:
     codes |= {entry["code"] for entry in vectors["proposals"]}
     codes |= {item["code"] for item in vectors["mempool"]["txs"]}
     assert codes == {0, *errors.REASONS}
+
+
+def test_the_client_believes_the_accepted_proofs_and_no_other(vectors: dict[str, Any]) -> None:
+    proofs = vectors["proofs"]
+    assert [entry["note"] for entry in proofs["accepted"] if not is_believed(entry)] == []
+    assert [entry["note"] for entry in proofs["refused"] if is_believed(entry)] == []
+
+
+def test_proofs_show_presence_and_absence_in_one_tree_and_in_further_ones(vectors: dict[str, Any]) -> None:
+    accepted = vectors["proofs"]["accepted"]
+    found = {(entry["value"] is None, bool(entry["ops"][0]["key"]), len(entry["ops"])) for entry in accepted}
+    assert found == {(False, True, 2), (False, True, 3), (True, False, 2), (True, True, 2), (True, True, 3)}
+
+
+def is_believed(entry: dict[str, Any]) -> bool:
+    """Tell whether the client would take what an entry claims."""
+    read = bytes.fromhex
+    proof = ProofOps(ops=[ProofOp(type=op["type"], key=read(op["key"]), data=read(op["data"])) for op in entry["ops"]])
+    app_hash, key = read(entry["app_hash"]), read(entry["key"])
+    try:
+        if entry["value"] is None:
+            check_absence(app_hash, key, proof)
+        else:
+            check_value(app_hash, key, read(entry["value"]), proof)
+    except ProofError:
+        return False
+    return bool(entry["store"] == STORE_OF[key[0]])  # a client asks by key; the store follows
 
 
 def list_leaves(value: Any, path: Path = ()) -> Iterator[Path]:
