@@ -116,7 +116,7 @@ FIGURES = {
     ],
     "docs/protocol.md": [
         f"A path has at most {MAX_PATH_BYTES} bytes",
-        f"| `/jobs` | up to {MAX_PAGE} jobs;",
+        f"`next` | up to {MAX_PAGE} jobs;",
         f"`GET {server.MODEL_PATH.replace('{digest}', '<sha256 in hex>')}`",
         ", ".join([f"Headers: `{HEADER_PREFIX}job` (decimal)", *(f"`{HEADER_PREFIX}{name}`" for name in _LENGTHS)]),
         f"takes in a model at less than {connections.SLOWEST >> 10} KiB a second",

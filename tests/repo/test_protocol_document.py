@@ -1,14 +1,16 @@
 """docs/protocol.md, errors.md and parameters.md say what the code does: tables, schemas, limits and test values."""
 
+import asyncio
 import hashlib
 import inspect
+import json
 import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
+from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
 from abci_app.pb.learningchain.v1 import proof_pb2, state_pb2, tx_pb2
 from abci_app.protocol import errors, events, hashing, keys, limits, params
@@ -20,6 +22,8 @@ from abci_app.server.query import BAD_ARGUMENT, HEIGHT_NOT_HELD, NOT_FOUND, QUER
 from abci_app.server.views import APP_VERSION, Views
 from abci_app.store.memory import MemoryStore
 from learningchain.client.errors import TxRefused
+from tests.support.market import Market
+from tests.support.memory_client import MemoryTransport
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGES = ("protocol.md", "errors.md", "parameters.md")
@@ -194,6 +198,40 @@ def test_the_layout_of_the_state_is_that_of_the_keys() -> None:
 def test_every_view_is_listed() -> None:
     paths = [path for row in read_table("protocol.md", "view") for path in re.findall(r"`/(\w+)", row[0])]
     assert set(paths) == {*Views(MemoryStore()).table, "check"}
+
+
+def list_names(value: Any) -> set[str]:
+    """Return the names of all fields in an answer."""
+    if isinstance(value, list):
+        return set().union(*map(list_names, value))
+    return set(value).union(*map(list_names, value.values())) if isinstance(value, dict) else set()
+
+
+def list_fields(message: Descriptor) -> set[str]:
+    """Return the names of a message's fields and of those of the messages in it."""
+    inner = (list_fields(field.message_type) for field in message.fields if field.message_type is not None)
+    return {field.name for field in message.fields}.union(*inner)
+
+
+def test_every_view_stands_there_with_its_fields() -> None:
+    market = Market()
+    market.must("checker0", tx_pb2.SetProfile(endpoint="http://127.0.0.1:8000"))
+    job, address = market.open_vote(), encode_address(market.address("checker0"))
+    candidate = encode_address(market.job(job).candidates[0].account)
+    transport = MemoryTransport(market)
+    market.block()
+    public_key, tx = market.wallet("checker0").public_key.hex(), market.sign("checker0", tx_pb2.Unjail())
+    values = {"<job id>": str(job), "<round>": "0", "<public key>": public_key}
+    for paths, described, _ in read_table("protocol.md", "view"):
+        path = paths.split("`")[1].replace("<address>", candidate if "candidacies" in paths else address)
+        for name, value in values.items():
+            path = path.replace(name, value)
+        answer = json.loads(asyncio.run(transport.query(path, tx if path == "/check" else b"")).value)
+        assert {answer.pop("proved"), type(answer.pop("height"))} == {False, str}
+        named = set(re.findall(r"`(\w+)`", described))
+        messages = [state_pb2.DESCRIPTOR.message_types_by_name[name] for name in re.findall(r"\b[A-Z]\w+", described)]
+        assert set(answer) <= named, path
+        assert list_names(answer) - set().union(*map(list_fields, messages)) | set(answer) == named, path
 
 
 class NoPages:
