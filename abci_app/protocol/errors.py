@@ -76,7 +76,7 @@ BadText = _message(100, "bad_text", "text is UTF-8 without control characters an
 BadAmount = _message(101, "bad_amount", "an amount is at least 1 and less than 2^63")
 InsufficientBalance = _message(102, "insufficient_balance", "the balance does not cover this")
 # Keys, profile, transfers
-BadKey = _message(110, "bad_key", "a public key is a valid Ed25519 point of 32 bytes")
+BadKey = _message(110, "bad_key", "a public key has 32 bytes")
 BadKeyProof = _message(111, "bad_key_proof", "the new key signs the chain tag and the account")
 KeyTaken = _message(112, "key_taken", "a public key belongs for ever to the first account that had it")
 TooManyKeys = _message(113, "too_many_keys", "16 keys at once, 64 ever: remove one, or use another account")
