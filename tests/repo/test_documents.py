@@ -28,7 +28,20 @@ from worker import follower, jobbook, state
 from worker.cli import PLACE as WORKER
 from worker.models import connections, server
 from worker.models.uploads import _LENGTHS, HEADER_PREFIX
-from worker.sandbox import SandboxSettings, fetch, layers, orphans, output, registry, sandbox, score, spec, train
+from worker.sandbox import (
+    SandboxSettings,
+    evaluate,
+    fetch,
+    layers,
+    orphans,
+    output,
+    registry,
+    sandbox,
+    score,
+    spec,
+    train,
+)
+from worker.sandbox.types import TrainingLimits, TrainingSpec
 from worker.settings import Jobs, WorkerSettings
 
 WORDS = {2: "two", 3: "three", 5: "five"}
@@ -153,6 +166,17 @@ def test_the_environment_of_an_evaluation_is_the_one_that_runs() -> None:
     documented = dict(word.split("=") for line in fixed for word in line.split())
     documented |= dict.fromkeys(re.findall(r"\w+_NUM_THREADS", threads), "3")
     assert documented == spec.get_environment(run)
+
+
+def test_the_job_json_of_a_training_and_of_an_evaluation_are_as_shown() -> None:
+    page = read("docs/job-image.md")
+    shown = re.search(r"stands in `/lc/in/job\.json`.*?\n\n(    \{.*?\n)\n", page, re.DOTALL)
+    assert shown is not None
+    job = json.loads(shown[1])
+    limits = TrainingLimits(image_mib=1, **job["limits"])
+    training = TrainingSpec("a" * 16, int(job["job"]), "", limits, job["deadline_ms"])
+    assert json.loads(train.get_job_json(training)) == job
+    assert f"in `predict` and `score`: `{evaluate.JOB_JSON.decode()}`" in page
 
 
 def test_what_a_page_calls_a_setting_is_in_the_settings_file() -> None:
