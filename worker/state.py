@@ -103,6 +103,8 @@ class WorkerState:
         self._put_off(ev.Train(job_id))
         if final:
             self.memory.over[job_id] = reason
+        elif self.view is not None and self.view.jobs.get(job_id, pb.Job()).state == pb.JOB_STATE_OPEN:
+            self.refusals[job_id] = Refusal("not_now", reason)  # shown until it starts again
 
     def _take_evaluation(self, result: ev.Evaluated) -> None:
         self.memory.evaluated.pop((result.job_id, result.digest), None)  # the newest stands last
@@ -304,7 +306,8 @@ class WorkerState:
             return
         refusal = self._find_refusal(view, job)
         if refusal is None:
-            self.refusals.pop(job.id, None)
+            if self._may_start(train):
+                self.refusals.pop(job.id, None)
             yield train
         else:
             self.refusals[job.id] = refusal

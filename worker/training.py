@@ -65,6 +65,7 @@ class Trainer:
             self._deliver(ev.TrainingEnded(job.id, f"the image cannot be used: {error}", final=True))
             return
         except OwnFailureError as error:
+            log.warning("training_not_started", job=job.id, reason=str(error))
             self._deliver(ev.TrainingEnded(job.id, str(error), final=False))
             return
         log.info("training_started", job=job.id, attempt=attempt)
@@ -73,7 +74,7 @@ class Trainer:
         finally:
             await asyncio.to_thread(training.close, forget=self._forget)
         if is_stopped:  # not before it is closed: a job that is over is forgotten at once, with the attempt
-            self._deliver(ev.TrainingEnded(job.id, "stopped: the job takes no announcements any more", final=False))
+            self._deliver(ev.TrainingEnded(job.id, "stopped, as the job or the worker ends", final=False))
 
     async def _forget_attempt(self, attempt: str) -> None:
         """Free the disk of an attempt that will not go on; at the job's end it is tried again."""

@@ -74,7 +74,17 @@ def test_a_training_that_ended_for_good_is_not_started_again() -> None:
 def test_a_training_that_this_machine_lost_is_started_again_after_some_blocks() -> None:
     state = start(make_job())
     assert state.handle(ev.TrainingEnded(1, "the engine went away", final=False)) == []
+    assert observe(state, make_job(), height=9 + RETRY_BLOCKS) == []
+    assert state.refusals[1].reason == "the engine went away"
     assert observe(state, make_job(), height=10 + RETRY_BLOCKS) == [ev.Train(1)]
+    assert not state.refusals
+
+
+def test_what_keeps_a_training_from_starting_is_shown_while_its_job_is_open_only() -> None:
+    state = start(make_job())
+    observe(state, make_job(state=pb.JOB_STATE_REVEAL, candidates=[make_candidate(RIVAL, 1)]))
+    state.handle(ev.TrainingEnded(1, "stopped", final=False))
+    assert not state.refusals
 
 
 def test_a_job_taken_up_before_a_restart_goes_on_although_no_more_may_be_taken_up() -> None:

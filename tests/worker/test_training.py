@@ -1,10 +1,12 @@
 """How a training ends, and what becomes of its checkpoints when this machine fails."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
 from tests.support.fake_sandbox import FakeSandbox, FakeTraining
@@ -12,7 +14,14 @@ from tests.worker.fleet import RACE_MS, Fleet, play, submit
 from worker.events import Happening, Instruction, TrainingEnded
 from worker.journal import Journal
 from worker.models.store import ModelStore, StoreFull
-from worker.sandbox import StopReason, TrainingLimits, TrainingSpec, TrainingState, TrainingStatus
+from worker.sandbox import (
+    OwnFailureError,
+    StopReason,
+    TrainingLimits,
+    TrainingSpec,
+    TrainingState,
+    TrainingStatus,
+)
 from worker.state import Memory, WorkerState
 from worker.training import get_scratch_name, is_end_of_training
 
@@ -65,6 +74,28 @@ def test_a_training_that_was_killed_from_outside_goes_on(tmp_path: Path) -> None
         await fleet.wait_for(lambda: len(fleet.chain.job(job_id).candidates) == 1)
         first, second = sandbox.trainings
         assert (first.spec.attempt, first.forgotten) == (second.spec.attempt, False)
+
+    play(tmp_path, script)
+
+
+class UselessSandbox(FakeSandbox):
+    """Of a machine on which no training starts."""
+
+    def start_training(self, spec: TrainingSpec, *rest: Any) -> FakeTraining:
+        raise OwnFailureError("the registry does not answer")
+
+
+def test_a_training_that_does_not_start_says_why(tmp_path: Path) -> None:
+    async def script(fleet: Fleet) -> None:
+        fleet.sandboxes["worker0"] = UselessSandbox()
+        with capture_logs() as logs:
+            fleet.start("worker0")
+            job_id = submit(fleet)
+            shown = tmp_path / "worker0" / "status.json"
+            await fleet.wait_for(lambda: shown.exists() and "the registry does not answer" in shown.read_text())
+        assert json.loads(shown.read_text())["refused"][str(job_id)]["filter"] == "not_now"
+        found = {(line["event"], line.get("job"), line.get("reason")) for line in logs}
+        assert ("training_not_started", job_id, "the registry does not answer") in found
 
     play(tmp_path, script)
 
