@@ -153,7 +153,8 @@ def _measure_worst(
         found = worker_tools.evaluate(session, terms.eval_image or terms.image, model, job_class, registries)
         if not found.has_score:
             raise Failure(
-                f"evaluation {number} gave no valid score: {found.finding.name}", found.detail or "look at it"
+                f"evaluation {number} gave no valid score: {found.detail}",
+                "checkers would find the same: look at the model, and at the files that the image expects",
             )
         if found.usage.largest > MAX_USE:
             raise Failure(

@@ -103,7 +103,7 @@ def measure(session: Session, view: JobView, path: Path, announced: int, registr
     found = worker_tools.evaluate(session, terms.eval_image or terms.image, path, job_class, registries)
     matches = found.has_score and found.loss_nano <= announced + terms.tolerance
     if not found.has_score:
-        session.say(f"no valid score: {found.finding.name}: {found.detail}")
+        session.say(f"no valid score: {found.detail}")
     return {
         "finding": found.finding.name,
         "measured_loss": format_loss(found.loss_nano if found.has_score else RESERVED_LOSS),

@@ -28,7 +28,7 @@ class Sandbox:
             loss_nano=next(self.losses),
             finding=SimpleNamespace(name="MEASURED" if self.scores else "OVERRUN"),
             usage=SimpleNamespace(largest=self.use),
-            detail="",
+            detail="predict: exit status 1",
         )
 
     async def upload(self, claim: Any, key: Any, relays: Any, allow_loopback: bool, seconds: float) -> list[str]:

@@ -226,7 +226,7 @@ def test_what_could_be_held_against_it_is_not_announced(ada: Terminal, sandbox: 
     reasons = {
         "slow": "used 60% of a limit",
         "noisy": "differ by more",
-        "no score": "no valid score",
+        "no score": "gave no valid score: predict: exit status 1",
         "ceiling": "above the job's ceiling",
         "behind": "does not take the lead",
     }

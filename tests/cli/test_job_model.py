@@ -139,4 +139,5 @@ def test_a_model_is_measured_and_compared_with_what_was_announced(
     assert done.data["announced_loss"] == "0.07"
     if loss is None:
         assert done.data["measured_loss"] == "no score"
+        assert "no valid score: it crashed" in done.err
     assert asked == [(f"{IMAGE}@{DIGEST}", tmp_path / "m", carl.market.params.classes[0], [])]

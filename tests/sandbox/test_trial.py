@@ -7,12 +7,24 @@ from pathlib import Path
 
 import pytest
 
+from abci_app.protocol.limits import RESERVED_LOSS
 from tests.sandbox.fake_registry import FakeRegistry, digest_of, make_layer
 from tests.sandbox.support import JOBS, LIMITS, TRAINING
-from worker.sandbox import BrokenImageError, Finding, SandboxSettings, Step, Trial, evaluate_model, trial, try_image
+from worker.sandbox import (
+    BrokenImageError,
+    Evaluation,
+    Finding,
+    SandboxSettings,
+    Step,
+    Trial,
+    evaluate_model,
+    trial,
+    try_image,
+)
 from worker.sandbox.engine import Engine
 from worker.sandbox.pulls import get_own_name
 from worker.sandbox.reference import parse_reference
+from worker.sandbox.types import Usage
 
 
 def _try(image: str, docker_host: str, home: Path, steps: list[Step]) -> Trial:
@@ -83,3 +95,25 @@ def test_an_image_outside_the_contract_is_not_run(docker_host: str, fake: FakeRe
     with pytest.raises(BrokenImageError, match="label"):
         _try(fake.add_manifest(fake.make_manifest(config={"Labels": None})), docker_host, tmp_path, steps)
     assert len(steps) == 1
+
+
+class _ScorelessSandbox:
+    """Finds no score for a sample, as where the scorer ends with an error."""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def prepare(self, *_: object) -> None:
+        pass
+
+    def evaluate_sample(self, *_: object) -> Evaluation:
+        return Evaluation(Finding.MEASURED, RESERVED_LOSS, b"", 1.0, Usage(), "score: exit status 1")
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_sample_without_a_score_is_told_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial, "DockerSandbox", _ScorelessSandbox)
+    with pytest.raises(BrokenImageError, match=r"^no valid score for its sample: score: exit status 1$"):
+        _try("registry.example/job", "unix:///nowhere", tmp_path, [])

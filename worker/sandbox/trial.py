@@ -73,7 +73,7 @@ def try_image(
 
 def _require_score(evaluation: Evaluation, what: str) -> None:
     if not evaluation.has_score:
-        raise BrokenImageError(f"no valid score for {what}: {evaluation.finding.name}; {evaluation.detail}")
+        raise BrokenImageError(f"no valid score for {what}: {evaluation.detail}")
 
 
 def _train(sandbox: DockerSandbox, image: str, limits: TrainingLimits, model: Path) -> int:
