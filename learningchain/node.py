@@ -12,7 +12,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -193,8 +192,8 @@ def _check_genesis(home: NodeHome) -> None:
         ) from error
 
 
-def run_node(home: NodeHome, cometbft: Path | None = None) -> int:
-    """Run a node in the foreground until SIGINT or SIGTERM. Returns 0, or 1 with a reason on stderr."""
+def run_node(home: NodeHome, cometbft: Path | None = None) -> None:
+    """Run a node in the foreground until SIGINT or SIGTERM. Raises NodeError if it ends by itself."""
     stopping: list[int] = []
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number in before:
@@ -203,7 +202,7 @@ def run_node(home: NodeHome, cometbft: Path | None = None) -> int:
         try:
             node = start_node(home, cometbft, lambda: bool(stopping))
         except StartInterrupted:
-            return 0
+            return
         try:
             ended = node.wait(lambda: bool(stopping))
         finally:
@@ -212,9 +211,7 @@ def run_node(home: NodeHome, cometbft: Path | None = None) -> int:
         for number, handler in before.items():
             signal.signal(number, handler)
     if ended is not None:
-        sys.stderr.write(f"the node stopped: {ended}\n")
-        return 1
-    return 0
+        raise NodeError(f"the node stopped: {ended}", f"correct this and start it again; the logs are in {home.logs}")
 
 
 def get_status(node: str) -> NodeStatus:

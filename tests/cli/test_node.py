@@ -11,7 +11,7 @@ import pytest
 
 from abci_app.protocol.genesis_json import parse_genesis
 from learningchain.cli import exit_codes, node
-from learningchain.node_home import NodeHome, NodeIdentity, NodeSettings
+from learningchain.node_home import NodeError, NodeHome, NodeIdentity, NodeSettings
 from tests.cli.terminal import Terminal
 from tests.support.genesis_files import change, make_genesis
 from tests.support.slow_server import HEAD, drip, serve_pieces
@@ -222,12 +222,16 @@ def serve(answer: bytes) -> Iterator[str]:
         server.server_close()
 
 
-def test_the_exit_code_of_a_node_that_ended_by_itself_is_passed_on(
-    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(node, "run_node", lambda _: 1)
-    assert terminal.run("node", "start").code == 1
-    monkeypatch.setattr(node, "run_node", lambda _: 0)
+def test_why_a_node_ended_by_itself_is_in_the_error(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    def end(_: NodeHome) -> None:
+        raise NodeError("the node stopped: cometbft ended with code 1; from a.log:\nERROR: address in use", "see a.log")
+
+    monkeypatch.setattr(node, "run_node", end)
+    done = terminal.json("node", "start")
+    assert (done.code, done.error["hint"]) == (1, "see a.log")
+    assert done.error["message"].endswith("ERROR: address in use")
+    assert "ERROR: address in use\nnext: see a.log" in terminal.run("node", "start").err
+    monkeypatch.setattr(node, "run_node", lambda _: None)
     assert terminal.run("node", "start").code == 0
 
 
@@ -235,7 +239,7 @@ def test_the_exit_code_of_a_node_that_ended_by_itself_is_passed_on(
 def test_a_chain_that_begins_later_is_told_at_the_start(
     terminal: Terminal, monkeypatch: pytest.MonkeyPatch, year: str, is_told: bool
 ) -> None:
-    monkeypatch.setattr(node, "run_node", lambda _: 0)
+    monkeypatch.setattr(node, "run_node", lambda _: None)
     genesis = NodeHome(terminal.home / "node").genesis
     genesis.parent.mkdir(parents=True)
     genesis.write_bytes(change(("genesis_time",), f"{year}-01-31T12:00:00Z"))

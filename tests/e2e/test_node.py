@@ -126,7 +126,7 @@ import sys
 from pathlib import Path
 from learningchain.node import run_node
 from learningchain.node_home import NodeHome
-sys.exit(run_node(NodeHome(Path(sys.argv[1]))))
+run_node(NodeHome(Path(sys.argv[1])))
 """
 
 
@@ -153,7 +153,7 @@ def test_a_signal_stops_a_node_that_does_not_run_yet(
 ) -> None:
     command = ["sh", "-c", f"kill -{number} $PPID; exec sleep 1000"]  # an application with a large store
     monkeypatch.setattr("learningchain.node.get_module_command", lambda *_: command)
-    assert run_node(node.home, node.program) == 0
+    run_node(node.home, node.program)
     assert not (node.home.logs / "cometbft.log").exists()
 
 

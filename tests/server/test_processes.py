@@ -5,10 +5,11 @@ import subprocess
 import sys
 import tracemalloc
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from learningchain.node import RunningNode
+from learningchain.node import RunningNode, run_node
 from learningchain.node_home import NodeError, NodeHome
 from learningchain.processes import Log, describe_end, get_module_command, start_process, stop_process
 
@@ -29,6 +30,16 @@ def test_an_application_that_ends_as_on_a_damaged_store_is_told_with_what_to_do(
     assert ended is not None
     assert ended.startswith("abci_app was ended by SIGABRT, as it does on a damaged store: ")
     assert f"move {tmp_path / 'app' / 'state'} away" in ended
+
+
+def test_a_node_that_ended_by_itself_is_an_error_with_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = SimpleNamespace(wait=lambda _: "cometbft ended with code 1", stop=lambda: None)
+    monkeypatch.setattr("learningchain.node.start_node", lambda *_: ended)
+    with pytest.raises(NodeError, match="the node stopped: cometbft ended with code 1") as raised:
+        run_node(NodeHome(tmp_path))
+    assert raised.value.hint.endswith(str(tmp_path / "logs"))
 
 
 def test_the_last_words_are_those_of_this_run(tmp_path: Path) -> None:
