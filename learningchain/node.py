@@ -84,7 +84,7 @@ class RunningNode:
         self.app = start_process(command, self._logs["abci_app"].path)
         try:
             self._wait_until_listening(address, is_stopping)
-            command = [str(program), "start", "--home", str(self.home.cometbft)]
+            command = [str(program), "start", "--home", str(self.home.cometbft), "--proxy_app", address]
             self.cometbft = start_process(command, self._logs["cometbft"].path)
         except BaseException:
             stop_process(self.app)
@@ -178,7 +178,10 @@ def _read_settings(home: NodeHome) -> tuple[str, str]:
     """Return address and transport of the application. Raises NodeError."""
     try:
         document = tomlkit.parse(home.config_toml.read_text("utf-8"))
-        return str(document["proxy_app"]), str(document["abci"])
+        address, transport = str(document["proxy_app"]), str(document["abci"])
+        is_own = Path(address).parts[-2:] == Path(home.abci_address).parts[-2:]
+        # The settings of a folder that was moved or copied name the socket where it was.
+        return home.abci_address if is_own else address, transport
     except (ValueError, KeyError) as error:
         raise NodeError(f"{home.config_toml} cannot be used: {error}", REWRITE) from error
 
