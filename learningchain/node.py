@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -22,6 +23,7 @@ import httpx2
 import tomlkit
 
 from abci_app.protocol.genesis_json import BadGenesis
+from abci_app.protocol.limits import MIB
 from learningchain.client.errors import BadAnswer
 from learningchain.client.rpc import fetch, split_address
 from learningchain.genesis_check import read_chain_id
@@ -42,6 +44,8 @@ LAST_WORDS_SECONDS: Final = 2.0
 """How long the application may take to end after CometBFT did: if it is the cause, it ends by itself."""
 FREE_SECONDS: Final = 5.0
 POLL_SECONDS: Final = 0.1
+LEAST_FREE_MIB: Final = 64
+"""Room on the disk without which a node is stopped: CometBFT's consensus ends without a word on a full one."""
 STATUS_SECONDS: Final = 5.0
 _DAMAGE: Final = (-signal.SIGABRT, -signal.SIGBUS, -signal.SIGSEGV)
 """How the application may end when pages of its store were overwritten: LMDB does not report all that it finds."""
@@ -91,9 +95,9 @@ class RunningNode:
             raise
 
     def find_ended(self) -> str | None:
-        """Return which process ended and its last words, or None while both run."""
+        """Return which process ended and its last words, or that the disk is full; None while the node may run on."""
         if self.app.poll() is None and self.cometbft.poll() is None:
-            return None
+            return find_shortage(self.home)
         # CometBFT ends as soon as the application fails, often before it; but then the application alone knows why.
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.app.wait(LAST_WORDS_SECONDS)
@@ -103,7 +107,7 @@ class RunningNode:
         return self._describe("cometbft", self.cometbft.wait())
 
     def wait(self, is_stopping: Callable[[], bool]) -> str | None:
-        """Return None when `is_stopping` says so, else which process ended; the other one is then stopped as well."""
+        """Return None when `is_stopping` says so, else what `find_ended` found; whatever runs is then stopped."""
         while not is_stopping():
             ended = self.find_ended()
             if ended is not None:
@@ -159,6 +163,8 @@ def start_node(
     program = cometbft or find_cometbft()
     if not home.config_toml.exists() or not home.genesis.exists():
         raise NodeError(f"{home.root} holds no node: make one with 'lc node init'")
+    if (shortage := find_shortage(home)) is not None:
+        raise NodeError(shortage)
     address, transport = _read_settings(home)
     check_socket_address(address)
     check_settings(home, program)
@@ -172,6 +178,16 @@ def start_node(
         node.unlock()
         raise
     return node
+
+
+def find_shortage(home: NodeHome) -> str | None:
+    """Return what to do about the disk if a node must not run with what is free there, else None."""
+    for folder in (home.root, home.app / "state", home.cometbft / "data"):  # one of them may be on a disk of its own
+        with contextlib.suppress(FileNotFoundError):
+            free = shutil.disk_usage(folder).free // MIB
+            if free < LEAST_FREE_MIB:
+                return f"only {free} MiB are free on the disk of {folder}: free {LEAST_FREE_MIB}, then start the node"
+    return None
 
 
 def _read_settings(home: NodeHome) -> tuple[str, str]:

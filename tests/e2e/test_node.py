@@ -308,3 +308,18 @@ def test_a_folder_that_was_moved_goes_on_where_it_is(node: TestNode, tmp_path: P
     node.home = NodeHome(tmp_path / "moved")
     node.start()
     assert node.wait_for_height(height + 2)
+
+
+def test_a_node_whose_disk_fills_up_is_stopped_and_says_so(node: TestNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    running = node.start()
+    node.wait_for_height(1)
+    with monkeypatch.context() as full:
+        full.setattr("learningchain.node.LEAST_FREE_MIB", 2**40)
+        ended = running.wait(lambda: False)
+        assert ended is not None
+        assert f"MiB are free on the disk of {node.home.root}: free " in ended
+        assert node.height() == 0
+        with pytest.raises(NodeError, match="MiB are free on the disk"):
+            node.start()
+    node.start()
+    assert node.wait_for_height(2)
