@@ -137,7 +137,7 @@ class WorkerSettings(BaseSettings):
                 evaluations=jobs.evaluations,
             )
         except ValueError as error:
-            raise SettingsError(f"{FILE_NAME}, section jobs: {error}") from error
+            raise SettingsError(f"{FILE_NAME} cannot be used: correct section jobs: {error}") from error
 
     def _check_shares(self) -> None:
         resources, count = self.resources, self.jobs.max_parallel
@@ -193,7 +193,8 @@ def load_settings(home: Path) -> WorkerSettings:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise SettingsError(f"{path}: {where}: {first['msg']}") from error
+        reason = "there is no such setting" if first["type"] == "extra_forbidden" else first["msg"]
+        raise SettingsError(f"{path} cannot be used: correct {where}: {reason}") from error
     _check_endpoint(path, settings.models.endpoint)
     return settings
 

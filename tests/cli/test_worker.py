@@ -148,7 +148,9 @@ def test_a_full_disk_at_the_start_is_named(terminal: Terminal, monkeypatch: pyte
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
-        ("[jobs]\nmax_parallel = 0\n", "jobs.max_parallel"),
+        ("[jobs]\nmax_parallel = 0\n", "worker.toml cannot be used; correct jobs.max_parallel: "),
+        ("[jobs]\nmax_paralel = 1\n", "worker.toml cannot be used; correct jobs.max_paralel: there is no such setting"),
+        ('[jobs]\nallowed_owners = ["lc1x"]\n', "worker.toml cannot be used; correct section jobs: an address starts"),
         ("[jobs]\nmax_parallel = 5\n[resources]\nmemory = 319\n", "memory = 319 is too little for max_parallel = 5"),
         ('[models]\nendpoint = "relay.example:8080"\n', "models.endpoint = relay.example:8080"),
         (f'[models]\nendpoint = "http://{"x" * 176}"\n', "181 are allowed"),
@@ -159,7 +161,7 @@ def test_settings_that_cannot_be_used_are_named(terminal: Terminal, settings: st
     (terminal.home / "worker.toml").write_text(settings)
     done = terminal.json("worker", "start")
     assert done.code == exit_codes.FAILED
-    assert named in done.error["message"] + done.error["hint"]
+    assert named in f"{done.error['message']}; {done.error['hint']}"
 
 
 def test_a_list_in_the_environment_that_is_no_json_is_named(
