@@ -92,6 +92,8 @@ class Actions:
     async def announce(self, todo: ev.Announce) -> None:
         """Commit to a model; digest and salt are in the journal before anything is sent."""
         self._tools.get_model(todo.digest)
+        if not await asyncio.to_thread(self._tools.store.is_intact, todo.digest):
+            raise ModelGone("the model's file was damaged on this machine's disk: nobody would take it after a win")
         await self._require_way_out(todo.digest)
         known = self._state.memory.announced.get((todo.job_id, todo.digest))
         salt = secrets.token_bytes(SALT_BYTES) if known is None else known.salt

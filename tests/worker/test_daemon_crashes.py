@@ -96,13 +96,18 @@ def test_an_announcement_that_a_crash_interrupted_is_repeated_with_the_same_comm
     play(tmp_path, script)
 
 
-def test_a_model_that_is_not_in_the_store_any_more_keeps_no_other_from_being_announced(tmp_path: Path) -> None:
+@pytest.mark.parametrize("left", [None, b"0.9"])
+def test_a_model_that_is_not_in_the_store_any_more_or_damaged_keeps_no_other_from_being_announced(
+    tmp_path: Path, left: bytes | None
+) -> None:
     async def script(fleet: Fleet) -> None:
         job_id, account, models = submit(fleet), fleet.chain.address("worker0"), (b"0.2", b"0.3")
         home = tmp_path / "worker0"
         (home / "models").mkdir(parents=True)
         gone, held = (hashlib.sha256(model).digest() for model in models)
         (home / "models" / held.hex()).write_bytes(models[1])
+        if left is not None:
+            (home / "models" / gone.hex()).write_bytes(left)
         memory = Memory(fleet.chain.tag)
         memory.evaluated[job_id, gone] = ev.Evaluated(job_id, gone, (200_000_000,) * 3, 1)
         memory.evaluated[job_id, held] = ev.Evaluated(job_id, held, (300_000_000,) * 3, 1)

@@ -55,6 +55,23 @@ def test_a_fetch_goes_on_to_the_next_source_until_the_bytes_are_right(tmp_path: 
         run(script)
 
 
+def test_a_model_that_the_disk_has_damaged_is_fetched_again(tmp_path: Path) -> None:
+    """A checker that measured what it has would vote something else than all others."""
+
+    async def script() -> None:
+        own = ModelStore(tmp_path / "own", MIB)
+        transfer = ModelTransfer(own, allow_loopback=True)
+        (tmp_path / "own" / DIGEST.hex()).write_bytes(MODEL[::-1])
+        async with relay(tmp_path / "full") as (full, store):
+            add(store, tmp_path)
+            path = await transfer.fetch(DIGEST, len(MODEL), [get_model_url(full, DIGEST)], 10)
+        await transfer.aclose()
+        assert path is not None
+        assert path.read_bytes() == MODEL
+
+    run(script)
+
+
 def test_no_cookie_of_a_source_is_kept(tmp_path: Path) -> None:
     heads: list[bytes] = []
 

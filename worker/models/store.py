@@ -54,7 +54,8 @@ class _Incoming:
 class ModelStore:
     """Files named by their SHA-256 in one folder (mode 0700). Sizes in bytes. Used by any thread.
 
-    A file that somebody deletes by hand is a model that is not here.
+    A file that somebody deletes by hand is a model that is not here. One that a disk has damaged is replaced when the
+    model comes again: `is_intact` is asked before anything is said of a model that has lain here.
     """
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
@@ -125,6 +126,14 @@ class ModelStore:
         with suppress(FileNotFoundError):
             return (self._folder / digest.hex()).stat().st_size
         return None
+
+    def is_intact(self, digest: bytes) -> bool:
+        """Tell whether a model is here with the bytes that were taken in; it is read whole."""
+        try:
+            with (self._folder / digest.hex()).open("rb") as file:
+                return hashlib.file_digest(file, "sha256").digest() == digest
+        except OSError:  # not here, or the disk does not give it
+            return False
 
     def _is_kept(self, digest: bytes, size: int) -> bool:
         return self._promises.find_rank(digest, size, time.time()) is not None

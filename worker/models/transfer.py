@@ -186,7 +186,7 @@ class ModelTransfer(Uploader):
         """
         # A Reveal may tell another size than the model has: then nobody can fetch it, and who has it must not differ.
         held = self._store.get_path(digest) if self._store.find_size(digest) == size else None
-        if held is not None:
+        if held is not None and await asyncio.to_thread(self._store.is_intact, digest):
             return held
         share = patience * _get_share(size)
         try:
