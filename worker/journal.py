@@ -22,14 +22,24 @@ class JournalError(RuntimeError):
     """The journal cannot be used; the text says what to do."""
 
 
+def _damaged(path: Path, error: Exception) -> JournalError:
+    return JournalError(
+        f"{path} is damaged, or of another version ({error}): it opens what this worker committed to; "
+        "move it away only if no job or vote of it is undecided"
+    )
+
+
 @contextmanager
 def _journal_errors(path: Path) -> Iterator[None]:
     """Raise JournalError, with its cause in words, for what the file or its disk refuses inside the block."""
     try:
         yield
     except sqlite3.Error as error:
-        if getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without what kind of it
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             raise JournalError(f"{path} is in use by another worker ({error}): stop it first") from error
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            raise _damaged(path, error) from error
         raise JournalError(f"{path} cannot be used ({error}): look at the disk's free space and the file") from error
     except OSError as error:
         raise JournalError(f"{path} cannot be used ({error.strerror}): look at the disk and its permissions") from error
@@ -80,10 +90,7 @@ class Journal:
                 self._written[kind, entry] = fact
                 getattr(memory, kind)[entry] = fact
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise JournalError(
-                f"{self._path} is damaged, or of another version ({error}): it opens what this worker committed to; "
-                "move it away only if no job or vote of it is undecided"
-            ) from error
+            raise _damaged(self._path, error) from error
         return memory
 
     def save(self, memory: Memory) -> None:

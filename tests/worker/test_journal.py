@@ -135,7 +135,7 @@ def test_the_journal_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
     assert (tmp_path / "j").stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.parametrize("damage", ["row", "pages"])
+@pytest.mark.parametrize("damage", ["row", "pages", "end", "start"])
 def test_a_damaged_journal_is_named_and_not_a_defect_of_the_program(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "journal.sqlite"
     journal = Journal(path, TAG, ME)
@@ -148,6 +148,7 @@ def test_a_damaged_journal_is_named_and_not_a_defect_of_the_program(tmp_path: Pa
             db.execute("INSERT INTO facts VALUES ('votes', '[1,0]', '{\"job_id\":1}')")
     else:
         content = path.read_bytes()
-        path.write_bytes(content[:8192] + bytes(8192) + content[16384:])
-    with pytest.raises(JournalError, match=r"journal\.sqlite"):
+        left = {"pages": content[:8192] + bytes(8192) + content[16384:], "end": content[:-4096]}
+        path.write_bytes(left.get(damage, b"x" * 100 + content[100:]))
+    with pytest.raises(JournalError, match=r"journal\.sqlite is damaged.* move it away only if"):
         Journal(path, TAG, ME).restore()
