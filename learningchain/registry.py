@@ -20,6 +20,7 @@ from urllib.request import getproxies, proxy_bypass
 import httpx2
 
 from learningchain.addresses import AddressRefused, Target, resolve
+from learningchain.client.errors import describe
 
 TIMEOUT_S: Final = 20.0
 """For each read."""
@@ -122,7 +123,7 @@ def resolve_image(
     except (httpx2.HTTPError, TimeoutError, ExceptionGroup) as error:
         # A group is what failed, for each address of a host, in a way that httpx does not know.
         cause = error.exceptions[0] if isinstance(error, ExceptionGroup) else error
-        reason = f"not within {MOST_S:.0f} s" if isinstance(error, TimeoutError) else str(cause)
+        reason = f"not within {MOST_S:.0f} s" if isinstance(error, TimeoutError) else describe(cause)
         raise ImageError(
             f"the registry {reference.host} does not answer: {reason}", "check the name and the network, then try again"
         ) from error

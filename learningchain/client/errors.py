@@ -8,6 +8,11 @@ NODE_DEFECT: Final = 999
 """Code of a node that failed itself while it checked a transaction; no reason of the chain has this number."""
 
 
+def describe(error: Exception) -> str:
+    """Return what an error says, or its kind where it says nothing: of a line that broke HTTP clients say no more."""
+    return str(error) or type(error).__name__
+
+
 class ClientError(Exception):
     """Base of all errors of the client. `str()` is one sentence; `hint` says what to do next."""
 

@@ -12,7 +12,7 @@ import httpx2
 
 from abci_app.protocol.events import Event
 from learningchain.client import decode
-from learningchain.client.errors import BadAnswer, ClientClosed, NodeUnreachable
+from learningchain.client.errors import BadAnswer, ClientClosed, NodeUnreachable, describe
 from learningchain.client.follow import BlockFollower
 from learningchain.client.transport import BlockData, ProofOp, QueryAnswer
 
@@ -158,7 +158,7 @@ async def fetch(http: httpx2.AsyncClient, method: str, url: str, timeout_s: floa
         raise TimeoutError(str(error)) from error
     except (httpx2.HTTPError, httpx2.InvalidURL, ExceptionGroup) as error:
         # A group is what failed, for each address of a host, in a way that httpx does not know.
-        raise ConnectionError(str(error)) from error
+        raise ConnectionError(describe(error)) from error
     return bytes(content)
 
 

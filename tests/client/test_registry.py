@@ -217,11 +217,14 @@ def test_an_answer_without_end_is_cut() -> None:
         registry.resolve("registry.example/me/job:v1")
 
 
-def test_nobody_answering_is_said() -> None:
+@pytest.mark.parametrize(
+    ("kind", "words", "said"), [(httpx2.ConnectError, "refused", "refused"), (httpx2.ReadError, "", "ReadError")]
+)
+def test_nobody_answering_is_said(kind: type[httpx2.TransportError], words: str, said: str) -> None:
     def fail(request: httpx2.Request) -> httpx2.Response:
-        raise httpx2.ConnectError("refused", request=request)
+        raise kind(words, request=request)
 
-    with pytest.raises(ImageError, match="does not answer"):
+    with pytest.raises(ImageError, match=f"does not answer: {said}"):
         resolve_image("registry.example/me/job:v1", httpx2.AsyncClient(transport=httpx2.MockTransport(fail)))
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from socketserver import BaseServer, UnixStreamServer
 from typing import Any, TypeVar
 
+import httpx2
 import pytest
 
 from learningchain.client import Client, connect, rpc
@@ -232,6 +233,18 @@ def test_nobody_listening_is_unreachable(tmp_path: Path) -> None:
     for node in ("http://127.0.0.1:1", f"unix://{tmp_path}/none.sock"):
         with pytest.raises(NodeUnreachable, match="cannot be reached"):
             ask(node, lambda transport: transport.is_catching_up())
+
+
+def test_a_line_that_broke_is_named_although_the_http_client_says_nothing_of_it() -> None:
+    def fail(request: httpx2.Request) -> httpx2.Response:
+        raise httpx2.ReadError("", request=request)
+
+    async def ask_once() -> None:
+        async with httpx2.AsyncClient(transport=httpx2.MockTransport(fail)) as http:
+            await rpc.fetch(http, "GET", "http://127.0.0.1:1/status", 1)
+
+    with pytest.raises(ConnectionError, match="ReadError"):
+        asyncio.run(ask_once())
 
 
 @pytest.mark.parametrize(

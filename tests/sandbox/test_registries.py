@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+import httpx2
 import pytest
 
 from tests.sandbox.fake_registry import NAME, Answer, FakeRegistry, Server, digest_of
@@ -143,6 +144,18 @@ def test_a_registry_that_the_owner_named_may_be_anywhere(
         images.prepare(image, 10)
     finally:
         images.remove(image)
+
+
+def test_a_registry_whose_line_breaks_is_named_with_what_broke(
+    fake: FakeRegistry, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise httpx2.ReadError("")  # says nothing by itself
+
+    monkeypatch.setattr(registry_module, "call_apart", fail)
+    images = Images(engine, Settings(home=tmp_path, plain_http_registries=(fake.host,)), tmp_path, lambda: None)
+    with pytest.raises(RegistryError, match="does not answer: ReadError"):
+        images.prepare(fake.add_manifest(fake.make_manifest()), 10)
 
 
 def test_a_proxy_of_the_owner_decides_by_itself(

@@ -17,6 +17,7 @@ import httpx2
 
 from learningchain.addresses import AddressRefused, resolve
 from learningchain.addresses import Target as Place
+from learningchain.client.errors import describe
 from learningchain.registry import INDEX_TYPES, MANIFEST_TYPES, is_loopback
 from worker.sandbox.apart import Sockets, call_apart
 from worker.sandbox.reference import Reference
@@ -134,7 +135,7 @@ class Registry:
         except TimeoutError as error:
             raise RegistryError(f"the registry {self._reference.host} is too slow: {error}") from error
         except (httpx2.HTTPError, OSError) as error:
-            raise RegistryError(f"the registry {self._reference.host} does not answer: {error}") from error
+            raise RegistryError(f"the registry {self._reference.host} does not answer: {describe(error)}") from error
         except (httpx2.InvalidURL, ValueError) as error:
             raise RegistryError(f"the registry {self._reference.host} sends to an address that is none") from error
 
