@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -36,7 +37,7 @@ from learningchain.node_home import (
     check_socket_address,
     find_cometbft,
 )
-from learningchain.processes import Log, describe_end, get_module_command, start_process, stop_process
+from learningchain.processes import Log, Lookout, describe_end, get_module_command, start_process, stop_process
 
 READY_SECONDS: Final = 600.0
 """How long the application may take to open its store and listen; with millions of records on a slow disk, minutes."""
@@ -47,6 +48,8 @@ POLL_SECONDS: Final = 0.1
 LEAST_FREE_MIB: Final = 64
 """Room on the disk without which a node is stopped: CometBFT's consensus ends without a word on a full one."""
 STATUS_SECONDS: Final = 5.0
+NO_BLOCKS: Final = re.compile(rb"(E\[[^]]*\] |\{\"_msg\":\")CONSENSUS FAILURE!!!")
+"""CometBFT's line when it cannot go on making blocks, as on a full disk; all else of it, RPC too, runs on for ever."""
 _DAMAGE: Final = (-signal.SIGABRT, -signal.SIGBUS, -signal.SIGSEGV)
 """How the application may end when pages of its store were overwritten: LMDB does not report all that it finds."""
 
@@ -80,6 +83,7 @@ class RunningNode:
         self.cometbft: subprocess.Popen[bytes]
         self._lock = lock
         self._logs = {name: Log.begin(home.logs / f"{name}.log") for name in ("abci_app", "cometbft")}
+        self._lookout = Lookout(self._logs["cometbft"], NO_BLOCKS)
 
     def start(self, program: Path, address: str, transport: str, is_stopping: Callable[[], bool]) -> None:
         """Start both processes. Raises NodeError if one of them does not come up, and StartInterrupted."""
@@ -95,8 +99,8 @@ class RunningNode:
             raise
 
     def find_ended(self) -> str | None:
-        """Return which process ended and its last words, or that the disk is full; None while the node may run on."""
-        if self.app.poll() is None and self.cometbft.poll() is None:
+        """Return why the node must not run on: what ended, makes no blocks any more, or has no disk; else None."""
+        if self.app.poll() is None and self.cometbft.poll() is None and not self._lookout.is_seen():
             return find_shortage(self.home)
         # CometBFT ends as soon as the application fails, often before it; but then the application alone knows why.
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -104,7 +108,11 @@ class RunningNode:
         code = self.app.poll()
         if code is not None:
             return self._describe("abci_app", code)
-        return self._describe("cometbft", self.cometbft.wait())
+        code = self.cometbft.poll()
+        if code is None:
+            log = self._logs["cometbft"].path
+            return f"cometbft makes no blocks any more: look at the disk's free space, start the node again; see {log}"
+        return self._describe("cometbft", code)
 
     def wait(self, is_stopping: Callable[[], bool]) -> str | None:
         """Return None when `is_stopping` says so, else what `find_ended` found; whatever runs is then stopped."""

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -50,6 +51,35 @@ class Log:
             if line.startswith(_FINAL_WORDS):
                 return "\n".join(lines[number : number + _LAST_LINES])
         return "\n".join(lines)[-_LAST_BYTES:]
+
+
+class Lookout:
+    """Looks for lines of one kind in what is added to a log, as it grows."""
+
+    def __init__(self, log: Log, line: re.Pattern[bytes]) -> None:
+        """Look at nothing that an earlier process wrote. `line` matches the beginning of a line."""
+        self._path = log.path
+        self._position = log.start
+        self._line = line
+        self._is_seen = False
+
+    def is_seen(self) -> bool:
+        """Tell whether there was such a line."""
+        try:
+            size = self._path.stat().st_size
+            if not self._is_seen and size != self._position:
+                self._is_seen = any(map(self._line.match, self._read_lines(size)))
+        except OSError:
+            pass
+        return self._is_seen
+
+    def _read_lines(self, size: int) -> list[bytes]:
+        """Return what is new; a line that is not whole yet, as a full disk leaves it, is read once more."""
+        with self._path.open("rb") as file:
+            file.seek(self._position if self._position <= size else 0)  # somebody has emptied the file meanwhile
+            lines = file.read(_MOST_READ).split(b"\n")
+            self._position = file.tell() - (len(lines[-1]) if len(lines[-1]) < _MOST_READ else 0)
+        return lines
 
 
 def describe_end(returncode: int) -> str:

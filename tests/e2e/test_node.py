@@ -3,10 +3,12 @@
 import errno
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -118,6 +120,21 @@ def test_the_end_of_cometbft_ends_the_application(node: TestNode) -> None:
     ended = running.wait(lambda: False)
     assert ended is not None
     assert ended.startswith("cometbft was ended by SIGKILL; from ")
+    assert running.app.poll() is not None
+
+
+def test_a_node_whose_disk_takes_no_more_of_consensus_ends(node: TestNode) -> None:
+    """CometBFT stops making blocks and runs on: a validator would be missed, and jailed, until somebody looks."""
+    running = node.start()
+    wal = node.home.cometbft / "data" / "cs.wal" / "wal"
+    wait_for(lambda: node.height() and wal.stat().st_size > 64 << 10, 60, "blocks")
+    most = (wal.stat().st_size, resource.RLIM_INFINITY)
+    resource.prlimit(running.cometbft.pid, resource.RLIMIT_FSIZE, most)  # no file may grow beyond it
+    end = time.monotonic() + 60
+    ended = running.wait(lambda: time.monotonic() > end)
+    assert ended is not None
+    assert ended.startswith("cometbft makes no blocks any more: look at the disk's free space")
+    assert running.cometbft.poll() is not None
     assert running.app.poll() is not None
 
 

@@ -9,9 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from learningchain.node import RunningNode, run_node
+from learningchain.node import NO_BLOCKS, RunningNode, run_node
 from learningchain.node_home import NodeError, NodeHome
-from learningchain.processes import Log, describe_end, get_module_command, start_process, stop_process
+from learningchain.processes import Log, Lookout, describe_end, get_module_command, start_process, stop_process
 
 
 def test_an_end_names_the_code_or_the_signal() -> None:
@@ -65,6 +65,38 @@ def test_a_panic_is_shown_instead_of_the_stack_traces_after_it(tmp_path: Path) -
     words = log.read_last_words()
     assert words.startswith("panic: no blocks")
     assert len(words) < 200
+
+
+FAILURE = b'E[2026-12-01|16:41:29.275] CONSENSUS FAILURE!!!     module=consensus err="no space left on device"'
+
+
+@pytest.mark.parametrize("line", [FAILURE, b'{"_msg":"CONSENSUS FAILURE!!!","err":"no space","level":"error"}'])
+def test_that_no_blocks_are_made_any_more_is_seen_however_the_line_arrives(tmp_path: Path, line: bytes) -> None:
+    path = tmp_path / "a.log"
+    path.write_bytes(line + b"\n")  # of the run before
+    lookout = Lookout(Log.begin(path), NO_BLOCKS)
+    for piece in (b"I[2026] one\ntwo\n", line[:20], line[20:50]):  # a full disk took no more of it
+        assert not lookout.is_seen()
+        with path.open("ab") as file:
+            file.write(piece)
+    assert lookout.is_seen()
+    path.unlink()
+    assert lookout.is_seen()
+
+
+def test_that_no_blocks_are_made_any_more_is_seen_in_a_log_that_was_emptied_meanwhile(tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    path.write_bytes(b"long ago\n" * 1_000)
+    lookout = Lookout(Log.begin(path), NO_BLOCKS)
+    path.write_bytes(FAILURE)
+    assert lookout.is_seen()
+
+
+@pytest.mark.parametrize("line", [b'E[2026] Stopping peer err="E[2026] %s"', rb'{"_msg":"peer","err":"\"_msg\":\"%s"}'])
+def test_what_a_peer_calls_itself_ends_no_node(tmp_path: Path, line: bytes) -> None:
+    lookout = Lookout(Log.begin(tmp_path / "a.log"), NO_BLOCKS)
+    (tmp_path / "a.log").write_bytes(line % b"CONSENSUS FAILURE!!!" + b"\n")
+    assert not lookout.is_seen()
 
 
 def test_a_huge_log_is_not_read_whole(tmp_path: Path) -> None:
