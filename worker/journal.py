@@ -23,8 +23,9 @@ class JournalError(RuntimeError):
 
 
 def _damaged(path: Path, error: Exception) -> JournalError:
+    kind = str(error).partition(":")[0]  # what to do stands behind the first colon
     return JournalError(
-        f"{path} is damaged, or of another version ({error}): it opens what this worker committed to; "
+        f"{path} is damaged, or of another version ({kind}): it opens what this worker committed to; "
         "move it away only if no job or vote of it is undecided"
     )
 

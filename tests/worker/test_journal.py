@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from learningchain.cli.failure import split_text
 from tests.worker.worlds import MODEL, SALT, TAG
 from worker import events as ev
 from worker.journal import Journal, JournalError
@@ -135,7 +136,7 @@ def test_the_journal_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
     assert (tmp_path / "j").stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.parametrize("damage", ["row", "pages", "end", "start"])
+@pytest.mark.parametrize("damage", ["row", "text", "pages", "end", "start"])
 def test_a_damaged_journal_is_named_and_not_a_defect_of_the_program(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "journal.sqlite"
     journal = Journal(path, TAG, ME)
@@ -146,9 +147,14 @@ def test_a_damaged_journal_is_named_and_not_a_defect_of_the_program(tmp_path: Pa
     if damage == "row":
         with sqlite3.connect(path) as db:
             db.execute("INSERT INTO facts VALUES ('votes', '[1,0]', '{\"job_id\":1}')")
+    elif damage == "text":
+        with sqlite3.connect(path) as db:
+            db.execute("UPDATE facts SET value = '{\"x\":1' WHERE rowid = 7")
     else:
         content = path.read_bytes()
         left = {"pages": content[:8192] + bytes(8192) + content[16384:], "end": content[:-4096]}
         path.write_bytes(left.get(damage, b"x" * 100 + content[100:]))
-    with pytest.raises(JournalError, match=r"journal\.sqlite is damaged.* move it away only if"):
+    with pytest.raises(JournalError, match=r"journal\.sqlite is damaged") as failed:
         Journal(path, TAG, ME).restore()
+    assert split_text(str(failed.value))[1].endswith("move it away only if no job or vote of it is undecided")
+    assert split_text(str(failed.value))[1].startswith("it opens")
