@@ -49,6 +49,7 @@ class Daemon:
         self._interruptible: set[asyncio.Task[None]] = set()
         self._stopping = stop
         self._is_unsaved = False
+        self._is_away = False
 
     async def run(self) -> None:
         """Work until the stop. Raises OwnFailureError (engine) or what is not expected at all."""
@@ -77,8 +78,13 @@ class Daemon:
                 self.deliver(ev.Observed(view))
                 await self.relaying.update(view)
                 height = await self._wait(view.height)
+                if self._is_away:
+                    log.info("node_of_use_again", height=height)
+                self._is_away = False
             except (errors.NodeUnreachable, errors.BadAnswer, NodeBehind) as error:
-                log.warning("node_of_no_use", reason=str(error), last_height=height)
+                if not self._is_away:  # it may be away for days
+                    log.warning("node_of_no_use", reason=str(error), last_height=height)
+                self._is_away = True
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), RECONNECT_SECONDS)
 

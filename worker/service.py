@@ -112,17 +112,18 @@ async def _wait_for_node(client: ChainClient, stop: asyncio.Event) -> None:
 
     One that catches up does not know accounts that there are: the worker's own would be registered once more, in vain.
     """
-    is_told = False
+    told: set[str] = set()
     while not stop.is_set():
         try:
             status = await client.get_status()
             if not status.catching_up:
                 return
-            if not is_told:  # it may take hours
-                log.warning("waiting_for_node", reason=f"it is at height {status.height} and catches up")
-            is_told = True
+            kind, reason = "behind", f"it is at height {status.height} and catches up"
         except (errors.NodeUnreachable, errors.BadAnswer) as error:
-            log.warning("waiting_for_node", reason=str(error))
+            kind, reason = type(error).__name__, str(error)
+        if kind not in told:  # it may take hours
+            log.warning("waiting_for_node", reason=reason)
+        told.add(kind)
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), NODE_WAIT_SECONDS)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
 from abci_app.pb.learningchain.v1 import state_pb2 as pb
@@ -18,8 +19,27 @@ from tests.support.market import IMAGE
 from tests.support.virtual_time import wait_for_test
 from tests.worker.fleet import RACE_MS, Fleet, play, start_checkers, submit
 from worker.cli import app as worker_commands
+from worker.daemon import RECONNECT_SECONDS
 from worker.sandbox import Evaluation, EvaluationLimits
 from worker.state import RETRY_BLOCKS
+
+
+def test_a_node_that_is_away_is_told_of_once_and_that_it_is_back(tmp_path: Path) -> None:
+    """Each look would else be a line: tens of thousands a day."""
+
+    async def script(fleet: Fleet) -> None:
+        fleet.start("worker0")
+        await fleet.wait_for(lambda: (tmp_path / "worker0" / "status.json").exists())
+        for _ in range(2):
+            with capture_logs() as logs:
+                fleet.transport.failing = True
+                await asyncio.sleep(10 * RECONNECT_SECONDS)
+                fleet.transport.failing = False
+                await asyncio.sleep(2 * RECONNECT_SECONDS)
+            told = [line["event"] for line in logs if line["event"].startswith("node_of")]
+            assert told == ["node_of_no_use", "node_of_use_again"]
+
+    play(tmp_path, script)
 
 
 def test_the_best_of_two_workers_without_inbound_port_is_checked_and_paid(tmp_path: Path) -> None:

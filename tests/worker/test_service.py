@@ -5,6 +5,7 @@ import hashlib
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from abci_app.protocol.bech32 import encode_address
 from learningchain.client import Client
@@ -34,6 +35,23 @@ def test_a_worker_can_be_stopped_while_it_waits_for_its_account(tmp_path: Path) 
         assert not worker.done()  # no block takes its Register
         stop.set()
         await asyncio.wait_for(worker, 5)
+
+    virtual_time.run(main())
+
+
+def test_why_a_worker_waits_for_its_node_is_told_once(tmp_path: Path) -> None:
+    async def main() -> None:
+        stop, transport = asyncio.Event(), MemoryTransport(Market())
+        transport.failing = True
+        key = SecretKey(hashlib.sha256(b"nobody").digest())
+        with capture_logs() as logs:
+            worker = asyncio.create_task(
+                run_with(tmp_path, WorkerSettings(), key, Client(transport), FakeSandbox(), stop)
+            )
+            await asyncio.sleep(60)
+            stop.set()
+            await asyncio.wait_for(worker, 5)
+        assert [line["event"] for line in logs] == ["waiting_for_node"]
 
     virtual_time.run(main())
 
