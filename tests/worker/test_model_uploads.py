@@ -35,22 +35,6 @@ def test_an_upload_with_a_right_arrives_and_is_kept(tmp_path: Path) -> None:
     run(script)
 
 
-@pytest.mark.parametrize("damaged", [MODEL[:-1], MODEL[::-1]])
-def test_a_relay_that_holds_a_damaged_copy_takes_the_model_anew(tmp_path: Path, damaged: bytes) -> None:
-    """Its disk garbled it: no checker would take it from there."""
-
-    async def script() -> None:
-        (tmp_path / "model").write_bytes(MODEL)
-        transfer = ModelTransfer(ModelStore(tmp_path / "own", MIB), allow_loopback=True)
-        async with relay(tmp_path / "s") as (url, _):
-            (tmp_path / "s" / DIGEST.hex()).write_bytes(damaged)
-            await transfer.upload(tmp_path / "model", make_claim(url), url)
-        await transfer.aclose()
-        assert (tmp_path / "s" / DIGEST.hex()).read_bytes() == MODEL
-
-    run(script)
-
-
 def test_an_upload_without_a_right_or_with_other_bytes_leaves_nothing(tmp_path: Path) -> None:
     async def script() -> None:
         (tmp_path / "model").write_bytes(MODEL)

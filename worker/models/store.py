@@ -54,8 +54,8 @@ class _Incoming:
 class ModelStore:
     """Files named by their SHA-256 in one folder (mode 0700). Sizes in bytes. Used by any thread.
 
-    A file that somebody deletes by hand is a model that is not here. One that a disk has damaged is replaced when the
-    model comes again: `is_intact` is asked before anything is said of a model that has lain here.
+    A file that somebody deletes by hand is a model that is not here. One that a disk has damaged is fetched again:
+    `is_intact` is asked before this machine votes on or announces a model that has lain here.
     """
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
