@@ -22,6 +22,7 @@ from learningchain.cli.output import clean, has_colours
 from learningchain.wallet import SecretKey
 from learningchain.wallet.files import make_private_folder, write_private
 from worker.journal import JournalError
+from worker.report import STOPPED
 from worker.sandbox import OwnFailureError
 from worker.service import open_key, run_worker
 from worker.settings import FILE_NAME, TEMPLATE, SettingsError, load_settings
@@ -108,9 +109,9 @@ def status(session: Session) -> None:
             start_line,
             exit_codes.NOT_FOUND,
         ) from None
-    if age > STALE_SECONDS:
+    if age > STALE_SECONDS and shown.get("state") != STOPPED:
         session.say(f"this is {age:.0f} s old: the worker does not run, or its node makes no blocks")
-    session.out.show(shown)
+    session.out.show({**shown, "age_seconds": max(0, round(age))})
 
 
 def _clean_values(_logger: object, _name: str, entry: EventDict) -> EventDict:

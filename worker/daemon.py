@@ -60,13 +60,16 @@ class Daemon:
         for settled in await self._tools.sender.settle():
             code = None if settled.result is None else settled.result.code
             log.info("settled_transaction", hash=settled.pending.tx_hash.hex(), code=code)
-        async with asyncio.TaskGroup() as tasks:
-            self._tasks = tasks
-            await self._follow()
-            for trainer in self._trainers.values():
-                trainer.stop(forget=False)
-            for task in self._interruptible:
-                task.cancel()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
+                await self._follow()
+                for trainer in self._trainers.values():
+                    trainer.stop(forget=False)
+                for task in self._interruptible:
+                    task.cancel()
+        finally:
+            self._report.write(self.state, has_ended=True)
         self._journal.save(self.state.memory)
 
     async def _follow(self) -> None:

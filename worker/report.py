@@ -17,6 +17,8 @@ log = structlog.get_logger()
 
 LINES = 50
 """Lines remembered per job."""
+STOPPED = "stopped"
+"""The state that is shown after a worker has ended; one that was killed could not write it."""
 MEASURED = 50
 """Results shown, the newest ones."""
 
@@ -40,10 +42,11 @@ class Report:
         else:
             self._lines.setdefault(job_id, deque(maxlen=LINES)).append(line.text)
 
-    def write(self, state: WorkerState) -> None:
+    def write(self, state: WorkerState, has_ended: bool = False) -> None:
         """Replace the status file if anything changed; a disk that refuses it is warned of, once."""
         self._tell_of_jail(state)
-        text = json.dumps(self._describe(state), indent=1)
+        shown = self._describe(state)
+        text = json.dumps({**shown, "state": STOPPED, "doing": []} if has_ended else shown, indent=1)
         if text == self._last:
             return
         part = self._path.with_suffix(".part")

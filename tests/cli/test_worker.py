@@ -182,7 +182,12 @@ def test_the_status_is_shown_and_its_age_is_told(terminal: Terminal) -> None:
     assert (done.code, done.data["height"], done.err) == (0, "9007199254740993", "")
     assert "state: running" in terminal.run("worker", "status").out
     os.utime(path, (time.time() - 600, time.time() - 600))
-    assert "does not run" in terminal.json("worker", "status").err
+    done = terminal.json("worker", "status")
+    assert "does not run" in done.err
+    assert 600 <= done.data["age_seconds"] < 700
+    path.write_text(json.dumps({"state": "stopped"}))
+    os.utime(path, (time.time() - 600, time.time() - 600))
+    assert terminal.json("worker", "status").err == ""
 
 
 def test_what_a_training_printed_is_data_and_not_obeyed(terminal: Terminal) -> None:
@@ -191,7 +196,7 @@ def test_what_a_training_printed_is_data_and_not_obeyed(terminal: Terminal) -> N
     shown = {"training": {"1": {"metrics": {"\ud800": "\x9b31m \u202e é"}}}}
     (terminal.home / "status.json").write_text(json.dumps(shown))
     done = terminal.json("worker", "status")
-    assert (done.code, done.data) == (0, shown)
+    assert (done.code, done.data) == (0, {**shown, "age_seconds": 0})
     assert done.out.isascii()
     text = terminal.run("worker", "status")
     assert (text.code, "\ufffd: \ufffd31m \ufffd é" in text.out) == (0, True)

@@ -189,6 +189,8 @@ def test_a_worker_ends_at_once_when_it_is_told_to_while_it_looks_for_a_model(tmp
         fleet.stops["checker0"].set()
         async with asyncio.timeout(3):
             await fleet.tasks["checker0"]
+        shown = json.loads(status.read_text())
+        assert (shown["state"], shown["doing"]) == ("stopped", [])
 
     play(tmp_path, script)
 
