@@ -210,10 +210,17 @@ def _describe_row(job: pb.Job, now_ms: int) -> list[str]:
         enum_to_json(pb.JobState.DESCRIPTOR, job.state),
         format_credits(job.bounty),
         get_time_left(job, now_ms),
-        format_loss(job.candidates[0].loss) if job.candidates else "-",
+        _describe_loss(job),
         str(len(job.candidates)),
         job.terms.title,
     ]
+
+
+def _describe_loss(job: pb.Job) -> str:
+    """Return the loss that leads, or that won: a settled job has no candidates any more."""
+    if job.winner:
+        return format_loss(job.winning_loss)
+    return format_loss(job.candidates[0].loss) if job.candidates else "-"
 
 
 def _read_states(text: str) -> list[int]:

@@ -250,6 +250,7 @@ def test_a_job_is_shown_with_losses_people_can_read(carl: Terminal) -> None:
     assert (data["state"], data["winning_loss"], data["bounty_credits"]) == ("PAID", "0.07", "20")
     assert data["winner"] == encode_address(carl.market.address("worker0"))
     assert data["rounds"][0]["votes"]
+    assert " 0.07 " in carl.run("job", "list").out
     shown = carl.run("job", "show", str(job_id), "--history").out
     assert "ACCEPTED" in shown
     assert "announcements" in shown
