@@ -1,5 +1,6 @@
 """Processes that this one starts: they end with it, and their logs say why when they end before it."""
 
+import contextlib
 import ctypes
 import os
 import re
@@ -65,12 +66,10 @@ class Lookout:
 
     def is_seen(self) -> bool:
         """Tell whether there was such a line."""
-        try:
+        with contextlib.suppress(OSError):  # somebody has removed the log, or its disk fails: the next look may read it
             size = self._path.stat().st_size
             if not self._is_seen and size != self._position:
                 self._is_seen = any(map(self._line.match, self._read_lines(size)))
-        except OSError:
-            pass
         return self._is_seen
 
     def _read_lines(self, size: int) -> list[bytes]:
