@@ -2,7 +2,6 @@
 
 import errno
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -12,16 +11,6 @@ from learningchain.client import FileJournal
 from learningchain.client.errors import ClientError, TxExpired, TxFailed, TxRefused
 from learningchain.client.journal import JournalError
 from tests.support.sending import Bench, run
-
-
-@pytest.fixture
-def bench() -> Bench:
-    return Bench()
-
-
-@pytest.fixture
-def journal(bench: Bench, tmp_path: Path) -> FileJournal:
-    return FileJournal(tmp_path / "journal", bench.chain.tag, bench.key.public_key)
 
 
 @pytest.fixture

@@ -20,21 +20,11 @@ TIMEOUT_S = 0.05
 
 
 @pytest.fixture
-def bench() -> Bench:
-    return Bench()
-
-
-@pytest.fixture
 def quiet() -> Bench:
     """Blocks come only when the test makes them."""
     bench = Bench()
     bench.transport.auto_ms = None
     return bench
-
-
-@pytest.fixture
-def journal(bench: Bench, tmp_path: Path) -> FileJournal:
-    return FileJournal(tmp_path / "journal", bench.chain.tag, bench.key.public_key)
 
 
 def test_a_sent_message_comes_back_with_its_block_and_events(bench: Bench) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,16 +20,6 @@ SHORT_S = 0.5
 def _short_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (client, sender):
         monkeypatch.setattr(module, "SHORTEST_LOOK_S", SHORT_S)
-
-
-@pytest.fixture
-def bench() -> Bench:
-    return Bench()
-
-
-@pytest.fixture
-def journal(bench: Bench, tmp_path: Path) -> FileJournal:
-    return FileJournal(tmp_path / "journal", bench.chain.tag, bench.key.public_key)
 
 
 def hang(monkeypatch: pytest.MonkeyPatch, bench: Bench, name: str, first: Callable[..., Any] | None = None) -> None:
