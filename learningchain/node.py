@@ -194,7 +194,8 @@ def find_shortage(home: NodeHome) -> str | None:
         with contextlib.suppress(FileNotFoundError):
             free = shutil.disk_usage(folder).free // MIB
             if free < LEAST_FREE_MIB:
-                return f"only {free} MiB are free on the disk of {folder}: free {LEAST_FREE_MIB}, then start the node"
+                wanted = f"make it at least {LEAST_FREE_MIB} MiB, then start the node again"
+                return f"only {free} MiB are free on the disk of {folder}: {wanted}"
     return None
 
 

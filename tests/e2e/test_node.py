@@ -335,7 +335,7 @@ def test_a_node_whose_disk_fills_up_is_stopped_and_says_so(node: TestNode, monke
         end = time.monotonic() + 60
         ended = running.wait(lambda: time.monotonic() > end)
         assert ended is not None
-        assert f"MiB are free on the disk of {node.home.root}: free " in ended
+        assert f"MiB are free on the disk of {node.home.root}: make it at least " in ended
         assert node.height() == 0
         with pytest.raises(NodeError, match="MiB are free on the disk"):
             node.start()
