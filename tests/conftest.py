@@ -14,7 +14,7 @@ hypothesis.settings.load_profile("shared")
 # A shell that starts the tests in the background makes them ignore SIGINT, and so would every process they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-MISSING = "{name} is not set: run the tests with 'make test', or start the services with 'make up' and '. .state/env'"
+MISSING = "{name} is not set: run the tests with 'make test'; 'make up' and '. .state/env' set all but LC_COMETBFT_040"
 
 
 @pytest.fixture(autouse=True)
